@@ -1,0 +1,222 @@
+"""Every exception the public API raises, and the rule that tells a transient failure from a permanent one.
+
+Messages are one sentence: what happened, to what (ids and refs), what was expected, what to do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+class StabilizeError(Exception):
+    """Root of all errors of this package."""
+
+
+class StabilizeFatalError(StabilizeError):
+    """The program is wrong: the same call fails again."""
+
+
+class StabilizeExpectedError(StabilizeError):
+    """The world is not as the call needs it; the program is right."""
+
+
+class ContextError(StabilizeFatalError):
+    """A context or output value cannot be used."""
+
+
+class ConfigError(StabilizeFatalError):
+    """A setting, a URL or a definition is wrong."""
+
+
+class ValueNotStorableError(ContextError, TypeError):
+    """A value JSON cannot hold was about to be stored; the message gives its path and type."""
+
+
+class InvalidWorkflowError(ConfigError, ValueError):
+    """The graph of a workflow cannot be run; the message names every fault and its members."""
+
+    def __init__(self, name: str, faults: Iterable[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__(f"workflow {name!r} cannot be run: " + "; ".join(self.faults))
+
+
+class PreconditionError(StabilizeExpectedError):
+    """Something that must hold before does not."""
+
+
+class OutputError(StabilizeExpectedError):
+    """A task's output is not what was promised."""
+
+
+class VerificationError(StabilizeExpectedError):
+    """A verifier found an output wrong."""
+
+
+class StageNotReadyError(StabilizeExpectedError):
+    """A stage is not in the state that a call needs."""
+
+
+class WorkflowNotFoundError(StabilizeExpectedError, LookupError):
+    """The store has no such workflow."""
+
+
+class StageNotFoundError(StabilizeExpectedError, LookupError):
+    """The workflow has no such stage."""
+
+
+class TaskNotFoundError(StabilizeFatalError, LookupError):
+    """No task is registered under a name."""
+
+
+class StoreError(StabilizeError):
+    """The database cannot be opened, read or written."""
+
+
+class SchemaError(StoreError):
+    """The database holds another schema than this version of the package."""
+
+
+class WaitTimeoutError(StabilizeExpectedError, TimeoutError):
+    """A wait ended before what was waited for; the run goes on."""
+
+
+class WaitingForApproval(StabilizeExpectedError):  # noqa: N818 - a state to act on, not a fault; the name is documented
+    """A run cannot go on before a person decides."""
+
+    def __init__(self, run_id: str, gates: Iterable[str]) -> None:
+        self.run_id = run_id
+        self.gates = tuple(gates)
+        names = ", ".join(repr(gate) for gate in self.gates)
+        super().__init__(
+            f"run {run_id} waits for a decision at {names}: call run.approve({self.gates[0]!r}) or "
+            f"run.reject({self.gates[0]!r}), then ask for the result again"
+        )
+
+
+class RunFailedError(StabilizeError):
+    """A run ended without success; `.status` says how, `.failures` which stage failed and why."""
+
+    def __init__(self, run_id: str, status: str, failures: Mapping[str, str]) -> None:
+        self.run_id = run_id
+        self.status = status
+        self.failures = dict(failures)
+        why = "; ".join(f"{ref}: {text}" for ref, text in self.failures.items()) or "no stage gave a reason"
+        super().__init__(f"run {run_id} ended {status} ({why})")
+
+
+class RecoveryError(StabilizeError):
+    """Recovery could not be carried out."""
+
+
+class PermanentError(StabilizeError):
+    """Trying again cannot help: the task fails at once."""
+
+
+class TransientError(StabilizeError):
+    """Trying again may help: the task is run again after a back-off.
+
+    `retry_after` is in seconds and is the least that is waited. `context_update` is merged into the
+    stage's context before the next attempt.
+    """
+
+    def __init__(
+        self,
+        message: str = "transient error",
+        code: int | str | None = None,
+        cause: BaseException | None = None,
+        retry_after: float | None = None,
+        context_update: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message if code is None else f"{message} (code={code})")
+        self.code = code
+        self.cause = cause
+        self.retry_after = retry_after
+        self.context_update: dict[str, Any] = dict(context_update or {})
+
+
+class ConcurrencyError(TransientError):
+    """Another worker changed the row first."""
+
+
+class TransientVerificationError(TransientError):
+    """A verification that may succeed later."""
+
+
+class TaskTimeoutError(StabilizeError, TimeoutError):
+    """A task took longer than it may."""
+
+    def __init__(
+        self, message: str = "task timed out", task_name: str = "", stage_id: str = "", execution_id: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.task_name = task_name
+        self.stage_id = stage_id
+        self.execution_id = execution_id
+
+
+#: Fragments of class names that mark an unknown exception as worth another try.
+TRANSIENT_NAMES = ("timeout", "connection", "temporary", "unavailable", "retry", "throttl", "ratelimit")
+#: Fragments that mark it as hopeless; they win over the ones above.
+PERMANENT_NAMES = ("validation", "authentication", "authorization", "forbidden", "notfound", "invalid")
+#: Network errnos: EPIPE, ENETDOWN, ENETUNREACH, ECONNABORTED, ECONNRESET, ETIMEDOUT, ECONNREFUSED, EHOSTUNREACH.
+TRANSIENT_ERRNOS = frozenset({32, 100, 101, 103, 104, 110, 111, 113})
+PERMANENT_BUILTINS = (ValueError, TypeError, AttributeError, LookupError, NotImplementedError)
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    chain: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in chain:
+        chain.append(link)
+        explicit = link.cause if isinstance(link, TransientError) else None
+        link = explicit or link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+    return chain
+
+
+def transient_cause(error: BaseException) -> TransientError | None:
+    """Return the TransientError in the chain of causes, if there is one before a PermanentError."""
+    for link in _causes(error):
+        if isinstance(link, PermanentError):
+            return None
+        if isinstance(link, TransientError):
+            return link
+    return None
+
+
+def _judge(error: BaseException) -> bool | None:
+    """Say whether one exception by itself is transient (True), permanent (False) or unknown (None)."""
+    if isinstance(error, TransientError):
+        return True
+    if isinstance(error, PermanentError):
+        return False
+    name = type(error).__name__.lower()
+    if any(part in name for part in PERMANENT_NAMES):
+        return False
+    if isinstance(error, ConnectionError | TimeoutError):
+        return True
+    if isinstance(error, OSError) and error.errno in TRANSIENT_ERRNOS:
+        return True
+    if any(part in name for part in TRANSIENT_NAMES):
+        return True
+    return False if isinstance(error, PERMANENT_BUILTINS) else None
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether trying again may help: explicit classes before names, permanent before transient, causes included."""
+    for link in _causes(error):
+        verdict = _judge(link)
+        if verdict is not None:
+            return verdict
+    return False
+
+
+def is_permanent(error: BaseException) -> bool:
+    """Whether the error, or the first of its causes that says anything, excludes another try."""
+    for link in _causes(error):
+        verdict = _judge(link)
+        if verdict is not None:
+            return not verdict
+    return False

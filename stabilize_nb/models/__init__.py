@@ -1,0 +1,1 @@
+"""What a workflow is: statuses, stages, tasks, their graph."""

@@ -1,0 +1,29 @@
+"""Ids: ULIDs for what users and the shell make, hashes for what a decision makes (so it makes the same again)."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+
+from ulid import ULID
+
+_lock = threading.Lock()
+_last = 0
+#: Crockford's base 32, the alphabet of ULIDs.
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_LENGTH = 26
+
+
+def new_id() -> str:
+    """Return a new 26-character ULID; ids of one process sort in the order in which they were made."""
+    global _last  # noqa: PLW0603 - the order of ids within a millisecond is the state of this module
+    with _lock:
+        _last = max(int(ULID()), _last + 1)
+        return str(ULID.from_int(_last))
+
+
+def derived_id(parent: str, slot: str, number: int) -> str:
+    """Return the 26-character id that `parent` gives its `number`-th child in `slot`: a hash, no entropy."""
+    digest = hashlib.blake2b(f"{parent}\x1f{slot}\x1f{number}".encode(), digest_size=17).digest()
+    bits = int.from_bytes(digest, "big") >> 6
+    return "".join(_ALPHABET[(bits >> (5 * place)) & 31] for place in reversed(range(_LENGTH)))
