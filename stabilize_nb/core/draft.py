@@ -1,0 +1,164 @@
+"""A decision being written: reads, facts already applied, messages to send and bodies to run.
+
+A Draft is local to one call of `decide`, which stays a pure function of its arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from stabilize_nb.core.evolve import evolve
+from stabilize_nb.core.view import ArrivalKey, Downstream, NotLoaded, RoundKey, Rows, StageKey, TaskKey, Unfinished, View
+from stabilize_nb.models.status import OPEN, WorkflowStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from stabilize_nb.core.facts import Fact
+    from stabilize_nb.core.rows import Edge, Head, RoundRow, StageRow, TaskRow
+    from stabilize_nb.models.stage import Upstream
+    from stabilize_nb.queue.messages import Message, StageMessage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds that the engine sets; times are ms."""
+
+    jumps: int = 10
+    attempts: int = 10
+    backoff_min: int = 1_000
+    backoff_max: int = 60_000
+    jitter: float = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Env:
+    """What a decision may know besides rows: the time (ms since the epoch, UTC), bounds, and free workers."""
+
+    now: int
+    limits: Limits = field(default_factory=Limits)
+    slots: int = 0  # bodies that may be begun at once
+    runnable: Callable[[str], bool] = lambda _name: True  # whether a task name is registered here
+
+
+class Purpose(Enum):
+    """Why task code is run."""
+
+    EXECUTE = "EXECUTE"  # the task itself
+    ON_CANCEL = "ON_CANCEL"  # its clean-up after a withdrawal; best effort
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """Task code to run while no transaction is open; (task, generation, attempt) fences its result."""
+
+    stage: StageRow
+    task: TaskRow
+    context: Mapping[str, Any]
+    upstream: Mapping[str, tuple[Upstream, ...]]
+    purpose: Purpose = Purpose.EXECUTE
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """A message to come; `after` is ms to wait before it may be taken."""
+
+    message: Message
+    after: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What one message led to."""
+
+    view: View
+    facts: tuple[Fact, ...]
+    sends: tuple[Send, ...]
+    bodies: tuple[Body, ...]
+
+
+class Draft:
+    """The pen of a handler."""
+
+    __slots__ = ("bodies", "env", "facts", "sends", "view")
+
+    def __init__(self, view: View, env: Env) -> None:
+        self.view = view
+        self.env = env
+        self.facts: list[Fact] = []
+        self.sends: list[Send] = []
+        self.bodies: list[Body] = []
+
+    @property
+    def head(self) -> Head:
+        """The workflow as it is after the facts so far."""
+        return self.view.head
+
+    def find(self, stage_id: str) -> StageRow | None:
+        """Return a stage row, or None when the workflow has none of that id (any more)."""
+        row: StageRow | None = self.view.get(StageKey(stage_id))
+        return row
+
+    def stage(self, stage_id: str) -> StageRow:
+        """Return a stage row that is known to exist."""
+        row: StageRow = self.view.get(StageKey(stage_id))
+        return row
+
+    def stages(self, ids: Iterable[str]) -> list[StageRow]:
+        """Return several stage rows, asking for all that are missing at once; ids without a row are left out."""
+        wanted = tuple(ids)
+        missing = self.view.missing(wanted)
+        if missing:
+            raise NotLoaded(Rows(missing))
+        return [row for row in map(self.find, wanted) if row is not None]
+
+    def task(self, stage_id: str, position: int) -> TaskRow:
+        """Return a task row."""
+        row: TaskRow = self.view.get(TaskKey(stage_id, position))
+        return row
+
+    def round(self, base: StageRow, number: int) -> RoundRow | None:
+        """Return the counters of a round of the stage's present generation."""
+        row: RoundRow | None = self.view.get(RoundKey(base.id, base.generation, number))
+        return row
+
+    def has_arrived(self, base: StageRow, number: int, via: str) -> bool:
+        """Whether the edge from `via` has given its `number`-th outcome."""
+        return self.view.get(ArrivalKey(base.id, base.generation, number, via)) is not None
+
+    def downstream(self, base_id: str) -> tuple[Edge, ...]:
+        """Return the outgoing edges of a stage."""
+        edges: tuple[Edge, ...] = self.view.get(Downstream(base_id))
+        return edges
+
+    def open_stages(self) -> list[StageRow]:
+        """Return the rows that hold the workflow open."""
+        return self.view.members(Unfinished(all=False), "stage", lambda row: row.status in OPEN)
+
+    def current_task(self, row: StageRow) -> TaskRow | None:
+        """Return the task at which a row stands: the first that has not ended."""
+        for position in range(len(row.spec.tasks)):
+            task = self.task(row.id, position)
+            if not task.status.is_complete and task.status is not WorkflowStatus.REDIRECT:
+                return task
+        return None
+
+    def is_current(self, message: StageMessage, row: StageRow | None) -> bool:
+        """Whether a message still speaks of the row as it is."""
+        return row is not None and message.generation in (None, row.generation)
+
+    def record(self, fact: Fact) -> None:
+        """Let something have happened."""
+        evolve(self.view, fact, self.env.now)
+        self.facts.append(fact)
+
+    def send(self, message: Message, after: int = 0) -> None:
+        """Order something, `after` ms from now."""
+        self.sends.append(Send(message, after))
+
+    def run(self, body: Body) -> None:
+        """Have task code run once no transaction is open."""
+        self.bodies.append(body)

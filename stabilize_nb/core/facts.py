@@ -1,0 +1,351 @@
+"""What happened. Facts are past, frozen and complete: folding them from nothing gives the stored rows.
+
+The log of a workflow is the list of its facts; `event_type` gives the name under which each is published.
+Stage and task ids name rows; `position` counts the tasks of a stage from 0; times are ms since the epoch (UTC).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from stabilize_nb.errors import StabilizeFatalError
+from stabilize_nb.models.status import WorkflowStatus
+from stabilize_nb.queue.messages import Token
+
+Json = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Something that happened to a workflow."""
+
+    TYPE: ClassVar[str] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowCreated(Fact):
+    """A workflow was stored; `definition` holds everything its author wrote."""
+
+    TYPE: ClassVar[str] = "workflow.created"
+    definition: dict[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowStarted(Fact):
+    """The first stages may start."""
+
+    TYPE: ClassVar[str] = "workflow.started"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowPaused(Fact):
+    """No further task is begun until resumed."""
+
+    TYPE: ClassVar[str] = "workflow.paused"
+    user: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowResumed(Fact):
+    """Tasks are begun again."""
+
+    TYPE: ClassVar[str] = "workflow.resumed"
+    user: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowEnding(Fact):
+    """From now on no stage becomes enabled; the workflow will end as `status`."""
+
+    TYPE: ClassVar[str] = "workflow.ending"
+    status: WorkflowStatus
+    reason: str = ""
+    user: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowEnded(Fact):
+    """Nothing is left that could move."""
+
+    status: WorkflowStatus
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowRestarted(Fact):
+    """An ended workflow goes on because one of its stages is run again."""
+
+    TYPE: ClassVar[str] = "workflow.restarted"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenArrived(Fact):
+    """An edge gave its `number`-th outcome."""
+
+    TYPE: ClassVar[str] = "token.arrived"
+    stage: str
+    number: int
+    via: str
+    source: str
+    token: Token
+
+
+@dataclass(frozen=True, slots=True)
+class JoinFired(Fact):
+    """A round let its stage start: `row` is the run it made."""
+
+    TYPE: ClassVar[str] = "join.fired"
+    stage: str
+    number: int
+    row: str
+    activation: int
+    depth: int = 0
+    triggers: list[str] = field(default_factory=list)
+    inherited: dict[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class JoinPassed(Fact):
+    """A round ended without a run of its stage and passes `token` on."""
+
+    TYPE: ClassVar[str] = "join.passed"
+    stage: str
+    number: int
+    token: Token
+
+
+@dataclass(frozen=True, slots=True)
+class StageStarted(Fact):
+    """A run of a stage began."""
+
+    TYPE: ClassVar[str] = "stage.started"
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
+class StageEnded(Fact):
+    """A run of a stage ended; `token` is what its edges say, except those in `not_taken`, which say DEAD.
+
+    `settles` is the round that ended with it when it had not fired (0: none).
+    """
+
+    stage: str
+    status: WorkflowStatus
+    token: Token | None = None
+    not_taken: list[str] = field(default_factory=list)
+    settles: int = 0
+    reason: str = ""
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StageSuspended(Fact):
+    """A task waits for a signal."""
+
+    TYPE: ClassVar[str] = "stage.suspended"
+    stage: str
+    position: int
+    context: dict[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StagePaused(Fact):
+    """A task that was due is parked because the workflow is paused."""
+
+    TYPE: ClassVar[str] = "stage.paused"
+    stage: str
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class StageResumed(Fact):
+    """A parked or waiting stage goes on."""
+
+    TYPE: ClassVar[str] = "stage.resumed"
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
+class StageReset(Fact):
+    """A stage is as if it had never run; what was begun before carries an older generation and is void."""
+
+    TYPE: ClassVar[str] = "stage.reset"
+    stage: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class StageRetired(Fact):
+    """A further activation disappears because its stage was reset."""
+
+    TYPE: ClassVar[str] = "stage.retired"
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContextUpdated(Fact):
+    """Keys were merged into a stage's context."""
+
+    TYPE: ClassVar[str] = "context.updated"
+    stage: str
+    context: dict[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskStarted(Fact):
+    """The body of a task was handed to a worker."""
+
+    TYPE: ClassVar[str] = "task.started"
+    stage: str
+    position: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEnded(Fact):
+    """A body's result was committed."""
+
+    stage: str
+    position: int
+    status: WorkflowStatus
+    attempt: int = 0
+    context: dict[str, Json] = field(default_factory=dict)
+    outputs: dict[str, Json] = field(default_factory=dict)
+    error: str | None = None
+    details: dict[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRetried(Fact):
+    """A body failed and will be run again at `due`."""
+
+    TYPE: ClassVar[str] = "task.retried"
+    stage: str
+    position: int
+    attempt: int
+    due: int
+    error: str | None = None
+    context: dict[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPolled(Fact):
+    """A body asked to be called again at `due`."""
+
+    TYPE: ClassVar[str] = "task.polled"
+    stage: str
+    position: int
+    due: int
+    context: dict[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SignalBuffered(Fact):
+    """A persistent signal is kept until its stage suspends."""
+
+    TYPE: ClassVar[str] = "signal.buffered"
+    stage: str
+    signal: str
+    name: str
+    data: dict[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class SignalDelivered(Fact):
+    """A signal resumed its stage; `signal` names the buffered one that was used up."""
+
+    TYPE: ClassVar[str] = "signal.delivered"
+    stage: str
+    position: int
+    name: str
+    data: dict[str, Json]
+    signal: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SignalDropped(Fact):
+    """A signal found nobody: a transient one, one for a finished stage, or one left when the workflow ended."""
+
+    TYPE: ClassVar[str] = "signal.dropped"
+    stage: str
+    name: str
+    signal: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JumpExecuted(Fact):
+    """A task moved the workflow on to `target`; `number` counts the jumps of the workflow."""
+
+    TYPE: ClassVar[str] = "jump.executed"
+    stage: str
+    target: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResultDiscarded(Fact):
+    """A result came too late: for a stage that was reset, cancelled or taken over."""
+
+    TYPE: ClassVar[str] = "result.discarded"
+    stage: str
+    position: int
+    attempt: int
+    reason: str
+
+
+FACTS: dict[str, type[Fact]] = {kind.__name__: kind for kind in Fact.__subclasses__()}
+_FIELDS = {kind: tuple(f.name for f in dataclasses.fields(kind)) for kind in FACTS.values()}
+_BLANK = {
+    kind: {
+        f.name: f.default if f.default is not dataclasses.MISSING else f.default_factory()
+        for f in dataclasses.fields(kind)
+        if f.default is not dataclasses.MISSING or f.default_factory is not dataclasses.MISSING
+    }
+    for kind in FACTS.values()
+}
+
+S = WorkflowStatus
+_WORKFLOW_ENDS = {S.SUCCEEDED: "workflow.completed", S.TERMINAL: "workflow.failed", S.CANCELED: "workflow.canceled"}
+_STAGE_ENDS = {S.TERMINAL: "stage.failed", S.SKIPPED: "stage.skipped", S.CANCELED: "stage.canceled"}
+
+
+def event_type(fact: Fact) -> str:
+    """Return the name under which a fact is published, such as `stage.completed`."""
+    match fact:
+        case WorkflowEnded(status=status):
+            return _WORKFLOW_ENDS[status]
+        case StageEnded(status=status):
+            return _STAGE_ENDS.get(status, "stage.completed")
+        case TaskEnded(status=status):
+            return "task.failed" if status is S.TERMINAL else "task.completed"
+    return fact.TYPE
+
+
+def to_data(fact: Fact) -> dict[str, Json]:
+    """Return a fact as JSON data, its class under "fact"; fields with their default are left out."""
+    kind = type(fact)
+    blank = _BLANK[kind]
+    data: dict[str, Json] = {"fact": kind.__name__}
+    for name in _FIELDS[kind]:
+        value = getattr(fact, name)
+        if name in blank and value == blank[name]:
+            continue
+        data[name] = value.value if isinstance(value, Token | WorkflowStatus) else value
+    return data
+
+
+def from_data(data: dict[str, Json]) -> Fact:
+    """Return the fact that `to_data` wrote; raises StabilizeFatalError for one of another version."""
+    fields = dict(data)
+    name = fields.pop("fact")
+    kind = FACTS.get(name)
+    if kind is None:
+        msg = f"fact {name!r} is not known to this version, so the log cannot be folded"
+        raise StabilizeFatalError(msg)
+    if "status" in fields:
+        fields["status"] = WorkflowStatus(fields["status"])
+    if fields.get("token") is not None:
+        fields["token"] = Token(fields["token"])
+    return kind(**fields)

@@ -1,0 +1,1 @@
+"""Rules over the graph of stages, without any state of their own."""

@@ -1,0 +1,15 @@
+"""Which outcomes survive when a part of the graph is run again (patterns.md 2.6)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from stabilize_nb.core.rows import ArrivalRow
+
+
+def kept(arrivals: Iterable[ArrivalRow], region: Collection[str]) -> list[ArrivalRow]:
+    """Return the outcomes that came from outside the region: what gave them is not repeated."""
+    return [arrival for arrival in arrivals if arrival.via not in region]

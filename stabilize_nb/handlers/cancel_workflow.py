@@ -1,0 +1,30 @@
+"""CancelWorkflow: everything that is not complete is withdrawn (WCP-20)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stabilize_nb.core.facts import WorkflowEnding, WorkflowResumed, WorkflowStarted
+from stabilize_nb.core.view import Unfinished
+from stabilize_nb.handlers.ending import withdraw
+from stabilize_nb.models.status import WorkflowStatus
+from stabilize_nb.queue.messages import CancelWorkflow
+
+if TYPE_CHECKING:
+    from stabilize_nb.core.draft import Draft
+
+S = WorkflowStatus
+
+
+def cancel_workflow(draft: Draft, message: CancelWorkflow) -> None:
+    """Withdraw all; a workflow that has ended stays as it is."""
+    if draft.head.status.is_complete or draft.head.ending is S.CANCELED:
+        return
+    rows = draft.view.members(Unfinished(all=True), "stage", lambda row: not row.status.is_complete)
+    if draft.head.status is S.NOT_STARTED:
+        draft.record(WorkflowStarted())
+    if draft.head.paused:
+        draft.record(WorkflowResumed(message.user))
+    draft.record(WorkflowEnding(S.CANCELED, message.reason, message.user))
+    for row in rows:
+        withdraw(draft, row, reason="workflow_canceled")

@@ -1,0 +1,130 @@
+"""How a run of a stage ends, whichever message ended it: the split chooses, the edges speak, failure halts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stabilize_nb.core.draft import Body, Purpose
+from stabilize_nb.core.facts import StageEnded, StageResumed, WorkflowEnding
+from stabilize_nb.core.inputs import visible
+from stabilize_nb.expressions import is_true
+from stabilize_nb.models.stage import SplitType
+from stabilize_nb.models.status import WorkflowStatus
+from stabilize_nb.models.values import EMPTY
+from stabilize_nb.queue.messages import StartStage, Token
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from stabilize_nb.core.draft import Draft
+    from stabilize_nb.core.rows import Edge, StageRow
+
+S = WorkflowStatus
+
+
+def end_stage(
+    draft: Draft,
+    row: StageRow,
+    status: WorkflowStatus,
+    *,
+    token: Token | None,
+    settles: int = 0,
+    reason: str = "",
+    error: str | None = None,
+) -> None:
+    """End a run; every outgoing edge says `token`, or DEAD where a split did not choose it (patterns.md 2.1)."""
+    draft.stage(row.base_id)
+    if settles:
+        draft.round(row, settles)
+    not_taken = _not_taken(draft, row) if token is Token.LIVE else []
+    draft.record(
+        StageEnded(
+            row.id, status, token=token, not_taken=not_taken, settles=settles, reason=reason, error=error
+        )
+    )
+    if token is not None:
+        send_tokens(draft, draft.stage(row.base_id), row.id, token, not_taken)
+
+
+def send_tokens(draft: Draft, base: StageRow, source: str, token: Token, not_taken: Collection[str] = ()) -> None:
+    """Send the outcome that has just been counted in `base.sent` along every edge."""
+    if draft.head.ending is not None:
+        return
+    for edge in draft.downstream(base.id):
+        draft.send(
+            StartStage(
+                execution_id=draft.head.id, stage_id=edge.stage_id, via=base.id, via_generation=base.generation,
+                source=source, number=base.sent, token=Token.DEAD if edge.ref_id in not_taken else token,
+            )
+        )  # fmt: skip
+
+
+def _not_taken(draft: Draft, row: StageRow) -> list[str]:
+    spec = row.spec
+    if spec.split_type is SplitType.AND:
+        return []
+    edges = draft.downstream(row.base_id)
+    seen = {**visible(draft, row), **row.outputs}
+    taken = _one(row, edges, seen) if spec.split_type is SplitType.XOR else _some(row, edges, seen)
+    if not taken and spec.split_default:
+        taken = {spec.split_default}
+    return [edge.ref_id for edge in edges if edge.ref_id not in taken]
+
+
+def _some(row: StageRow, edges: tuple[Edge, ...], seen: dict[str, object]) -> set[str]:
+    conditions = row.spec.split_conditions
+    return {
+        edge.ref_id
+        for edge in edges
+        if (edge.ref_id not in conditions and edge.ref_id != row.spec.split_default)
+        or (edge.ref_id in conditions and is_true(conditions[edge.ref_id], seen))
+    }
+
+
+def _one(row: StageRow, edges: tuple[Edge, ...], seen: dict[str, object]) -> set[str]:
+    there = {edge.ref_id for edge in edges}
+    for ref_id, condition in row.spec.split_conditions.items():
+        if ref_id in there and is_true(condition, seen):
+            return {ref_id}
+    return set()
+
+
+def fail_stage(draft: Draft, row: StageRow, *, error: str, settles: int = 0) -> None:
+    """End a run that failed, as its context says failure is to be taken (api.md 2.2)."""
+    if row.context.get("continuePipelineOnFailure"):
+        end_stage(draft, row, S.FAILED_CONTINUE, token=Token.LIVE, settles=settles, error=error)
+    elif row.context.get("failPipeline") is False or row.context.get("completeOtherBranchesThenFail"):
+        end_stage(draft, row, S.STOPPED, token=Token.HALT, settles=settles, error=error)
+    else:
+        waiting = _waiting(draft)
+        end_stage(draft, row, S.TERMINAL, token=None, settles=settles, error=error)
+        if draft.head.ending is None:
+            draft.record(WorkflowEnding(S.TERMINAL, f"stage {row.ref_id!r} failed: {error}"))
+            for other in waiting:
+                if other.id != row.id:
+                    withdraw(draft, draft.stage(other.id), reason="workflow_failed")
+
+
+def _waiting(draft: Draft) -> list[StageRow]:
+    """Return the open rows in which no body runs or is due: they would wait for what can no longer come."""
+    if draft.head.active <= 1:
+        return []
+    return [row for row in draft.open_stages() if row.status is not S.RUNNING]
+
+
+def withdraw(draft: Draft, row: StageRow, *, reason: str, token: Token | None = None) -> None:
+    """Cancel a run; its clean-up hook is called when one of its tasks had begun (patterns.md 2.7)."""
+    if row.status.is_complete:
+        return
+    task = draft.current_task(row)
+    begun = task is not None and task.attempt > 0
+    if row.status is S.REDIRECT:
+        draft.record(StageResumed(row.id))
+    end_stage(draft, draft.stage(row.id), S.CANCELED, token=token, reason=reason)
+    if task is not None and begun:
+        draft.run(
+            Body(
+                stage=draft.stage(row.id), task=task, context={**draft.head.context, **row.context},
+                upstream=EMPTY, purpose=Purpose.ON_CANCEL,
+            )
+        )  # fmt: skip

@@ -1,0 +1,35 @@
+"""RunTask: a task is due; its body is handed to a worker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stabilize_nb.core.draft import Body
+from stabilize_nb.core.facts import StagePaused, TaskStarted
+from stabilize_nb.core.inputs import delivered, upstream, visible
+from stabilize_nb.models.status import WorkflowStatus
+
+if TYPE_CHECKING:
+    from stabilize_nb.core.draft import Draft
+    from stabilize_nb.queue.messages import RunTask
+
+S = WorkflowStatus
+
+
+def run_task(draft: Draft, message: RunTask) -> None:
+    """Begin another attempt; a workflow that is paused parks the stage instead."""
+    row = draft.find(message.stage_id)
+    if row is None or not draft.is_current(message, row) or row.status is not S.RUNNING:
+        return
+    task = draft.task(row.id, message.position)
+    if task.status.is_complete:
+        return
+    if draft.head.paused:
+        draft.record(StagePaused(row.id, message.position))
+        return
+    context = visible(draft, row) | delivered(task.signal)
+    sources = upstream(draft, row)
+    draft.record(TaskStarted(row.id, message.position, task.attempt + 1))
+    draft.run(
+        Body(stage=row, task=draft.task(row.id, message.position), context=context, upstream=sources)
+    )

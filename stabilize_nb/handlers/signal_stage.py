@@ -1,0 +1,45 @@
+"""SignalStage: resume a suspended stage, or keep the signal for when it suspends (WCP-23, WCP-24)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stabilize_nb.core.facts import SignalBuffered, SignalDelivered, SignalDropped
+from stabilize_nb.core.view import SignalKey
+from stabilize_nb.models.ids import derived_id
+from stabilize_nb.models.status import WorkflowStatus
+from stabilize_nb.queue.messages import RunTask, SignalStage
+
+if TYPE_CHECKING:
+    from stabilize_nb.core.draft import Draft
+    from stabilize_nb.core.rows import StageRow
+
+S = WorkflowStatus
+
+
+def signal_stage(draft: Draft, message: SignalStage) -> None:
+    """Deliver, buffer or drop; first come, first served."""
+    row = draft.find(message.stage_id)
+    if row is None or not draft.is_current(message, row):
+        return
+    if row.status is S.SUSPENDED:
+        _deliver(draft, row, message)
+    elif message.persistent and not row.status.is_complete and not draft.head.status.is_complete:
+        name = derived_id(row.id, "signal", draft.head.sequence)
+        draft.view.add({SignalKey(name): None})
+        draft.record(SignalBuffered(row.id, name, message.signal_name, message.signal_data))
+    else:
+        draft.record(SignalDropped(row.id, message.signal_name))
+
+
+def _deliver(draft: Draft, row: StageRow, message: SignalStage) -> None:
+    task = draft.current_task(row)
+    if task is None:
+        return
+    draft.record(SignalDelivered(row.id, task.position, message.signal_name, message.signal_data))
+    draft.send(
+        RunTask(
+            execution_id=draft.head.id, stage_id=row.id, generation=row.generation, position=task.position,
+            task_type=task.implementing_class,
+        )
+    )  # fmt: skip

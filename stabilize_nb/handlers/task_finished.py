@@ -1,0 +1,151 @@
+"""TaskFinished: a body's outcome moves its stage on, unless the stage has moved on without it."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from stabilize_nb.core.facts import (
+    ResultDiscarded,
+    SignalDelivered,
+    StageSuspended,
+    TaskEnded,
+    TaskPolled,
+    TaskRetried,
+)
+from stabilize_nb.core.view import Buffered
+from stabilize_nb.handlers.ending import end_stage, fail_stage, withdraw
+from stabilize_nb.models.status import WorkflowStatus
+from stabilize_nb.queue.messages import JumpToStage, Outcome, OutcomeKind, RunTask, TaskFinished, Token
+
+if TYPE_CHECKING:
+    from stabilize_nb.core.draft import Draft, Limits
+    from stabilize_nb.core.rows import StageRow, TaskRow
+
+S = WorkflowStatus
+
+
+def task_finished(draft: Draft, message: TaskFinished) -> None:
+    """Take the outcome of the attempt that is current; any other result is discarded and said to be."""
+    row = draft.find(message.stage_id)
+    if row is None or not draft.is_current(message, row):
+        _discard(draft, message, "the stage was reset")
+        return
+    task = draft.task(row.id, message.position)
+    if row.status is not S.RUNNING or task.status.is_complete:
+        _discard(draft, message, f"the stage is {row.status}")
+    elif task.attempt != message.attempt:
+        _discard(draft, message, f"attempt {task.attempt} has taken over")
+    else:
+        _take(draft, row, task, message.outcome)
+
+
+def _discard(draft: Draft, message: TaskFinished, reason: str) -> None:
+    draft.record(ResultDiscarded(message.stage_id, message.position, message.attempt, reason))
+
+
+def _take(draft: Draft, row: StageRow, task: TaskRow, outcome: Outcome) -> None:
+    match outcome.kind:
+        case OutcomeKind.DONE:
+            _done(draft, row, task, outcome)
+        case OutcomeKind.RUNNING | OutcomeKind.SUSPENDED | OutcomeKind.JUMP if draft.head.ending is not None:
+            withdraw(draft, row, reason="workflow_failed")
+        case OutcomeKind.RUNNING:
+            due = draft.env.now + outcome.after
+            draft.record(TaskPolled(row.id, task.position, due, outcome.context))
+            _again(draft, row, task, outcome.after)
+        case OutcomeKind.SUSPENDED:
+            _suspend(draft, row, task, outcome)
+        case OutcomeKind.JUMP:
+            _jump(draft, row, task, outcome)
+        case OutcomeKind.RETRY:
+            _retry(draft, row, task, outcome)
+        case OutcomeKind.TIMED_OUT:
+            _fail(draft, row, task, outcome)
+
+
+def _again(draft: Draft, row: StageRow, task: TaskRow, after: int) -> None:
+    draft.send(
+        RunTask(
+            execution_id=draft.head.id, stage_id=row.id, generation=row.generation, position=task.position,
+            task_type=task.implementing_class,
+        ),
+        after=after,
+    )  # fmt: skip
+
+
+def _done(draft: Draft, row: StageRow, task: TaskRow, outcome: Outcome) -> None:
+    if outcome.status is S.TERMINAL:
+        _fail(draft, row, task, outcome)
+        return
+    ended = S.SUCCEEDED if outcome.status is S.REDIRECT else outcome.status
+    following = task.position + 1
+    more = following < len(row.spec.tasks)
+    if more:
+        draft.task(row.id, following)
+    draft.record(
+        TaskEnded(row.id, task.position, ended, task.attempt, outcome.context, outcome.outputs, outcome.error)
+    )
+    row = draft.stage(row.id)
+    match ended:
+        case S.STOPPED:
+            end_stage(draft, row, S.STOPPED, token=Token.HALT, error=outcome.error)
+        case S.CANCELED:
+            end_stage(draft, row, S.CANCELED, token=Token.HALT, reason="command")
+        case S.SKIPPED:
+            end_stage(draft, row, S.SKIPPED, token=Token.LIVE)
+        case _ if more:
+            _again(draft, row, draft.task(row.id, following), 0)
+        case _:
+            status = S.FAILED_CONTINUE if row.softly_failed else S.SUCCEEDED
+            end_stage(draft, row, status, token=Token.LIVE)
+
+
+def _fail(draft: Draft, row: StageRow, task: TaskRow, outcome: Outcome) -> None:
+    error = outcome.error or f"task {task.name!r} gave no reason"
+    context = {**outcome.context, "error": error}
+    if outcome.details:
+        context["exception"] = {"details": outcome.details}
+    draft.record(
+        TaskEnded(row.id, task.position, S.TERMINAL, task.attempt, context, outcome.outputs, error, outcome.details)
+    )
+    fail_stage(draft, draft.stage(row.id), error=error)
+
+
+def _suspend(draft: Draft, row: StageRow, task: TaskRow, outcome: Outcome) -> None:
+    signals = draft.view.members(Buffered(row.id), "signal", lambda signal: signal.stage_id == row.id)
+    draft.record(StageSuspended(row.id, task.position, outcome.context))
+    if signals:
+        first = signals[0]
+        draft.record(SignalDelivered(row.id, task.position, first.name, dict(first.data), first.id))
+        _again(draft, row, task, 0)
+
+
+def _jump(draft: Draft, row: StageRow, task: TaskRow, outcome: Outcome) -> None:
+    draft.record(TaskEnded(row.id, task.position, S.REDIRECT, task.attempt, outputs=outcome.outputs))
+    draft.send(
+        JumpToStage(
+            execution_id=draft.head.id, stage_id=row.id, generation=row.generation,
+            target_stage_ref_id=outcome.target or "", jump_context=outcome.context, jump_outputs=outcome.outputs,
+        )
+    )  # fmt: skip
+
+
+def _retry(draft: Draft, row: StageRow, task: TaskRow, outcome: Outcome) -> None:
+    limits = draft.env.limits
+    attempts = outcome.max_attempts or limits.attempts
+    if task.retries + 1 >= attempts:
+        _fail(draft, row, task, outcome)
+        return
+    after = max(backoff(limits, task), outcome.after)
+    due = draft.env.now + after
+    draft.record(TaskRetried(row.id, task.position, task.attempt, due, outcome.error, outcome.context))
+    _again(draft, row, task, after)
+
+
+def backoff(limits: Limits, task: TaskRow) -> int:
+    """Return ms to wait before the next attempt: doubling, with a jitter that the same attempt always gets."""
+    base = min(limits.backoff_min * 2**task.retries, limits.backoff_max)
+    digest = hashlib.blake2b(f"{task.id}:{task.attempt}".encode(), digest_size=4).digest()
+    spread = int.from_bytes(digest, "big") / 0xFFFFFFFF * 2 - 1
+    return max(1, round(base * (1 + limits.jitter * spread)))

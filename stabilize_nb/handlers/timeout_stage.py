@@ -1,0 +1,29 @@
+"""TimeoutStage: a stage took longer than its `stageTimeoutMs`, whatever it was doing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stabilize_nb.core.facts import StageResumed, TaskEnded
+from stabilize_nb.handlers.ending import fail_stage
+from stabilize_nb.models.status import OPEN, WorkflowStatus
+from stabilize_nb.queue.messages import TimeoutStage
+
+if TYPE_CHECKING:
+    from stabilize_nb.core.draft import Draft
+
+S = WorkflowStatus
+
+
+def timeout_stage(draft: Draft, message: TimeoutStage) -> None:
+    """Fail the run if it is still open; a body that is at work is told, and its result will be discarded."""
+    row = draft.find(message.stage_id)
+    if row is None or not draft.is_current(message, row) or row.status not in OPEN:
+        return
+    task = draft.current_task(row)
+    if row.status is not S.RUNNING:
+        draft.record(StageResumed(row.id))
+    error = f"stage {row.ref_id!r} timed out after {row.context.get('stageTimeoutMs')} ms"
+    if task is not None:
+        draft.record(TaskEnded(row.id, task.position, S.TERMINAL, task.attempt, {"error": error}, error=error))
+    fail_stage(draft, draft.stage(row.id), error=error)

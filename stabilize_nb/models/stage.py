@@ -1,0 +1,162 @@
+"""A stage: a node of the graph, with its tasks, its join and split rules and what it has produced."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Protocol
+
+from stabilize_nb.errors import StageNotReadyError
+from stabilize_nb.models.ids import new_id
+from stabilize_nb.models.status import WorkflowStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from stabilize_nb.models.multi_instance import MultiInstanceConfig
+    from stabilize_nb.models.task import TaskExecution
+
+
+class JoinType(Enum):
+    """When a stage with several requisites starts."""
+
+    AND = "AND"  # every branch has delivered (WCP-3)
+    OR = "OR"  # every branch that was taken has delivered (WCP-7)
+    MULTI_MERGE = "MULTI_MERGE"  # once for each branch that delivers (WCP-8)
+    DISCRIMINATOR = "DISCRIMINATOR"  # at the first branch that delivers (WCP-9)
+    N_OF_M = "N_OF_M"  # when join_threshold branches have delivered (WCP-30)
+
+
+class SplitType(Enum):
+    """Which branches a finished stage takes."""
+
+    AND = "AND"  # all (WCP-2)
+    OR = "OR"  # each whose condition is true (WCP-6)
+    XOR = "XOR"  # the first whose condition is true (WCP-4)
+
+
+class SyntheticStageOwner(Enum):
+    """When a synthetic stage runs, seen from its parent."""
+
+    STAGE_BEFORE = "STAGE_BEFORE"  # before the parent's tasks
+    STAGE_AFTER = "STAGE_AFTER"  # after them
+
+
+class Phase(Enum):
+    """How far a stage is with what it consists of."""
+
+    BEFORE = "BEFORE"  # synthetic stages that run first
+    TASKS = "TASKS"  # its own tasks
+    AFTER = "AFTER"  # synthetic stages that run after success
+    FAILURE = "FAILURE"  # synthetic stages that run after failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """What one finished run of a direct requisite left behind."""
+
+    ref_id: str
+    outputs: Mapping[str, Any]
+    context: Mapping[str, Any]
+
+
+class StageRuntime(Protocol):
+    """What the engine gives to a stage while one of its task bodies runs."""
+
+    idempotency_key: str
+    upstream: Mapping[str, tuple[Upstream, ...]]
+
+    def step(self, name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Run a durable step."""
+
+    async def step_async(
+        self, name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
+        """Run a durable step of a coroutine."""
+
+    def progress(self, fraction: float | None, message: str, data: Mapping[str, Any]) -> None:
+        """Tell listeners how far the body is."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the result is no longer wanted."""
+
+
+@dataclass(slots=True)
+class StageExecution:
+    """One stage of a workflow, as it is defined and as far as it has come.
+
+    `ref_id` alone is enough. `requisite_stage_ref_ids` names the stages it follows. `start_time` and
+    `end_time` are ms since the epoch (UTC). Inside a task body `context` is what the stage sees: its own
+    context over the outputs of everything that led to it.
+    """
+
+    ref_id: str = ""
+    type: str = ""
+    name: str = ""
+    context: dict[str, Any] = field(default_factory=dict)
+    outputs: dict[str, Any] = field(default_factory=dict)
+    tasks: list[TaskExecution] = field(default_factory=list)
+    requisite_stage_ref_ids: set[str] = field(default_factory=set)
+    join_type: JoinType = JoinType.AND
+    join_threshold: int = 0
+    split_type: SplitType = SplitType.AND
+    split_conditions: dict[str, str] = field(default_factory=dict)
+    split_default: str | None = None
+    mi_config: MultiInstanceConfig | None = None
+    deferred_choice_group: str | None = None
+    milestone_ref_id: str | None = None
+    milestone_status: str | None = None
+    mutex_key: str | None = None
+    cancel_region: str | None = None
+    output_reducers: dict[str, str] = field(default_factory=dict)
+    synthetic_stage_owner: SyntheticStageOwner | None = None
+    parent_stage_id: str | None = None
+    id: str = field(default_factory=new_id)
+    status: WorkflowStatus = WorkflowStatus.NOT_STARTED
+    generation: int = 0
+    activation: int = 1
+    start_time: int | None = None
+    end_time: int | None = None
+    error: str | None = None
+    runtime: StageRuntime | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same text for every attempt of one logical call of the running task, and for no other call."""
+        return self._running("idempotency_key").idempotency_key
+
+    @property
+    def upstream(self) -> Mapping[str, tuple[Upstream, ...]]:
+        """The direct requisites that led here, by ref_id: one entry a run that delivered."""
+        return self._running("upstream").upstream
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the result of the running body is no longer wanted: a long body looks and returns early."""
+        return self._running("cancelled").cancelled
+
+    def step(self, name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """
+        Run `function` as a durable step of this body and return its result.
+
+        Once the result is committed the function is never called again for this logical call, whatever
+        crashes later: the stored result is returned. Several steps of one name are told apart by their order.
+
+        Raises ValueNotStorableError when JSON cannot hold the result.
+        """
+        return self._running("step").step(name, function, args, kwargs)
+
+    async def step_async(self, name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Do the same as `step` inside an async body; `function` may be a coroutine function."""
+        return await self._running("step_async").step_async(name, function, args, kwargs)
+
+    def progress(self, fraction: float | None = None, message: str = "", **data: Any) -> None:
+        """Tell listeners how far the body is; `fraction` is between 0 and 1, None when unknown."""
+        self._running("progress").progress(fraction, message, data)
+
+    def _running(self, what: str) -> StageRuntime:
+        if self.runtime is None:
+            msg = f"stage {self.ref_id!r} is not running here: stage.{what} works only inside a task body"
+            raise StageNotReadyError(msg)
+        return self.runtime

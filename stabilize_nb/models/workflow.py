@@ -1,0 +1,98 @@
+"""A workflow: a graph of stages that is run as one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from stabilize_nb.errors import StageNotFoundError
+from stabilize_nb.models.ids import new_id
+from stabilize_nb.models.status import WorkflowStatus
+from stabilize_nb.models.topology import check_topology
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from stabilize_nb.models.stage import StageExecution
+
+
+class WorkflowType(Enum):
+    """What a workflow is called on messages."""
+
+    PIPELINE = "PIPELINE"  # the only kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trigger:
+    """What set a workflow going."""
+
+    type: str = "manual"
+    user: str = ""
+    payload: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Workflow:
+    """One execution of a graph of stages.
+
+    `start_time`, `end_time` and `created_at` are ms since the epoch (UTC). `context` holds the inputs that every
+    stage sees. A workflow that a store returned is a picture of the moment, not a live object.
+    """
+
+    application: str = ""
+    name: str = ""
+    stages: list[StageExecution] = field(default_factory=list)
+    trigger: Trigger = field(default_factory=Trigger)
+    pipeline_config_id: str | None = None
+    context: dict[str, Any] = field(default_factory=dict)
+    id: str = field(default_factory=new_id)
+    type: WorkflowType = WorkflowType.PIPELINE
+    status: WorkflowStatus = WorkflowStatus.NOT_STARTED
+    created_at: int | None = None
+    start_time: int | None = None
+    end_time: int | None = None
+    error: str | None = None
+
+    @classmethod
+    def create(
+        cls,
+        application: str,
+        name: str,
+        stages: Iterable[StageExecution],
+        trigger: Trigger | None = None,
+        pipeline_config_id: str | None = None,
+        context: dict[str, Any] | None = None,
+    ) -> Workflow:
+        """Make a workflow; raises InvalidWorkflowError that names every fault of the graph at once."""
+        workflow = cls(
+            application=application,
+            name=name,
+            stages=list(stages),
+            trigger=trigger or Trigger(),
+            pipeline_config_id=pipeline_config_id,
+            context=dict(context or {}),
+        )
+        check_topology(workflow.name, workflow.stages)
+        return workflow
+
+    def stage_by_ref_id(self, ref_id: str) -> StageExecution:
+        """Return the stage `ref_id` (its first activation); raises StageNotFoundError."""
+        for stage in self.stages:
+            if stage.ref_id == ref_id:
+                return stage
+        known = ", ".join(sorted(stage.ref_id for stage in self.stages)) or "none"
+        msg = f"workflow {self.name!r} has no stage {ref_id!r}; its stages are: {known}"
+        raise StageNotFoundError(msg)
+
+    def activations(self, ref_id: str) -> list[StageExecution]:
+        """Return every run of the stage `ref_id` in order: `ref_id`, `ref_id#2`, ... (several threads, WCP-8)."""
+        rows = [stage for stage in self.stages if stage.ref_id.partition("#")[0] == ref_id]
+        return sorted(rows, key=lambda stage: stage.activation)
+
+    def get_context(self) -> dict[str, Any]:
+        """Return the outputs of all stages merged in the order of the graph; later ones win."""
+        merged: dict[str, Any] = {}
+        for stage in self.stages:
+            merged.update(stage.outputs)
+        return merged

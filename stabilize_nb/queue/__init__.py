@@ -1,0 +1,1 @@
+"""Messages, the queue and the workers that empty it."""

@@ -1,0 +1,215 @@
+"""Orders to the engine. A message travels as a row; names and fields are those of the reference documents.
+
+`COUNTS` marks the messages that hold a workflow open while they are queued; timers and orders from outside do not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, ClassVar
+
+from stabilize_nb.errors import StabilizeFatalError
+from stabilize_nb.models.status import WorkflowStatus
+
+
+class Token(Enum):
+    """What an edge says when the run in front of it has ended (patterns.md 2.1)."""
+
+    LIVE = "LIVE"  # a thread of control
+    DEAD = "DEAD"  # not this way
+    HALT = "HALT"  # this branch was broken off: what needs it must not run
+
+
+class OutcomeKind(Enum):
+    """How a task body ended, as far as the engine cares."""
+
+    DONE = "DONE"  # returned one of the final statuses in `status`
+    RUNNING = "RUNNING"  # asks to be called again
+    SUSPENDED = "SUSPENDED"  # waits for a signal
+    JUMP = "JUMP"  # goes on at another stage
+    RETRY = "RETRY"  # failed in a way that another try may mend
+    TIMED_OUT = "TIMED_OUT"  # did not end in its time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """A task's result or exception in one shape; `after` and `delay` are ms."""
+
+    kind: OutcomeKind
+    status: WorkflowStatus = WorkflowStatus.SUCCEEDED
+    context: dict[str, Any] = field(default_factory=dict)
+    outputs: dict[str, Any] = field(default_factory=dict)
+    error: str | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+    target: str | None = None
+    after: int = 0
+    max_attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """An order that concerns one workflow."""
+
+    COUNTS: ClassVar[bool] = False
+    TIMER: ClassVar[bool] = False
+    execution_id: str = ""
+    execution_type: str = "PIPELINE"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageMessage(Message):
+    """An order that concerns one stage row; `generation` None means "as it is now"."""
+
+    stage_id: str = ""
+    generation: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartWorkflow(Message):
+    """Begin: start every stage without requisites."""
+
+    COUNTS: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartStage(StageMessage):
+    """Start a stage, or deliver one token of one upstream to its join."""
+
+    COUNTS: ClassVar[bool] = True
+    via: str | None = None  # upstream stage (its first row); None: start at once
+    via_generation: int = 0  # the token is void once that upstream was reset
+    source: str = ""  # the row whose end sent the token
+    number: int = 1  # which token of that edge, which is the round it belongs to
+    token: Token = Token.LIVE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunTask(StageMessage):
+    """Run the body of one task."""
+
+    COUNTS: ClassVar[bool] = True
+    position: int = 0
+    task_type: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskFinished(StageMessage):
+    """A body has ended. Never queued: the worker makes it from the body's outcome."""
+
+    position: int = 0
+    attempt: int = 0
+    outcome: Outcome = field(default_factory=lambda: Outcome(kind=OutcomeKind.DONE))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeoutStage(StageMessage):
+    """The time that a whole stage may take is over."""
+
+    TIMER: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalStage(StageMessage):
+    """Deliver a signal: resumes a suspended stage; kept for later when `persistent`, else dropped."""
+
+    signal_name: str = ""
+    signal_data: dict[str, Any] = field(default_factory=dict)
+    persistent: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JumpToStage(StageMessage):
+    """Carry out a jump from `stage_id` to the stage with `target_stage_ref_id`."""
+
+    COUNTS: ClassVar[bool] = True
+    target_stage_ref_id: str = ""
+    jump_context: dict[str, Any] = field(default_factory=dict)
+    jump_outputs: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestartStage(StageMessage):
+    """Run a stage and everything behind it again, also in a workflow that has ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelStage(StageMessage):
+    """Withdraw one stage; what needs it does not run (WCP-19)."""
+
+    reason: str = "command"
+    user: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelWorkflow(Message):
+    """Withdraw everything (WCP-20)."""
+
+    user: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PauseWorkflow(Message):
+    """Run no further task until resumed; bodies that run end as usual."""
+
+    user: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeWorkflow(Message):
+    """Go on after a pause."""
+
+    user: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompleteWorkflow(Message):
+    """End: nothing is left that could move."""
+
+    COUNTS: ClassVar[bool] = True
+
+
+MESSAGES: dict[str, type[Message]] = {
+    kind.__name__: kind
+    for kind in (
+        StartWorkflow, StartStage, RunTask, TimeoutStage, SignalStage, JumpToStage, RestartStage, CancelStage,
+        CancelWorkflow, PauseWorkflow, ResumeWorkflow, CompleteWorkflow,
+    )
+}  # fmt: skip
+
+_FIELDS = {kind: tuple(f.name for f in dataclasses.fields(kind)) for kind in MESSAGES.values()}
+_DEFAULTS = {kind: kind() for kind in MESSAGES.values()}
+
+
+def to_payload(message: Message) -> dict[str, Any]:
+    """Return the fields that differ from the defaults, as JSON data; the row's own columns are left out."""
+    kind = type(message)
+    blank = _DEFAULTS[kind]
+    payload: dict[str, Any] = {}
+    for name in _FIELDS[kind]:
+        if name in ("execution_id", "stage_id"):
+            continue
+        value = getattr(message, name)
+        if value != getattr(blank, name):
+            payload[name] = value.value if isinstance(value, Token) else value
+    return payload
+
+
+def from_payload(kind: str, execution_id: str, stage_id: str | None, payload: dict[str, Any]) -> Message:
+    """Return the message that `to_payload` wrote; raises StabilizeFatalError when the row is not one of ours."""
+    known = MESSAGES.get(kind)
+    if known is None:
+        msg = f"message type {kind!r} is not known to this version; known are {', '.join(MESSAGES)}"
+        raise StabilizeFatalError(msg)
+    stray = payload.keys() - set(_FIELDS[known])
+    if stray:
+        msg = f"message {kind} has unknown fields: {', '.join(sorted(stray))}"
+        raise StabilizeFatalError(msg)
+    fields = dict(payload)
+    if "token" in fields:
+        fields["token"] = Token(fields["token"])
+    if stage_id is not None:
+        fields["stage_id"] = stage_id
+    return known(execution_id=execution_id, **fields)

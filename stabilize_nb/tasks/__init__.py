@@ -1,0 +1,1 @@
+"""Tasks: the code that stages run."""

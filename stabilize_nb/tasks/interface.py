@@ -1,0 +1,127 @@
+"""What a task is to the engine: an object with `execute`, plain or async, and hooks that have defaults."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from stabilize_nb.tasks.result import TaskResult
+
+if TYPE_CHECKING:
+    from stabilize_nb.models.stage import StageExecution
+
+
+class Task:
+    """Code that a stage runs. Subclasses override `execute`, which may be a coroutine function.
+
+    A body runs at least once and never again after its result is committed. It gets its inputs in
+    `stage.context`; changes of that mapping are not kept, results travel by the TaskResult.
+    """
+
+    #: Further names under which the class is registered.
+    aliases: tuple[str, ...] = ()
+    #: Seconds a body may take; None: the engine's default (4 h, STABILIZE_DEFAULT_TASK_TIMEOUT_S).
+    timeout: float | None = None
+    #: Bodies begun for one logical call when they fail in a way that another try may mend; None: 10.
+    max_attempts: int | None = None
+
+    def execute(self, stage: StageExecution) -> Any:
+        """Do the work and return a TaskResult (or an awaitable of one)."""
+        raise NotImplementedError
+
+    def on_timeout(self, stage: StageExecution) -> TaskResult | None:  # noqa: ARG002 - a hook
+        """Return the result of a body that did not end in time; None: the stage fails."""
+        return None
+
+    def on_cancel(self, stage: StageExecution) -> None:
+        """Clean up after the stage was withdrawn; best effort."""
+
+
+class RetryableTask(Task):
+    """A task that polls: it returns `TaskResult.running()` until it is done."""
+
+    def get_timeout(self) -> timedelta:
+        """Return the time that all polls together may take."""
+        return timedelta(hours=1)
+
+    def get_dynamic_timeout(self, stage: StageExecution) -> timedelta:
+        """Return that time for one stage: its `stageTimeoutMs` when set."""
+        limit = stage.context.get("stageTimeoutMs")
+        return self.get_timeout() if limit is None else timedelta(milliseconds=limit)
+
+    def get_backoff_period(self, stage: StageExecution, elapsed: timedelta) -> timedelta:  # noqa: ARG002 - a hook
+        """Return how long to wait before the next poll, `elapsed` after the first."""
+        return timedelta(seconds=1)
+
+
+class OverridableTimeoutRetryableTask(RetryableTask):
+    """A polling task whose time limit the stage may set by `stageTimeoutMs`."""
+
+
+class SkippableTask(Task):
+    """A task that may say before it runs that there is nothing to do."""
+
+    def is_enabled(self, stage: StageExecution) -> bool:  # noqa: ARG002 - a hook
+        """Whether the task has to run."""
+        return True
+
+    def do_execute(self, stage: StageExecution) -> Any:
+        """Do the work and return a TaskResult."""
+        raise NotImplementedError
+
+    def execute(self, stage: StageExecution) -> Any:
+        """Run `do_execute`, or skip the stage when the task is not enabled."""
+        return self.do_execute(stage) if self.is_enabled(stage) else TaskResult.skipped()
+
+
+class CallableTask(Task):
+    """A function as a task: it gets the stage (or nothing) and returns a TaskResult, a mapping of outputs, or a value."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self._takes_stage = bool(inspect.signature(function).parameters)
+
+    def execute(self, stage: StageExecution) -> Any:
+        """Call the function and make a result of what it returns."""
+        value = self.function(stage) if self._takes_stage else self.function()
+        return self._later(value) if inspect.isawaitable(value) else as_result(value)
+
+    async def _later(self, value: Any) -> TaskResult:
+        return as_result(await value)
+
+
+def as_result(value: Any) -> TaskResult:
+    """Return what a function gave back as a TaskResult: a mapping becomes the outputs, another value the output `result`."""
+    if isinstance(value, TaskResult):
+        return value
+    if value is None:
+        return TaskResult.success()
+    return TaskResult.success(outputs=value if isinstance(value, Mapping) else {"result": value})
+
+
+class NoOpTask(Task):
+    """Does nothing."""
+
+    def execute(self, stage: StageExecution) -> TaskResult:  # noqa: ARG002 - the interface
+        """Succeed at once."""
+        return TaskResult.success()
+
+
+class WaitTask(RetryableTask):
+    """Waits `waitTime` seconds; the wait survives restarts and holds no worker."""
+
+    def get_timeout(self) -> timedelta:
+        """Return a limit that no sensible wait reaches: ten years."""
+        return timedelta(days=3_650)
+
+    def execute(self, stage: StageExecution) -> TaskResult:
+        """Wait once, for the whole time, and succeed when called again."""
+        if stage.context.get("_waited") or not stage.context.get("waitTime"):
+            return TaskResult.success()
+        return TaskResult.running(context={"_waited": True})
+
+    def get_backoff_period(self, stage: StageExecution, elapsed: timedelta) -> timedelta:  # noqa: ARG002 - a hook
+        """Return the time to wait."""
+        return timedelta(seconds=float(stage.context["waitTime"]))

@@ -1,0 +1,102 @@
+"""TaskRegistry: the names under which stages find their code. Nothing is ever imported by a name found in a store."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import threading
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from stabilize_nb.errors import ConfigError, TaskNotFoundError
+from stabilize_nb.tasks.interface import CallableTask, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+
+class TaskRegistry:
+    """Name to task: a class is instantiated for each body, an instance is shared, a function is wrapped."""
+
+    def __init__(self, *, strict: bool = False) -> None:
+        self.strict = strict
+        self._makers: dict[str, Callable[[], Task]] = {}
+        self._sources: dict[str, Any] = {}
+        self._listeners: list[Callable[[], None]] = []
+        self._lock = threading.Lock()
+
+    def register(self, name: str, task: Any, aliases: Iterable[str] = ()) -> None:
+        """
+        Make `task` (a Task class, an instance, or a function) available as `name` and under its aliases.
+
+        Replacing another task warns; with `strict=True` it raises ConfigError.
+        """
+        maker = _maker(name, task)
+        names = [name, *aliases, *getattr(task, "aliases", ())]
+        for each in names:
+            self._refuse_overwriting(each, task)
+        with self._lock:
+            for each in names:
+                self._makers[each] = maker
+                self._sources[each] = task
+        for listener in list(self._listeners):
+            listener()
+
+    def _refuse_overwriting(self, name: str, task: Any) -> None:
+        known = self._sources.get(name)
+        if known is None or known is task:
+            return
+        if self.strict:
+            msg = f"task {name!r} is registered already as {known!r}; this registry is strict"
+            raise ConfigError(msg)
+        warnings.warn(f"task {name!r} was registered already and is replaced", stacklevel=3)
+
+    def replace(self, name: str, task: Any) -> None:
+        """Register `task`, silently taking the place of another of that name (a notebook cell that is run again)."""
+        with self._lock:
+            self._makers[name] = _maker(name, task)
+            self._sources[name] = task
+        for listener in list(self._listeners):
+            listener()
+
+    def get(self, name: str) -> Task:
+        """Return the task to run; raises TaskNotFoundError."""
+        maker = self._makers.get(name)
+        if maker is None:
+            raise TaskNotFoundError(self.unknown(name))
+        return maker()
+
+    def unknown(self, name: str) -> str:
+        """Return the sentence for a name that is not registered."""
+        close = difflib.get_close_matches(name, self._makers, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        known = ", ".join(sorted(self._makers)) or "none"
+        return f"no task is registered as {name!r}{hint} (registered: {known})"
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._makers
+
+    def names(self) -> frozenset[str]:
+        """Return every registered name."""
+        return frozenset(self._makers)
+
+    def subscribe(self, listener: Callable[[], None]) -> None:
+        """Have `listener` called after every registration."""
+        self._listeners.append(listener)
+
+    def unsubscribe(self, listener: Callable[[], None]) -> None:
+        """Stop calling `listener`."""
+        if listener in self._listeners:
+            self._listeners.remove(listener)
+
+
+def _maker(name: str, task: Any) -> Callable[[], Task]:
+    if inspect.isclass(task) and callable(getattr(task, "execute", None)):
+        return task
+    if callable(getattr(task, "execute", None)):
+        return lambda: task
+    if callable(task):
+        wrapped = CallableTask(task)
+        return lambda: wrapped
+    msg = f"task {name!r} is {task!r}; a Task class, an object with execute(stage) or a function is expected"
+    raise ConfigError(msg)

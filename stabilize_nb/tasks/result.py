@@ -1,0 +1,118 @@
+"""TaskResult: what a task body says when it returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from stabilize_nb.models.status import WorkflowStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class TaskResult:
+    """The status of a task after its body, what it leaves for later tasks of its stage (`context`) and for later stages (`outputs`)."""
+
+    status: WorkflowStatus
+    context: dict[str, Any] = field(default_factory=dict)
+    outputs: dict[str, Any] = field(default_factory=dict)
+    target_stage_ref_id: str | None = None
+
+    @classmethod
+    def success(
+        cls, outputs: Mapping[str, Any] | None = None, context: Mapping[str, Any] | None = None
+    ) -> TaskResult:
+        """Done."""
+        return cls(WorkflowStatus.SUCCEEDED, dict(context or {}), dict(outputs or {}))
+
+    @classmethod
+    def running(cls, context: Mapping[str, Any] | None = None) -> TaskResult:
+        """Not done: call the task again after its back-off period."""
+        return cls(WorkflowStatus.RUNNING, dict(context or {}))
+
+    @classmethod
+    def terminal(cls, error: str, context: Mapping[str, Any] | None = None) -> TaskResult:
+        """Failed; nothing that needs this stage runs. The text lands in `context["error"]`."""
+        return cls(WorkflowStatus.TERMINAL, {**(context or {}), "error": error})
+
+    @classmethod
+    def failed_continue(
+        cls, error: str, outputs: Mapping[str, Any] | None = None, context: Mapping[str, Any] | None = None
+    ) -> TaskResult:
+        """Failed, and what follows goes on all the same."""
+        return cls(WorkflowStatus.FAILED_CONTINUE, {**(context or {}), "error": error}, dict(outputs or {}))
+
+    @classmethod
+    def skipped(cls) -> TaskResult:
+        """Nothing to do: the stage counts as skipped, and what follows goes on."""
+        return cls(WorkflowStatus.SKIPPED)
+
+    @classmethod
+    def canceled(cls, outputs: Mapping[str, Any] | None = None) -> TaskResult:
+        """Broken off: what needs this stage does not run."""
+        return cls(WorkflowStatus.CANCELED, {}, dict(outputs or {}))
+
+    @classmethod
+    def stopped(cls, outputs: Mapping[str, Any] | None = None) -> TaskResult:
+        """Break off this branch only."""
+        return cls(WorkflowStatus.STOPPED, {}, dict(outputs or {}))
+
+    @classmethod
+    def redirect(cls, context: Mapping[str, Any] | None = None) -> TaskResult:
+        """Count as done; kept for programs that say redirect without a target."""
+        return cls(WorkflowStatus.REDIRECT, dict(context or {}))
+
+    @classmethod
+    def jump_to(
+        cls,
+        target_stage_ref_id: str,
+        context: Mapping[str, Any] | None = None,
+        outputs: Mapping[str, Any] | None = None,
+    ) -> TaskResult:
+        """Go on at another stage, which is run again with `context` merged into its own (WCP-10)."""
+        return cls(WorkflowStatus.REDIRECT, dict(context or {}), dict(outputs or {}), target_stage_ref_id)
+
+    @classmethod
+    def suspend(cls, context: Mapping[str, Any] | None = None) -> TaskResult:
+        """Wait for a signal; the next attempt finds it as `_signal_name` and `_signal_data` in its context."""
+        return cls(WorkflowStatus.SUSPENDED, dict(context or {}))
+
+    @classmethod
+    def builder(cls, status: WorkflowStatus) -> TaskResultBuilder:
+        """Build a result step by step."""
+        return TaskResultBuilder(status)
+
+
+class TaskResultBuilder:
+    """Collects the parts of a TaskResult; every call returns the builder."""
+
+    def __init__(self, status: WorkflowStatus) -> None:
+        self._status = status
+        self._context: dict[str, Any] = {}
+        self._outputs: dict[str, Any] = {}
+
+    def context(self, context: Mapping[str, Any]) -> TaskResultBuilder:
+        """Set the whole context."""
+        self._context = dict(context)
+        return self
+
+    def outputs(self, outputs: Mapping[str, Any]) -> TaskResultBuilder:
+        """Set all outputs."""
+        self._outputs = dict(outputs)
+        return self
+
+    def add_context(self, key: str, value: Any) -> TaskResultBuilder:
+        """Add one key of the context."""
+        self._context[key] = value
+        return self
+
+    def add_output(self, key: str, value: Any) -> TaskResultBuilder:
+        """Add one output."""
+        self._outputs[key] = value
+        return self
+
+    def build(self) -> TaskResult:
+        """Return the result."""
+        return TaskResult(self._status, self._context, self._outputs)
