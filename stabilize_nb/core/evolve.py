@@ -78,7 +78,7 @@ def _fresh_tasks(view: View, stage_id: str, spec: StageSpec) -> None:
     for position, (name, implementing) in enumerate(spec.tasks):
         row = TaskRow(
             id=derived_id(stage_id, "task", position), stage_id=stage_id, position=position, name=name,
-            implementing_class=implementing, status=S.NOT_STARTED, attempt=0, retries=0, signal=None, error=None,
+            implementing_class=implementing, status=S.NOT_STARTED, attempt=0, retries=0, polls=0, signal=None, error=None,
             first_started_at=None, started_at=None, ended_at=None,
         )  # fmt: skip
         view.put(TaskKey(stage_id, position), row)
@@ -298,7 +298,7 @@ def _task_retried(view: View, fact: f.TaskRetried, _at: int) -> None:
 
 def _task_polled(view: View, fact: f.TaskPolled, _at: int) -> None:
     task = _task(view, fact.stage, fact.position)
-    view.put(TaskKey(fact.stage, fact.position), task._replace(signal=None))
+    view.put(TaskKey(fact.stage, fact.position), task._replace(polls=task.polls + 1, signal=None))
     if fact.context:
         row = _stage(view, fact.stage)
         view.put(StageKey(row.id), row._replace(context=_merged(row.context, fact.context)))

@@ -98,6 +98,7 @@ class TaskRow(NamedTuple):
     status: WorkflowStatus
     attempt: int  # bodies begun in this generation; fences a lost lease
     retries: int  # transient failures
+    polls: int  # times the body asked to be called again; a poll is a logical call of its own
     signal: Mapping[str, Json] | None  # delivered to the coming attempt: {"name", "data"}
     error: str | None
     first_started_at: int | None
