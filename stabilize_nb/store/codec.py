@@ -1,0 +1,33 @@
+"""JSON text for what the engine stores. User values have gone through models/values.py before they come here."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from stabilize_nb.errors import StoreError
+from stabilize_nb.models.values import EMPTY
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=dict)
+
+
+def dumps(value: Any) -> str:
+    """Return plain data as JSON text."""
+    return _encoder.encode(value) if value else ("{}" if value is EMPTY else _encoder.encode(value))
+
+
+def loads(text: str) -> Any:
+    """Return the data of JSON text; raises StoreError when the text is damaged."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        msg = f"the database holds text that is not JSON ({error}): {text[:60]!r}; run `stabilize-nb doctor` on it"
+        raise StoreError(msg) from error
+
+
+def mapping(text: str) -> Mapping[str, Any]:
+    """Return the mapping of JSON text."""
+    return EMPTY if text == "{}" else loads(text)

@@ -1,0 +1,61 @@
+"""Bring a database to the schema of this version: apply what is missing, refuse what is newer."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from stabilize_nb.errors import SchemaError
+from stabilize_nb.store.queries import sql_file
+
+if TYPE_CHECKING:
+    from stabilize_nb.store.sqlite import Connection
+
+
+@cache
+def migrations() -> tuple[tuple[str, str], ...]:
+    """Return (name, SQL) of every migration in order."""
+    folder = files("stabilize_nb.store").joinpath("sql", "migrations")
+    names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
+    return tuple((name, sql_file(f"migrations/{name}")) for name in names)
+
+
+def migrate(connection: Connection) -> list[str]:
+    """
+    Apply what is missing, all or nothing, and return the names.
+
+    Raises SchemaError when the database was written by a newer version, or by another program.
+    """
+    known = migrations()
+    version = connection.user_version()
+    if version > len(known):
+        msg = (
+            f"{connection.path} has schema {version}; this version of stabilize_nb knows {len(known)}: "
+            "install a newer version to open it"
+        )
+        raise SchemaError(msg)
+    if version == len(known):
+        return []
+    connection.begin()
+    try:
+        applied = _apply(connection, connection.user_version())
+        connection.commit()
+    except BaseException:
+        connection.rollback()
+        raise
+    return applied
+
+
+def _apply(connection: Connection, version: int) -> list[str]:
+    applied = []
+    for name, sql in migrations()[version:]:
+        connection.script(sql)
+        checksum = hashlib.sha256(sql.encode()).hexdigest()
+        at = int(time.time() * 1_000)
+        connection.run("insert_migration", {"name": name, "checksum": checksum, "applied_at": at})
+        applied.append(name)
+    connection.mark(len(migrations()))
+    return applied

@@ -1,0 +1,168 @@
+"""Answers the queries of a View, each with one indexed select (C11), and guesses what a message will ask for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from stabilize_nb.core import view as q
+from stabilize_nb.core.rows import Edge, Head, StageRow
+from stabilize_nb.queue.messages import Message, RunTask, StartStage, TaskFinished
+from stabilize_nb.store import rows
+from stabilize_nb.store.codec import dumps
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from stabilize_nb.store.sqlite import Connection
+
+Answers = dict[Any, Any]
+
+
+def load_head(connection: Connection, workflow_id: str) -> Head | None:
+    """Return the header row of a workflow."""
+    row = connection.one("head", {"workflow_id": workflow_id})
+    return None if row is None else rows.head(row)
+
+
+class Reader:
+    """Reads rows of one workflow inside one transaction; `except_id` is the message that is being processed."""
+
+    def __init__(self, connection: Connection, workflow_id: str, except_id: str) -> None:
+        self._db = connection
+        self._workflow = workflow_id
+        self._except = except_id
+
+    def answer(self, query: q.Query, message: Message) -> Answers:
+        """Return the answer to a query, with what the message is known to ask for next."""
+        answers = self._answer(query)
+        if isinstance(query, q.StageKey) and answers[query] is not None:
+            answers |= self._hint(answers[query], message)
+        return answers
+
+    def _hint(self, row: StageRow, message: Message) -> Answers:
+        match message:
+            case StartStage(stage_id=row.id, via=via, number=number) if via is not None:
+                answers = self._round(q.RoundKey(row.id, row.generation, number))
+                arrivals = self._arrivals(q.Arrivals(row.id, row.generation, number))
+                mine = q.ArrivalKey(row.id, row.generation, number, via)
+                return answers | {mine: None} | arrivals | self._first_task(row)
+            case StartStage(stage_id=row.id):
+                return self._first_task(row)
+            case TaskFinished(stage_id=row.id, position=position):
+                return self._task(q.TaskKey(row.id, position)) | self._downstream(q.Downstream(row.base_id))
+            case RunTask(stage_id=row.id, position=position):
+                return self._task(q.TaskKey(row.id, position))
+        return {}
+
+    def _first_task(self, row: StageRow) -> Answers:
+        return self._task(q.TaskKey(row.id, 0)) if row.spec.tasks else {}
+
+    def _answer(self, query: q.Query) -> Answers:  # noqa: PLR0911 - one case a query
+        match query:
+            case q.StageKey():
+                row = self._db.one("stage", {"stage_id": query.id, "workflow_id": self._workflow})
+                return {query: None if row is None else rows.stage(row)}
+            case q.TaskKey():
+                return self._task(query)
+            case q.RoundKey():
+                return self._round(query)
+            case q.ArrivalKey():
+                return self._arrival(query)
+            case q.Rows():
+                return self._rows(query)
+            case q.Downstream():
+                return self._downstream(query)
+            case q.Arrivals():
+                return self._arrivals(query)
+            case q.Unfinished():
+                return self._unfinished(query)
+            case q.Region():
+                return self._region(query)
+            case q.Buffered():
+                return self._buffered(query)
+            case _:
+                return {query: self._scalar(query)}
+
+    def _scalar(self, query: q.Query) -> Any:
+        here = {"workflow_id": self._workflow}
+        match query:
+            case q.Roots():
+                return tuple(row[0] for row in self._db.all("roots", here))
+            case q.ByRef(ref_id=ref_id):
+                row = self._db.one("stage_id_by_ref", here | {"ref_id": ref_id})
+                return None if row is None else row[0]
+            case q.MessagesLeft():
+                found = self._db.one("messages_left", here | {"except_id": self._except})
+                return bool(found and found[0])
+            case q.Stuck():
+                return tuple(row[0] for row in self._db.all("stuck", here))
+            case q.Arrived():
+                found = self._db.one("arrived", here)
+                return bool(found and found[0])
+            case _:
+                return None
+
+    def _task(self, key: q.TaskKey) -> Answers:
+        row = self._db.one("task", {"stage_id": key.stage_id, "position": key.position})
+        return {key: None if row is None else rows.task(row)}
+
+    def _round(self, key: q.RoundKey) -> Answers:
+        row = self._db.one(
+            "round", {"stage_id": key.stage_id, "generation": key.generation, "number": key.number}
+        )
+        return {key: None if row is None else rows.round_(row)}
+
+    def _arrival(self, key: q.ArrivalKey) -> Answers:
+        row = self._db.one(
+            "arrival",
+            {"stage_id": key.stage_id, "generation": key.generation, "number": key.number, "via": key.via},
+        )
+        return {key: None if row is None else rows.arrival(row)}
+
+    def _rows(self, query: q.Rows) -> Answers:
+        found = self._stages("stages", {"ids": dumps(query.ids), "workflow_id": self._workflow})
+        return {q.StageKey(id_): None for id_ in query.ids} | found | {query: tuple(found)}
+
+    def _downstream(self, query: q.Downstream) -> Answers:
+        found = self._db.all("downstream", {"stage_id": query.stage_id})
+        return {query: tuple(Edge(*row) for row in found)}
+
+    def _arrivals(self, query: q.Arrivals) -> Answers:
+        found = self._db.all(
+            "arrivals", {"stage_id": query.stage_id, "generation": query.generation, "number": query.number}
+        )
+        arrivals = [rows.arrival(row) for row in found]
+        answers: Answers = {q.ArrivalKey(*arrival[:4]): arrival for arrival in arrivals}
+        answers[query] = tuple(answers)
+        return answers
+
+    def _unfinished(self, query: q.Unfinished) -> Answers:
+        found = self._stages("incomplete_stages" if query.all else "open_stages", {"workflow_id": self._workflow})
+        answers = found | self._tasks(row.id for row in found.values())
+        for row in found.values():
+            answers |= self._downstream(q.Downstream(row.base_id))
+        return answers | {query: tuple(found)}
+
+    def _region(self, query: q.Region) -> Answers:
+        ids = [row[0] for row in self._db.all("reachable", {"stage_id": query.stage_id})]
+        found = self._stages("stages_and_activations", {"ids": dumps(ids)})
+        answers = found | self._tasks(row.id for row in found.values())
+        for row in list(found.values()):
+            if row.id == row.base_id:
+                answers |= self._downstream(q.Downstream(row.id))
+                answers |= self._arrivals(q.Arrivals(row.id, row.generation, 0))
+        return answers | {query: tuple(found)}
+
+    def _buffered(self, query: q.Buffered) -> Answers:
+        name = "buffered_for_stage" if query.stage_id else "buffered"
+        found = self._db.all(name, {"workflow_id": self._workflow, "stage_id": query.stage_id})
+        signals = [rows.signal(row) for row in found]
+        answers: Answers = {q.SignalKey(signal.id): signal for signal in signals}
+        return answers | {query: tuple(answers)}
+
+    def _stages(self, name: str, params: dict[str, Any]) -> Answers:
+        return {q.StageKey(row.id): row for row in map(rows.stage, self._db.all(name, params))}
+
+    def _tasks(self, stage_ids: Iterable[str]) -> Answers:
+        found = self._db.all("tasks", {"ids": dumps(list(stage_ids))})
+        return {q.TaskKey(row.stage_id, row.position): row for row in map(rows.task, found)}

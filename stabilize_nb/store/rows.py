@@ -1,0 +1,113 @@
+"""Database row <-> core row, both ways, in one place."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from stabilize_nb.core.rows import (
+    ArrivalRow,
+    Head,
+    RoundRow,
+    SignalRow,
+    StageRow,
+    StageSpec,
+    TaskRow,
+    spec_from_data,
+)
+from stabilize_nb.models.status import WorkflowStatus
+from stabilize_nb.queue.messages import Token
+from stabilize_nb.store.codec import dumps, loads, mapping
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_STATUS = {status.name: status for status in WorkflowStatus}
+_TOKEN = {token.name: token for token in Token}
+
+
+@lru_cache(maxsize=20_000)
+def _spec(text: str) -> StageSpec:
+    return spec_from_data(loads(text))
+
+
+def head(row: Sequence[Any]) -> Head:
+    """Columns of the query `head`."""
+    (id_, application, name, status, paused, ending, cancels, late, active, sequence, jumps, error, context, *times) = row
+    return Head(
+        id_, application, name, _STATUS[status], bool(paused), _STATUS[ending] if ending else None, bool(cancels),
+        bool(late), active, sequence, jumps, error, mapping(context), *times,
+    )  # fmt: skip
+
+
+def head_params(row: Head) -> dict[str, Any]:
+    """Parameters of `update_head`."""
+    return {
+        "id": row.id, "status": row.status.name, "paused": int(row.paused),
+        "ending": row.ending.name if row.ending else None, "cancels": int(row.cancels),
+        "late_failure": int(row.late_failure), "active": row.active, "sequence": row.sequence, "jumps": row.jumps,
+        "error": row.error, "started_at": row.started_at, "ended_at": row.ended_at,
+    }  # fmt: skip
+
+
+def stage(row: Sequence[Any]) -> StageRow:
+    """Columns of the query `stage`."""
+    (id_, base, ref, ordinal, spec, status, generation, activation, fired, sent, depth, softly, triggers, inherited,
+     context, outputs, error, started, ended) = row  # fmt: skip
+    return StageRow(
+        id_, base, ref, ordinal, _spec(spec), _STATUS[status], generation, activation, fired, sent, depth, bool(softly),
+        tuple(triggers.split()), mapping(inherited), mapping(context), mapping(outputs), error, started, ended,
+    )  # fmt: skip
+
+
+def stage_params(row: StageRow) -> dict[str, Any]:
+    """Parameters of `update_stage`."""
+    return {
+        "id": row.id, "status": row.status.name, "generation": row.generation, "fired": row.fired, "sent": row.sent,
+        "depth": row.depth, "softly_failed": int(row.softly_failed), "triggers": " ".join(row.triggers),
+        "inherited": dumps(row.inherited), "context": dumps(row.context), "outputs": dumps(row.outputs),
+        "error": row.error, "started_at": row.started_at, "ended_at": row.ended_at,
+    }  # fmt: skip
+
+
+def new_stage_params(row: StageRow, workflow_id: str, spec: str) -> dict[str, Any]:
+    """Parameters of `insert_stage`."""
+    return {
+        **stage_params(row), "workflow_id": workflow_id, "base_id": row.base_id, "ref_id": row.ref_id,
+        "ordinal": row.ordinal, "spec": spec, "activation": row.activation,
+    }  # fmt: skip
+
+
+def task(row: Sequence[Any]) -> TaskRow:
+    """Columns of the query `task`."""
+    (id_, stage_id, position, name, implementing, status, attempt, retries, polls, signal, error, *times) = row
+    return TaskRow(
+        id_, stage_id, position, name, implementing, _STATUS[status], attempt, retries, polls,
+        loads(signal) if signal else None, error, *times,
+    )  # fmt: skip
+
+
+def task_params(row: TaskRow) -> dict[str, Any]:
+    """Parameters of `put_task`."""
+    return {
+        "id": row.id, "stage_id": row.stage_id, "position": row.position, "name": row.name,
+        "implementing_class": row.implementing_class, "status": row.status.name, "attempt": row.attempt,
+        "retries": row.retries, "polls": row.polls, "signal": dumps(row.signal) if row.signal is not None else None,
+        "error": row.error, "first_started_at": row.first_started_at, "started_at": row.started_at,
+        "ended_at": row.ended_at,
+    }  # fmt: skip
+
+
+def round_(row: Sequence[Any]) -> RoundRow:
+    """Columns of the query `round`."""
+    return RoundRow(*row[:6], settled=bool(row[6]))
+
+
+def arrival(row: Sequence[Any]) -> ArrivalRow:
+    """Columns of the query `arrival`."""
+    return ArrivalRow(*row[:4], _TOKEN[row[4]], row[5])
+
+
+def signal(row: Sequence[Any]) -> SignalRow:
+    """Columns of the query `buffered`."""
+    return SignalRow(row[0], row[1], row[2], mapping(row[3]))

@@ -1,0 +1,343 @@
+-- Every statement of the package, once. `-- name -- purpose` begins one; parameters are named.
+
+-- head -- The header row of a workflow. Primary key.
+SELECT id, application, name, status, paused, ending, cancels, late_failure, active, sequence, jumps, error, context,
+       created_at, started_at, ended_at
+FROM workflow WHERE id = :workflow_id;
+
+-- head_about -- What the header row keeps beside its state. Primary key.
+SELECT about FROM workflow WHERE id = :workflow_id;
+
+-- insert_workflow -- A new workflow.
+INSERT INTO workflow (id, application, name, status, sequence, context, about, created_at)
+VALUES (:id, :application, :name, :status, :sequence, :context, :about, :created_at);
+
+-- update_head -- The header row after a step.
+UPDATE workflow SET status = :status, paused = :paused, ending = :ending, cancels = :cancels,
+       late_failure = :late_failure, active = :active, sequence = :sequence, jumps = :jumps, error = :error,
+       started_at = :started_at, ended_at = :ended_at
+WHERE id = :id;
+
+-- stage -- One stage row, only of this workflow. Primary key.
+SELECT id, base_id, ref_id, ordinal, spec, status, generation, activation, fired, sent, depth, softly_failed, triggers,
+       inherited, context, outputs, error, started_at, ended_at
+FROM stage WHERE id = :stage_id AND workflow_id = :workflow_id;
+
+-- stages -- Several stage rows of this workflow. Primary key, once for each id.
+SELECT s.id, s.base_id, s.ref_id, s.ordinal, s.spec, s.status, s.generation, s.activation, s.fired, s.sent, s.depth,
+       s.softly_failed, s.triggers, s.inherited, s.context, s.outputs, s.error, s.started_at, s.ended_at
+FROM json_each(:ids) AS wanted CROSS JOIN stage AS s ON s.id = wanted.value
+WHERE s.workflow_id = :workflow_id;
+
+-- stages_of_workflow -- All stage rows of a workflow as written, further activations last. Index stage_by_ref.
+SELECT id, base_id, ref_id, ordinal, spec, status, generation, activation, fired, sent, depth, softly_failed, triggers,
+       inherited, context, outputs, error, started_at, ended_at
+FROM stage WHERE workflow_id = :workflow_id ORDER BY activation > 1, ordinal, activation;
+
+-- open_stages -- Rows that hold the workflow open, as written. Index stage_open.
+SELECT id, base_id, ref_id, ordinal, spec, status, generation, activation, fired, sent, depth, softly_failed, triggers,
+       inherited, context, outputs, error, started_at, ended_at
+FROM stage WHERE workflow_id = :workflow_id AND status IN ('RUNNING', 'PAUSED', 'SUSPENDED', 'REDIRECT', 'BUFFERED')
+ORDER BY ordinal, activation;
+
+-- incomplete_stages -- Rows that are not complete, as written. Index stage_by_ref.
+SELECT id, base_id, ref_id, ordinal, spec, status, generation, activation, fired, sent, depth, softly_failed, triggers,
+       inherited, context, outputs, error, started_at, ended_at
+FROM stage WHERE workflow_id = :workflow_id
+       AND status IN ('NOT_STARTED', 'RUNNING', 'PAUSED', 'SUSPENDED', 'REDIRECT', 'BUFFERED')
+ORDER BY ordinal, activation;
+
+-- stages_and_activations -- The rows of several stages with their further activations, in the order asked for.
+SELECT s.id, s.base_id, s.ref_id, s.ordinal, s.spec, s.status, s.generation, s.activation, s.fired, s.sent, s.depth,
+       s.softly_failed, s.triggers, s.inherited, s.context, s.outputs, s.error, s.started_at, s.ended_at
+FROM json_each(:ids) AS wanted CROSS JOIN stage AS s ON s.id = wanted.value
+UNION ALL
+SELECT s.id, s.base_id, s.ref_id, s.ordinal, s.spec, s.status, s.generation, s.activation, s.fired, s.sent, s.depth,
+       s.softly_failed, s.triggers, s.inherited, s.context, s.outputs, s.error, s.started_at, s.ended_at
+FROM json_each(:ids) AS wanted CROSS JOIN stage AS s ON s.base_id = wanted.value AND s.activation > 1;
+
+-- roots -- Ids of the stages without requisites, as written. Index stage_by_ref.
+SELECT id FROM stage
+WHERE workflow_id = :workflow_id AND activation = 1 AND json_array_length(spec, '$.requisites') IS NULL
+ORDER BY ordinal;
+
+-- stage_id_by_ref -- Id of the stage with a ref_id. Index stage_by_ref.
+SELECT id FROM stage WHERE workflow_id = :workflow_id AND ref_id = :ref_id;
+
+-- insert_stage -- A new stage row.
+INSERT INTO stage (id, workflow_id, base_id, ref_id, ordinal, spec, status, generation, activation, fired, sent, depth,
+       softly_failed, triggers, inherited, context, outputs, error, started_at, ended_at)
+VALUES (:id, :workflow_id, :base_id, :ref_id, :ordinal, :spec, :status, :generation, :activation, :fired, :sent, :depth,
+       :softly_failed, :triggers, :inherited, :context, :outputs, :error, :started_at, :ended_at);
+
+-- update_stage -- A stage row after a step.
+UPDATE stage SET status = :status, generation = :generation, fired = :fired, sent = :sent, depth = :depth,
+       softly_failed = :softly_failed, triggers = :triggers, inherited = :inherited, context = :context,
+       outputs = :outputs, error = :error, started_at = :started_at, ended_at = :ended_at
+WHERE id = :id;
+
+-- delete_stage -- A further activation disappears.
+DELETE FROM stage WHERE id = :id;
+
+-- task -- One task row. Primary key.
+SELECT id, stage_id, position, name, implementing_class, status, attempt, retries, polls, signal, error,
+       first_started_at, started_at, ended_at
+FROM task WHERE stage_id = :stage_id AND position = :position;
+
+-- tasks -- The tasks of several stages. Primary key, once for each stage.
+SELECT t.id, t.stage_id, t.position, t.name, t.implementing_class, t.status, t.attempt, t.retries, t.polls, t.signal,
+       t.error, t.first_started_at, t.started_at, t.ended_at
+FROM json_each(:ids) AS wanted CROSS JOIN task AS t ON t.stage_id = wanted.value ORDER BY t.stage_id, t.position;
+
+-- put_task -- A task row, new or after a step.
+INSERT INTO task (id, stage_id, position, name, implementing_class, status, attempt, retries, polls, signal, error,
+       first_started_at, started_at, ended_at)
+VALUES (:id, :stage_id, :position, :name, :implementing_class, :status, :attempt, :retries, :polls, :signal, :error,
+       :first_started_at, :started_at, :ended_at)
+ON CONFLICT (stage_id, position) DO UPDATE SET status = excluded.status, attempt = excluded.attempt,
+       retries = excluded.retries, polls = excluded.polls, signal = excluded.signal, error = excluded.error,
+       first_started_at = excluded.first_started_at, started_at = excluded.started_at, ended_at = excluded.ended_at;
+
+-- delete_task -- The task of an activation that disappears.
+DELETE FROM task WHERE stage_id = :stage_id AND position = :position;
+
+-- downstream -- Outgoing edges, as written. Primary key.
+SELECT downstream_id, ref_id FROM edge WHERE upstream_id = :stage_id ORDER BY ordinal;
+
+-- insert_edge -- An edge.
+INSERT INTO edge (upstream_id, ordinal, downstream_id, ref_id)
+VALUES (:upstream_id, :ordinal, :downstream_id, :ref_id);
+
+-- reachable -- Ids of the stages that can be reached from one, itself first, nearer ones before farther ones.
+WITH RECURSIVE reached (id, distance) AS (
+    SELECT CAST(:stage_id AS TEXT), 0
+    UNION
+    SELECT edge.downstream_id, 0 FROM reached JOIN edge ON edge.upstream_id = reached.id
+)
+SELECT id FROM reached;
+
+-- round -- The counters of one round. Primary key.
+SELECT stage_id, generation, number, live, dead, halt, settled
+FROM round WHERE stage_id = :stage_id AND generation = :generation AND number = :number;
+
+-- put_round -- The counters of one round, new or after a step.
+INSERT INTO round (stage_id, generation, number, workflow_id, live, dead, halt, settled)
+VALUES (:stage_id, :generation, :number, :workflow_id, :live, :dead, :halt, :settled)
+ON CONFLICT (stage_id, generation, number) DO UPDATE SET live = excluded.live, dead = excluded.dead,
+       halt = excluded.halt, settled = excluded.settled;
+
+-- stuck -- Stages that never ran and hold a live outcome in a round that is not complete. Index round_waiting.
+SELECT stage.ref_id FROM round JOIN stage ON stage.id = round.stage_id AND stage.generation = round.generation
+WHERE round.workflow_id = :workflow_id AND round.settled = 0 AND round.live > 0 AND stage.fired = 0
+      AND stage.status = 'NOT_STARTED'
+      AND round.live + round.dead + round.halt < json_array_length(stage.spec, '$.requisites')
+ORDER BY stage.ordinal;
+
+-- arrived -- Whether a stage without outgoing edges has ended well. Index stage_by_ref.
+SELECT EXISTS (SELECT 1 FROM stage WHERE workflow_id = :workflow_id AND status IN ('SUCCEEDED', 'FAILED_CONTINUE', 'SKIPPED')
+      AND NOT (status = 'SKIPPED' AND depth = 0 AND json_array_length(spec, '$.requisites') IS NOT NULL)
+      AND NOT EXISTS (SELECT 1 FROM edge WHERE edge.upstream_id = stage.base_id));
+
+-- arrival -- One outcome of one edge. Primary key.
+SELECT stage_id, generation, number, via, token, source FROM arrival
+WHERE stage_id = :stage_id AND generation = :generation AND number = :number AND via = :via;
+
+-- arrivals -- The outcomes of one round, or with number 0 of all rounds. Primary key.
+SELECT stage_id, generation, number, via, token, source FROM arrival
+WHERE stage_id = :stage_id AND generation = :generation AND (:number = 0 OR number = :number)
+ORDER BY number, via;
+
+-- put_arrival -- An outcome.
+INSERT INTO arrival (stage_id, generation, number, via, token, source)
+VALUES (:stage_id, :generation, :number, :via, :token, :source);
+
+-- buffered_for_stage -- Signals kept for one stage, oldest first. Index signal_by_workflow.
+SELECT id, stage_id, name, data FROM signal WHERE workflow_id = :workflow_id AND stage_id = :stage_id ORDER BY position;
+
+-- buffered -- Signals kept for a workflow, oldest first. Index signal_by_workflow.
+SELECT id, stage_id, name, data FROM signal WHERE workflow_id = :workflow_id ORDER BY position;
+
+-- insert_signal -- A signal is kept.
+INSERT INTO signal (id, position, workflow_id, stage_id, name, data)
+VALUES (:id, :position, :workflow_id, :stage_id, :name, :data);
+
+-- delete_signal -- A signal was used up or dropped.
+DELETE FROM signal WHERE id = :id;
+
+-- messages_left -- Whether another message is queued that can move the workflow. Index message_left.
+SELECT EXISTS (SELECT 1 FROM message WHERE workflow_id = :workflow_id AND done_at IS NULL AND dead_at IS NULL
+       AND counts = 1 AND id <> :except_id);
+
+-- insert_message -- A message, free or already claimed by the worker that writes it; one that is there stays as it is.
+INSERT INTO message (id, workflow_id, stage_id, kind, task_type, payload, counts, timer, due_at, owner, lease_until,
+       deliveries)
+VALUES (:id, :workflow_id, :stage_id, :kind, :task_type, :payload, :counts, :timer, :due_at, :owner, :lease_until,
+       :deliveries)
+ON CONFLICT (id) DO NOTHING;
+
+-- due -- Free messages that are due and whose code is here, oldest first. Index message_due.
+SELECT id, workflow_id, stage_id, kind, task_type, payload, deliveries FROM message
+WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL AND due_at <= :now
+      AND (task_type IS NULL OR (:bodies = 1 AND task_type IN (SELECT value FROM json_each(:known))))
+ORDER BY due_at, position LIMIT :most;
+
+-- next_due -- When the next free message is due that code here can take; timers apart. Index message_due.
+SELECT min(CASE WHEN timer = 0 THEN due_at END), min(due_at) FROM message
+WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL
+      AND (task_type IS NULL OR task_type IN (SELECT value FROM json_each(:known)));
+
+-- claim -- A worker takes a message.
+UPDATE message SET owner = :owner, lease_until = :lease_until, deliveries = deliveries + 1
+WHERE id = :id AND owner IS NULL AND done_at IS NULL AND dead_at IS NULL;
+
+-- acknowledge -- A message is done; nothing happens when its worker has lost it.
+UPDATE message SET done_at = :now, owner = NULL, lease_until = NULL
+WHERE id = :id AND done_at IS NULL AND dead_at IS NULL
+      AND (owner IS NULL AND :owner IS NULL OR owner = :owner) AND deliveries = :deliveries;
+
+-- still_mine -- Whether a claim still holds. Unique id.
+SELECT EXISTS (SELECT 1 FROM message WHERE id = :id AND owner = :owner AND deliveries = :deliveries
+       AND done_at IS NULL AND dead_at IS NULL);
+
+-- release -- A worker gives a message back.
+UPDATE message SET owner = NULL, lease_until = NULL, due_at = :due_at, error = :error
+WHERE id = :id AND owner = :owner AND done_at IS NULL AND dead_at IS NULL;
+
+-- postpone -- A message that failed is tried again later.
+UPDATE message SET owner = NULL, lease_until = NULL, due_at = :due_at, error = :error, deliveries = deliveries + 1
+WHERE id = :id AND done_at IS NULL AND dead_at IS NULL;
+
+-- bury -- A message goes to the dead letters with the cause.
+UPDATE message SET dead_at = :now, owner = NULL, lease_until = NULL, error = :error
+WHERE id = :id AND done_at IS NULL AND dead_at IS NULL;
+
+-- renew -- A processor is alive: its claims last longer. Index message_claimed.
+UPDATE message SET lease_until = :lease_until
+WHERE owner = :owner AND done_at IS NULL AND dead_at IS NULL;
+
+-- other_owners -- Who else holds claims, and until when at most. Index message_claimed.
+SELECT owner, max(lease_until) FROM message
+WHERE owner IS NOT NULL AND owner <> :owner AND done_at IS NULL AND dead_at IS NULL GROUP BY owner;
+
+-- free_owner -- Everything a dead processor held is free again. Index message_claimed.
+UPDATE message SET owner = NULL, lease_until = NULL
+WHERE owner = :owner AND done_at IS NULL AND dead_at IS NULL;
+
+-- claims_of_owner -- Workflows and stages whose messages a processor holds. Index message_claimed.
+SELECT workflow_id, stage_id FROM message WHERE owner = :owner AND done_at IS NULL AND dead_at IS NULL;
+
+-- queue_size -- How many messages are not done. Partial indexes only.
+SELECT count(*) FROM message WHERE done_at IS NULL AND dead_at IS NULL;
+
+-- waiting_for_code -- Task names that queued messages name, with their number. Index message_due.
+SELECT task_type, count(*) FROM message
+WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL AND task_type IS NOT NULL GROUP BY task_type;
+
+-- waiting_for_code_of -- Task names that queued messages of a workflow name. Index message_left.
+SELECT DISTINCT task_type FROM message
+WHERE workflow_id = :workflow_id AND owner IS NULL AND done_at IS NULL AND dead_at IS NULL AND task_type IS NOT NULL;
+
+-- clear_messages -- Every message goes.
+DELETE FROM message;
+
+-- dead_letters -- Messages that could not be processed, oldest first. Index message_dead.
+SELECT id, workflow_id, stage_id, kind, payload, deliveries, dead_at, error FROM message
+WHERE dead_at IS NOT NULL ORDER BY dead_at, position;
+
+-- journal -- The result of a durable step. Primary key.
+SELECT value FROM journal WHERE stage_id = :stage_id AND call = :call AND name = :name AND number = :number;
+
+-- journal_of_call -- The results of all durable steps of one logical call. Primary key.
+SELECT name, number, value FROM journal WHERE stage_id = :stage_id AND call = :call;
+
+-- insert_journal -- The result of a durable step; the first one stays.
+INSERT INTO journal (stage_id, call, name, number, value, at)
+VALUES (:stage_id, :call, :name, :number, :value, :at) ON CONFLICT DO NOTHING;
+
+-- insert_event -- A fact in the log.
+INSERT INTO event (workflow_id, sequence, type, at, stage_id, data)
+VALUES (:workflow_id, :sequence, :type, :at, :stage_id, :data);
+
+-- events_of_workflow -- The log of a workflow. Index event_by_sequence.
+SELECT position, workflow_id, sequence, type, at, stage_id, data FROM event
+WHERE workflow_id = :workflow_id AND sequence > :after AND sequence <= :until ORDER BY sequence;
+
+-- events_after -- The log of all workflows from a position on.
+SELECT position, workflow_id, sequence, type, at, stage_id, data FROM event
+WHERE position > :after ORDER BY position LIMIT :most;
+
+-- last_position -- Where the log ends.
+SELECT coalesce(max(position), 0) FROM event;
+
+-- copy_event -- A fact taken over from another log; one that is there stays.
+INSERT INTO event (workflow_id, sequence, type, at, stage_id, data)
+VALUES (:workflow_id, :sequence, :type, :at, :stage_id, :data) ON CONFLICT (workflow_id, sequence) DO NOTHING;
+
+-- event_count -- How many facts the log of all workflows holds.
+SELECT count(*) FROM event;
+
+-- workflows -- Headers, newest first. Index workflow_by_application.
+SELECT id, application, name, status, created_at, started_at, ended_at, error FROM workflow
+WHERE (:application IS NULL OR application = :application) ORDER BY created_at DESC, id DESC LIMIT :most;
+
+-- unfinished_workflows -- Headers of workflows that have not ended, oldest first. Index workflow_unfinished.
+SELECT id, application, name, status, created_at, started_at, ended_at, error FROM workflow
+WHERE ended_at IS NULL AND (:application IS NULL OR application = :application) ORDER BY created_at, id;
+
+-- suspended_stages -- Stages of unfinished workflows that wait for a signal. Index stage_open.
+SELECT s.id, s.workflow_id, s.ref_id, s.spec, s.context, s.started_at, w.name
+FROM stage AS s JOIN workflow AS w ON w.id = s.workflow_id
+WHERE s.status = 'SUSPENDED' ORDER BY s.started_at;
+
+-- workflow_exists -- Whether a workflow is stored. Primary key.
+SELECT EXISTS (SELECT 1 FROM workflow WHERE id = :workflow_id);
+
+-- delete_signals_of -- Part of deleting a workflow.
+DELETE FROM signal WHERE workflow_id = :workflow_id;
+
+-- delete_journal_of -- Part of deleting a workflow.
+DELETE FROM journal WHERE stage_id IN (SELECT id FROM stage WHERE workflow_id = :workflow_id);
+
+-- delete_rounds_of -- Part of deleting a workflow.
+DELETE FROM round WHERE stage_id IN (SELECT id FROM stage WHERE workflow_id = :workflow_id);
+
+-- delete_arrivals_of -- Part of deleting a workflow.
+DELETE FROM arrival WHERE stage_id IN (SELECT id FROM stage WHERE workflow_id = :workflow_id);
+
+-- delete_edges_of -- Part of deleting a workflow.
+DELETE FROM edge WHERE upstream_id IN (SELECT id FROM stage WHERE workflow_id = :workflow_id);
+
+-- delete_tasks_of -- Part of deleting a workflow.
+DELETE FROM task WHERE stage_id IN (SELECT id FROM stage WHERE workflow_id = :workflow_id);
+
+-- delete_messages_of -- Part of deleting a workflow.
+DELETE FROM message WHERE workflow_id = :workflow_id;
+
+-- delete_events_of -- Part of deleting a workflow.
+DELETE FROM event WHERE workflow_id = :workflow_id;
+
+-- delete_stages_of -- Part of deleting a workflow.
+DELETE FROM stage WHERE workflow_id = :workflow_id;
+
+-- delete_workflow -- The header row goes.
+DELETE FROM workflow WHERE id = :workflow_id;
+
+-- insert_processor -- A processor announces itself and gets the lowest free slot.
+INSERT INTO processor (slot, owner, host, pid, started_at)
+SELECT coalesce((SELECT min(p.slot) + 1 FROM (SELECT 0 AS slot UNION ALL SELECT slot FROM processor) AS p
+       WHERE p.slot + 1 NOT IN (SELECT slot FROM processor)), 1), :owner, :host, :pid, :started_at;
+
+-- processor -- The slot and host of a processor.
+SELECT slot, host FROM processor WHERE owner = :owner;
+
+-- processors -- Every processor that has announced itself.
+SELECT slot, owner, host, pid, started_at FROM processor ORDER BY slot;
+
+-- delete_processor -- A processor is gone.
+DELETE FROM processor WHERE owner = :owner;
+
+-- migrations -- What has been applied.
+SELECT name, checksum, applied_at FROM migration ORDER BY name;
+
+-- insert_migration -- A migration was applied.
+INSERT INTO migration (name, checksum, applied_at) VALUES (:name, :checksum, :applied_at);

@@ -1,0 +1,173 @@
+-- The whole schema. Ids are 26-character text, times are integer ms since the epoch (UTC), documents are JSON text.
+-- Constraints repeat the invariants of the core; partial indexes hold only rows that are still of interest.
+
+CREATE TABLE workflow (
+    id TEXT NOT NULL PRIMARY KEY,
+    application TEXT NOT NULL,
+    name TEXT NOT NULL,
+    status TEXT NOT NULL CHECK (status IN ('NOT_STARTED', 'RUNNING', 'PAUSED', 'SUCCEEDED', 'TERMINAL', 'CANCELED')),
+    paused INTEGER NOT NULL DEFAULT 0 CHECK (paused IN (0, 1)),
+    ending TEXT CHECK (ending IN ('TERMINAL', 'CANCELED')),
+    cancels INTEGER NOT NULL DEFAULT 0,
+    late_failure INTEGER NOT NULL DEFAULT 0,
+    active INTEGER NOT NULL DEFAULT 0 CHECK (active >= 0),
+    sequence INTEGER NOT NULL DEFAULT 0,
+    jumps INTEGER NOT NULL DEFAULT 0,
+    error TEXT,
+    context TEXT NOT NULL,
+    about TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    started_at INTEGER,
+    ended_at INTEGER,
+    CHECK ((ended_at IS NOT NULL) = (status IN ('SUCCEEDED', 'TERMINAL', 'CANCELED')))
+);
+CREATE INDEX workflow_by_application ON workflow (application, created_at);
+CREATE INDEX workflow_unfinished ON workflow (created_at) WHERE ended_at IS NULL;
+
+CREATE TABLE stage (
+    id TEXT NOT NULL PRIMARY KEY,
+    workflow_id TEXT NOT NULL,
+    base_id TEXT NOT NULL,
+    ref_id TEXT NOT NULL,
+    ordinal INTEGER NOT NULL,
+    spec TEXT NOT NULL,
+    status TEXT NOT NULL CHECK (status IN ('NOT_STARTED', 'RUNNING', 'PAUSED', 'SUSPENDED', 'SUCCEEDED',
+        'FAILED_CONTINUE', 'TERMINAL', 'CANCELED', 'REDIRECT', 'STOPPED', 'SKIPPED', 'BUFFERED')),
+    generation INTEGER NOT NULL,
+    activation INTEGER NOT NULL,
+    fired INTEGER NOT NULL,
+    sent INTEGER NOT NULL,
+    depth INTEGER NOT NULL,
+    softly_failed INTEGER NOT NULL,
+    triggers TEXT NOT NULL,
+    inherited TEXT NOT NULL,
+    context TEXT NOT NULL,
+    outputs TEXT NOT NULL,
+    error TEXT,
+    started_at INTEGER,
+    ended_at INTEGER,
+    CHECK ((base_id = id) = (activation = 1))
+);
+CREATE UNIQUE INDEX stage_by_ref ON stage (workflow_id, ref_id);
+CREATE INDEX stage_activations ON stage (base_id) WHERE activation > 1;
+CREATE INDEX stage_open ON stage (workflow_id)
+    WHERE status IN ('RUNNING', 'PAUSED', 'SUSPENDED', 'REDIRECT', 'BUFFERED');
+
+CREATE TABLE task (
+    id TEXT NOT NULL,
+    stage_id TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    implementing_class TEXT NOT NULL,
+    status TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    retries INTEGER NOT NULL,
+    polls INTEGER NOT NULL,
+    signal TEXT,
+    error TEXT,
+    first_started_at INTEGER,
+    started_at INTEGER,
+    ended_at INTEGER,
+    PRIMARY KEY (stage_id, position)
+);
+
+CREATE TABLE edge (
+    upstream_id TEXT NOT NULL,
+    ordinal INTEGER NOT NULL,
+    downstream_id TEXT NOT NULL,
+    ref_id TEXT NOT NULL,
+    PRIMARY KEY (upstream_id, ordinal)
+);
+
+CREATE TABLE round (
+    stage_id TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    workflow_id TEXT NOT NULL,
+    live INTEGER NOT NULL,
+    dead INTEGER NOT NULL,
+    halt INTEGER NOT NULL,
+    settled INTEGER NOT NULL CHECK (settled IN (0, 1)),
+    PRIMARY KEY (stage_id, generation, number)
+);
+CREATE INDEX round_waiting ON round (workflow_id) WHERE settled = 0;
+
+CREATE TABLE arrival (
+    stage_id TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    via TEXT NOT NULL,
+    token TEXT NOT NULL CHECK (token IN ('LIVE', 'DEAD', 'HALT')),
+    source TEXT NOT NULL,
+    PRIMARY KEY (stage_id, generation, number, via)
+);
+
+CREATE TABLE signal (
+    id TEXT NOT NULL PRIMARY KEY,
+    position INTEGER NOT NULL,
+    workflow_id TEXT NOT NULL,
+    stage_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    data TEXT NOT NULL
+);
+CREATE INDEX signal_by_workflow ON signal (workflow_id, position);
+
+CREATE TABLE journal (
+    stage_id TEXT NOT NULL,
+    call TEXT NOT NULL,
+    name TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    value TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (stage_id, call, name, number)
+);
+
+CREATE TABLE message (
+    position INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    workflow_id TEXT NOT NULL,
+    stage_id TEXT,
+    kind TEXT NOT NULL,
+    task_type TEXT,
+    payload TEXT NOT NULL,
+    counts INTEGER NOT NULL,
+    timer INTEGER NOT NULL,
+    due_at INTEGER NOT NULL,
+    owner TEXT,
+    lease_until INTEGER,
+    deliveries INTEGER NOT NULL DEFAULT 0,
+    done_at INTEGER,
+    dead_at INTEGER,
+    error TEXT,
+    CHECK ((owner IS NULL) = (lease_until IS NULL)),
+    CHECK (done_at IS NULL OR dead_at IS NULL)
+);
+CREATE INDEX message_due ON message (due_at, position) WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL;
+CREATE INDEX message_claimed ON message (owner) WHERE owner IS NOT NULL AND done_at IS NULL AND dead_at IS NULL;
+CREATE INDEX message_left ON message (workflow_id) WHERE done_at IS NULL AND dead_at IS NULL;
+CREATE INDEX message_dead ON message (dead_at) WHERE dead_at IS NOT NULL;
+
+CREATE TABLE event (
+    position INTEGER PRIMARY KEY,
+    workflow_id TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    type TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    stage_id TEXT,
+    data TEXT NOT NULL
+);
+CREATE UNIQUE INDEX event_by_sequence ON event (workflow_id, sequence);
+
+CREATE TABLE processor (
+    slot INTEGER PRIMARY KEY,
+    owner TEXT NOT NULL UNIQUE,
+    host TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    started_at INTEGER NOT NULL
+);
+
+CREATE TABLE migration (
+    name TEXT NOT NULL PRIMARY KEY,
+    checksum TEXT NOT NULL,
+    applied_at INTEGER NOT NULL
+);

@@ -1,0 +1,156 @@
+"""SQLite through apsw: connections, their settings, and transactions.
+
+WAL with synchronous=FULL unless `durability` or STABILIZE_SQLITE_SYNCHRONOUS says otherwise (contract C6). All
+writing of a process goes through one connection guarded by a lock; BEGIN IMMEDIATE takes the database's own.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import apsw
+
+from stabilize_nb.errors import ConfigError, SchemaError, StoreError
+from stabilize_nb.store.queries import queries
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+#: "StNb" in ASCII: says that a file is a store of this package.
+APPLICATION_ID = 0x53744E62
+DURABILITY = {"full": "FULL", "normal": "NORMAL"}
+_JOURNAL_MODES = ("WAL", "DELETE", "TRUNCATE", "PERSIST")
+_SYNCHRONOUS = ("NORMAL", "FULL", "EXTRA")
+
+
+def setting(name: str, default: str) -> str:
+    """Return an environment setting under either documented prefix."""
+    return os.environ.get(f"STABILIZE_NB_{name}") or os.environ.get(f"STABILIZE_{name}") or default
+
+
+def database_path(url: str) -> str:
+    """
+    Return the file of a SQLite URL, or ":memory:".
+
+    `sqlite:///relative.db` is relative to the working directory, `sqlite:////absolute.db` is absolute.
+
+    Raises ConfigError for any other text.
+    """
+    prefix = "sqlite:///"
+    rest = url.removeprefix(prefix) if url.startswith(prefix) else ""
+    if not rest:
+        msg = (
+            f"{url!r} is not a SQLite URL: write sqlite:///relative.db, sqlite:////absolute.db or sqlite:///:memory:"
+        )
+        raise ConfigError(msg)
+    return rest if rest == ":memory:" else str(Path(rest).absolute())
+
+
+class Connection:
+    """One apsw connection with the engine's settings; used by one thread at a time."""
+
+    def __init__(self, path: str, durability: str) -> None:
+        self.path = path
+        try:
+            self._db = apsw.Connection(path, statementcachesize=200)
+            self._configure(durability)
+        except apsw.Error as error:
+            raise store_error(path, error) from error
+
+    def _configure(self, durability: str) -> None:
+        journal = _choice("SQLITE_JOURNAL_MODE", "WAL", _JOURNAL_MODES)
+        synchronous = _choice("SQLITE_SYNCHRONOUS", DURABILITY[durability], _SYNCHRONOUS)
+        self._db.set_busy_timeout(int(setting("SQLITE_BUSY_TIMEOUT_MS", "30000")))
+        self._db.pragma("trusted_schema", False)  # noqa: FBT003 - the value of a pragma
+        self._db.pragma("cell_size_check", True)  # noqa: FBT003 - the value of a pragma
+        if self.path != ":memory:":
+            self._db.pragma("journal_mode", journal)
+        self._db.pragma("synchronous", synchronous)
+
+    @property
+    def raw(self) -> apsw.Connection:
+        """The apsw connection, for tests that count through its hooks."""
+        return self._db
+
+    def begin(self) -> None:
+        """Begin a transaction that may write."""
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        """Make everything since `begin` durable."""
+        self._db.execute("COMMIT")
+
+    def rollback(self) -> None:
+        """Undo everything since `begin`."""
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+
+    def script(self, sql: str) -> None:
+        """Run several statements."""
+        self._db.execute(sql)
+
+    def one(self, name: str, params: dict[str, Any]) -> Sequence[Any] | None:
+        """Return the first row of a named query."""
+        row: Sequence[Any] | None = self._db.execute(queries()[name], params).fetchone()
+        return row
+
+    def all(self, name: str, params: dict[str, Any]) -> list[Sequence[Any]]:
+        """Return all rows of a named query."""
+        rows: list[Sequence[Any]] = self._db.execute(queries()[name], params).fetchall()
+        return rows
+
+    def run(self, name: str, params: dict[str, Any]) -> int:
+        """Run a named statement and return how many rows it changed."""
+        self._db.execute(queries()[name], params)
+        return self._db.changes()
+
+    def many(self, name: str, rows: Iterable[dict[str, Any]]) -> None:
+        """Run a named statement for each row."""
+        self._db.executemany(queries()[name], rows)
+
+    def data_version(self) -> int:
+        """Return a number that changes when another connection commits."""
+        version: int = self._db.pragma("data_version")
+        return version
+
+    def user_version(self) -> int:
+        """Return the number of the schema; raises SchemaError for a file of another program."""
+        application: int = self._db.pragma("application_id")
+        tables = self._db.execute("SELECT count(*) FROM sqlite_schema").get
+        if application not in (APPLICATION_ID, 0) or (application == 0 and tables):
+            msg = f"{self.path} is a database of another program (application_id {application:#x}); choose another file"
+            raise SchemaError(msg)
+        version: int = self._db.pragma("user_version")
+        return version
+
+    def mark(self, version: int) -> None:
+        """Say that the file is ours and which schema it has."""
+        self._db.pragma("application_id", APPLICATION_ID)
+        self._db.pragma("user_version", version)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._db.close()
+
+
+def _choice(name: str, default: str, known: tuple[str, ...]) -> str:
+    value = setting(name, default).upper()
+    if value not in known:
+        msg = f"STABILIZE_{name}={value!r} is not known; expected one of {', '.join(known)}"
+        raise ConfigError(msg)
+    return value
+
+
+def store_error(path: str, error: apsw.Error) -> StoreError:
+    """Return the sentence for what SQLite said."""
+    advice = {
+        apsw.CantOpenError: "check that its folder exists and may be written",
+        apsw.NotADBError: "it is not a SQLite database",
+        apsw.CorruptError: "the file is damaged: `stabilize-nb doctor` says what can be saved",
+        apsw.BusyError: "another process holds it locked",
+        apsw.FullError: "the disk is full: free space, then the engine goes on by itself",
+        apsw.ReadOnlyError: "it may not be written",
+    }.get(type(error), "see the cause")
+    return StoreError(f"database {path}: {error} ({advice})")

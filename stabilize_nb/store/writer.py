@@ -1,0 +1,104 @@
+"""Writes what a step has decided: the rows it changed, its facts, its messages. One transaction, made by the caller."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from stabilize_nb.core.facts import Fact, event_type, to_data
+from stabilize_nb.core.rows import ArrivalRow, RoundRow, SignalRow, StageRow, TaskRow, StageSpec
+from stabilize_nb.core.view import SignalKey, StageKey, TaskKey, View
+from stabilize_nb.models.ids import new_id
+from stabilize_nb.models.stage import JoinType, SplitType
+from stabilize_nb.queue.messages import Message, RunTask, StageMessage, to_payload
+from stabilize_nb.store import rows
+from stabilize_nb.store.codec import dumps
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from stabilize_nb.store.sqlite import Connection
+
+
+def write_view(connection: Connection, view: View) -> None:
+    """Write every row that differs from what was loaded, and the header."""
+    workflow_id = view.head.id
+    for key, row in view.changed.items():
+        if row is not None:
+            _put(connection, workflow_id, row, known=view.loaded.get(key) is not None)
+        elif view.loaded.get(key) is not None:
+            _delete(connection, key)
+    connection.run("update_head", rows.head_params(view.head))
+
+
+def _put(connection: Connection, workflow_id: str, row: Any, *, known: bool) -> None:
+    match row:
+        case StageRow() if known:
+            connection.run("update_stage", rows.stage_params(row))
+        case StageRow():
+            connection.run("insert_stage", rows.new_stage_params(row, workflow_id, dumps(spec_data(row.spec))))
+        case TaskRow():
+            connection.run("put_task", rows.task_params(row))
+        case RoundRow():
+            connection.run("put_round", {**row._asdict(), "settled": int(row.settled), "workflow_id": workflow_id})
+        case ArrivalRow() if not known:
+            connection.run("put_arrival", {**row._asdict(), "token": row.token.value})
+        case SignalRow():
+            connection.run("insert_signal", _signal_params(connection, workflow_id, row))
+
+
+def _signal_params(connection: Connection, workflow_id: str, row: SignalRow) -> dict[str, Any]:
+    waiting = connection.all("buffered", {"workflow_id": workflow_id})
+    return {
+        "id": row.id, "position": len(waiting), "workflow_id": workflow_id, "stage_id": row.stage_id,
+        "name": row.name, "data": dumps(dict(row.data)),
+    }  # fmt: skip
+
+
+def _delete(connection: Connection, key: Any) -> None:
+    match key:
+        case StageKey(id=stage_id):
+            connection.run("delete_stage", {"id": stage_id})
+        case TaskKey(stage_id=stage_id, position=position):
+            connection.run("delete_task", {"stage_id": stage_id, "position": position})
+        case SignalKey(id=signal_id):
+            connection.run("delete_signal", {"id": signal_id})
+
+
+def spec_data(spec: StageSpec) -> dict[str, Any]:
+    """Return a definition as the JSON data from which it was read."""
+    data: dict[str, Any] = {}
+    for field, value in spec._asdict().items():
+        if value is JoinType.AND or value is SplitType.AND or (not value and field != "tasks"):
+            continue
+        data[field] = value.value if isinstance(value, JoinType | SplitType) else value
+    return data
+
+
+def event_rows(workflow_id: str, last: int, facts: Sequence[Fact], at: int) -> list[dict[str, Any]]:
+    """Return the log rows of facts of which `last` is the sequence number of the last one."""
+    first = last - len(facts) + 1
+    return [
+        {
+            "workflow_id": workflow_id, "sequence": first + index, "type": event_type(fact), "at": at,
+            "stage_id": getattr(fact, "stage", None), "data": dumps(to_data(fact)),
+        }
+        for index, fact in enumerate(facts)
+    ]  # fmt: skip
+
+
+def message_params(
+    message: Message, due_at: int, *, id_: str | None = None, owner: str | None = None, lease_until: int | None = None
+) -> dict[str, Any]:
+    """Parameters of `insert_message`; with an owner the message is written already claimed (hand-over)."""
+    return {
+        "id": id_ or new_id(), "workflow_id": message.execution_id,
+        "stage_id": message.stage_id if isinstance(message, StageMessage) else None,
+        "kind": type(message).__name__, "task_type": message.task_type if isinstance(message, RunTask) else None,
+        "payload": dumps(to_payload(message)), "counts": int(message.COUNTS), "timer": int(message.TIMER),
+        "due_at": due_at, "owner": owner, "lease_until": lease_until, "deliveries": 0 if owner is None else 1,
+    }  # fmt: skip
+
+
+def write_messages(connection: Connection, messages: Iterable[tuple[Message, int]]) -> None:
+    """Queue messages, each with the time (ms since the epoch) from which it may be taken."""
+    connection.many("insert_message", [message_params(message, due_at) for message, due_at in messages])
