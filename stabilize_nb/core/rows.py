@@ -99,6 +99,7 @@ class TaskRow(NamedTuple):
     attempt: int  # bodies begun in this generation; fences a lost lease
     retries: int  # transient failures
     polls: int  # times the body asked to be called again; a poll is a logical call of its own
+    due: int | None  # when its body is called again, after a poll, a retry or a signal; None while one runs
     signal: Mapping[str, Json] | None  # delivered to the coming attempt: {"name", "data"}
     error: str | None
     first_started_at: int | None
@@ -124,15 +125,17 @@ class ArrivalRow(NamedTuple):
     stage_id: str
     generation: int
     number: int
-    via: str  # base row of the upstream stage
+    via: str  # first row of the upstream stage
     token: Token
     source: str  # the row whose end gave the outcome
+    held: bool  # came while the workflow was ending: kept for a restart, counted in no round
 
 
 class SignalRow(NamedTuple):
     """A persistent signal that waits for its stage to suspend."""
 
     id: str
+    position: int  # number of the fact that buffered it: oldest first
     stage_id: str
     name: str
     data: Mapping[str, Json]

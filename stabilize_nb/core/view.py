@@ -1,8 +1,21 @@
 """The rows that one step has seen, and which of them it has changed.
 
 A decision reads through `View.get`, which returns a loaded row or raises NotLoaded with the query; the shell
-answers the query with one indexed select and asks again. Queries are values. Set queries return keys: the rows
-themselves are read through the view, so a row that the same step has changed is seen as changed.
+answers the query with one indexed select, gives the answer to `View.add` and proceeds. Queries are values.
+
+The contract of an answer, the same for every shell:
+
+- `View.add` takes a mapping. It must hold the asked query itself; `Rows` is the one exception, see there.
+- A query for one row (StageKey, TaskKey, RoundKey, ArrivalKey, SignalKey) is answered by the row, or by None
+  when there is no such row.
+- A query for a set of rows (Arrivals, Held, Buffered, Unfinished, Broken, Unsettled, Arrived) is answered by
+  a tuple of row keys, never by rows: the rows are read through the view (`View.members`), so a row that this
+  step has changed is seen as changed. The answer says what is stored, without the changes of the step.
+- A query about the graph (Roots, ByRef, Downstream, Region) is answered by ids or edges of first rows (those
+  with `activation` 1). The graph never changes, so these answers may be kept as long as the workflow is.
+- The mapping may hold more: any row key with its row, any query with its answer. That saves round trips and
+  changes no result, since rows already seen stay as they were seen. "With:" names what is worth adding.
+- "Workflow" means the one whose head the view has; ids are unique over all workflows.
 """
 
 from __future__ import annotations
@@ -23,7 +36,7 @@ class StageKey(NamedTuple):
 
 
 class TaskKey(NamedTuple):
-    """One task row."""
+    """One task row; None when its stage row has no such position."""
 
     stage_id: str
     position: int
@@ -31,7 +44,7 @@ class TaskKey(NamedTuple):
 
 
 class RoundKey(NamedTuple):
-    """The counters of one round; None before its first outcome."""
+    """The counters of one round of one generation; None before its first outcome."""
 
     stage_id: str
     generation: int
@@ -40,7 +53,7 @@ class RoundKey(NamedTuple):
 
 
 class ArrivalKey(NamedTuple):
-    """One outcome of one edge; None while the edge is pending."""
+    """The `number`-th outcome of the edge from `via` in a generation; None while the edge is pending."""
 
     stage_id: str
     generation: int
@@ -50,7 +63,7 @@ class ArrivalKey(NamedTuple):
 
 
 class SignalKey(NamedTuple):
-    """One buffered signal."""
+    """One buffered signal; None when it was used up or never there."""
 
     id: str
     kind: Literal["signal"] = "signal"
@@ -60,34 +73,52 @@ RowKey = StageKey | TaskKey | RoundKey | ArrivalKey | SignalKey
 
 
 class Rows(NamedTuple):
-    """Several stage rows at once."""
+    """Several stage rows at once: the mapping must hold StageKey(id) for every id, or None.
+
+    Nothing looks for the key Rows itself, so the mapping need not hold it.
+    """
 
     ids: tuple[str, ...]
     kind: Literal["rows"] = "rows"
 
 
 class Downstream(NamedTuple):
-    """The outgoing edges of a stage, in the order of the workflow: a tuple of Edge."""
+    """The outgoing edges of a stage, named by its first row: a tuple of Edge by ordinal of their ends."""
 
     stage_id: str
     kind: Literal["downstream"] = "downstream"
 
 
 class Roots(NamedTuple):
-    """Ids of the stages without requisites, in the order of the workflow."""
+    """The stages without requisites: a tuple of ids of first rows, by ordinal."""
 
     kind: Literal["roots"] = "roots"
 
 
 class ByRef(NamedTuple):
-    """Id of the stage with a ref_id, or None."""
+    """The id of the first row with a ref_id, or None; `ref#2` names no first row."""
 
     ref_id: str
     kind: Literal["by_ref"] = "by_ref"
 
 
+class Region(NamedTuple):
+    """The stages reachable from one: a tuple of ids of first rows, itself first, the rest by ordinal.
+
+    With: the StageKey rows of the region, also those of further activations (`base_id` in the region), the
+    TaskKeys of those that are open, and for each first row Arrivals(id, its generation, 0) and the
+    ArrivalKey rows.
+    """
+
+    stage_id: str
+    kind: Literal["region"] = "region"
+
+
 class Arrivals(NamedTuple):
-    """Keys of the outcomes of one round."""
+    """ArrivalKeys of one round of one generation of a stage; with `number` 0 those of all its rounds.
+
+    In any order. With: the ArrivalKey rows.
+    """
 
     stage_id: str
     generation: int
@@ -95,51 +126,89 @@ class Arrivals(NamedTuple):
     kind: Literal["arrivals"] = "arrivals"
 
 
+class Held(NamedTuple):
+    """ArrivalKeys of all outcomes that are marked `held` and belong to their stage's present generation.
+
+    In any order. With: the ArrivalKey rows, and the StageKey rows of their stages.
+    """
+
+    kind: Literal["held"] = "held"
+
+
 class Buffered(NamedTuple):
-    """Keys of the signals buffered for a stage (for the workflow when empty), oldest first."""
+    """SignalKeys of the signals buffered for a stage row, by `position`; for the id "" those of all rows.
+
+    With: the SignalKey rows.
+    """
 
     stage_id: str
     kind: Literal["buffered"] = "buffered"
 
 
 class Unfinished(NamedTuple):
-    """Keys of the stage rows that hold the workflow open, and with `all` of those never started too; with their tasks."""
+    """StageKeys of the rows whose status is in OPEN; with `all` those that are NOT_STARTED too. By ordinal.
+
+    With: the StageKey rows and their TaskKeys.
+    """
 
     all: bool
     kind: Literal["unfinished"] = "unfinished"
 
 
-class Region(NamedTuple):
-    """Ids of the stages reachable from one, itself first; loads their rows, further activations, tasks and outcomes."""
+class Broken(NamedTuple):
+    """StageKeys of the rows that are TERMINAL or CANCELED, by ordinal. With: the StageKey rows."""
 
-    stage_id: str
-    kind: Literal["region"] = "region"
-
-
-class MessagesLeft(NamedTuple):
-    """Whether other messages are queued that can move the workflow."""
-
-    kind: Literal["messages_left"] = "messages_left"
+    kind: Literal["broken"] = "broken"
 
 
-class Stuck(NamedTuple):
-    """Ref_ids of stages that hold a live outcome which no round can consume any more."""
+class Unsettled(NamedTuple):
+    """RoundKeys of the rounds that hold a live outcome and are not settled, of stages that have never fired.
 
-    kind: Literal["stuck"] = "stuck"
+    Only rounds of the stage's present generation; never fired: `fired` of the first row is 0. In any order.
+    With: the RoundKey rows, and the StageKey rows of their stages.
+    """
+
+    kind: Literal["unsettled"] = "unsettled"
 
 
 class Arrived(NamedTuple):
-    """Whether a stage without outgoing edges has ended well."""
+    """StageKeys of the rows (all activations) of stages without outgoing edges that are not broken off.
+
+    That is: status SUCCEEDED, FAILED_CONTINUE or SKIPPED. In any order. With: the StageKey rows.
+    """
 
     kind: Literal["arrived"] = "arrived"
 
 
+class MessagesLeft(NamedTuple):
+    """Whether the workflow has another message that counts (`COUNTS`): True or False.
+
+    Delayed and leased ones are among them; acknowledged and dead ones are not, nor is the one that this step
+    acknowledges.
+    """
+
+    kind: Literal["messages_left"] = "messages_left"
+
+
 Query = (
-    RowKey | Rows | Downstream | Roots | ByRef | Arrivals | Buffered | Unfinished | Region | MessagesLeft | Stuck | Arrived
+    RowKey
+    | Rows
+    | Downstream
+    | Roots
+    | ByRef
+    | Region
+    | Arrivals
+    | Held
+    | Buffered
+    | Unfinished
+    | Broken
+    | Unsettled
+    | Arrived
+    | MessagesLeft
 )
 
 
-class NotLoaded(Exception):  # noqa: N818 - not an error: the way a decision asks for a row
+class NotLoaded(Exception):
     """A decision asked for something its view has not seen."""
 
     def __init__(self, query: Query) -> None:
@@ -204,5 +273,7 @@ class View:
         if self.complete:
             return ()
         return tuple(
-            id_ for id_ in dict.fromkeys(ids) if StageKey(id_) not in self.changed and StageKey(id_) not in self.loaded
+            id_
+            for id_ in dict.fromkeys(ids)
+            if StageKey(id_) not in self.changed and StageKey(id_) not in self.loaded
         )
