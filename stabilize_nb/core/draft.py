@@ -5,7 +5,6 @@ A Draft is local to one call of `decide`, which stays a pure function of its arg
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -40,8 +39,9 @@ class Env:
 
     now: int
     limits: Limits = field(default_factory=Limits)
-    slots: int = 0  # bodies that may be begun at once
-    runnable: Callable[[str], bool] = lambda _name: True  # whether a task name is registered here
+    slots: int = 0  # bodies that may be begun at once in threads
+    runnable: frozenset[str] = frozenset()  # task names whose bodies run in threads here
+    coroutines: frozenset[str] = frozenset()  # task names whose bodies wait on the event loop: they need no thread
 
 
 class Purpose(Enum):

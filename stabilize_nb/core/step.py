@@ -59,6 +59,11 @@ class Step:
         self._budget = budget
         self._slots = env.slots
 
+    @property
+    def current(self) -> Message:
+        """The message that is being decided."""
+        return self._pending[0] if self._pending else self.message
+
     def proceed(self) -> None:
         """Decide until nothing is left to fold; raises NotLoaded."""
         while self._pending or self._may_end():
@@ -88,10 +93,14 @@ class Step:
         message = send.message
         if send.after or not message.COUNTS or self._decided + len(self._pending) > self._budget:
             return False
-        if isinstance(message, RunTask):
-            if self._slots <= 0 or not self.env.runnable(message.task_type):
-                return False
-            self._slots -= 1
+        return not isinstance(message, RunTask) or self._takes(message.task_type)
+
+    def _takes(self, task_type: str) -> bool:
+        if task_type in self.env.coroutines:
+            return True
+        if self._slots <= 0 or task_type not in self.env.runnable:
+            return False
+        self._slots -= 1
         return True
 
     def _may_end(self) -> bool:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from stabilize_nb.store.sqlite import Connection
 
 Answers = dict[Any, Any]
+#: Joins up to this width have their outcomes read with the first look; wider ones only when they fire.
+NARROW = 8
 
 
 def load_head(connection: Connection, workflow_id: str) -> Head | None:
@@ -43,8 +45,10 @@ class Reader:
         match message:
             case StartStage(stage_id=row.id, via=via, number=number) if via is not None:
                 answers = self._round(q.RoundKey(row.id, row.generation, number))
-                arrivals = self._arrivals(q.Arrivals(row.id, row.generation, number))
                 mine = q.ArrivalKey(row.id, row.generation, number, via)
+                if row.spec.fan_in > NARROW:
+                    return answers | self._arrival(mine)
+                arrivals = self._arrivals(q.Arrivals(row.id, row.generation, number))
                 return answers | {mine: None} | arrivals | self._first_task(row)
             case StartStage(stage_id=row.id):
                 return self._first_task(row)

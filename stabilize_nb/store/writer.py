@@ -43,14 +43,13 @@ def _put(connection: Connection, workflow_id: str, row: Any, *, known: bool) -> 
         case ArrivalRow() if not known:
             connection.run("put_arrival", {**row._asdict(), "token": row.token.value})
         case SignalRow():
-            connection.run("insert_signal", _signal_params(connection, workflow_id, row))
+            connection.run("insert_signal", _signal_params(workflow_id, row))
 
 
-def _signal_params(connection: Connection, workflow_id: str, row: SignalRow) -> dict[str, Any]:
-    waiting = connection.all("buffered", {"workflow_id": workflow_id})
+def _signal_params(workflow_id: str, row: SignalRow) -> dict[str, Any]:
     return {
-        "id": row.id, "position": len(waiting), "workflow_id": workflow_id, "stage_id": row.stage_id,
-        "name": row.name, "data": dumps(dict(row.data)),
+        "id": row.id, "workflow_id": workflow_id, "stage_id": row.stage_id, "name": row.name,
+        "data": dumps(dict(row.data)),
     }  # fmt: skip
 
 

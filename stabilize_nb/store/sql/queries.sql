@@ -158,8 +158,7 @@ SELECT id, stage_id, name, data FROM signal WHERE workflow_id = :workflow_id AND
 SELECT id, stage_id, name, data FROM signal WHERE workflow_id = :workflow_id ORDER BY position;
 
 -- insert_signal -- A signal is kept.
-INSERT INTO signal (id, position, workflow_id, stage_id, name, data)
-VALUES (:id, :position, :workflow_id, :stage_id, :name, :data);
+INSERT INTO signal (id, workflow_id, stage_id, name, data) VALUES (:id, :workflow_id, :stage_id, :name, :data);
 
 -- delete_signal -- A signal was used up or dropped.
 DELETE FROM signal WHERE id = :id;

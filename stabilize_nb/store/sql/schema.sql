@@ -103,8 +103,8 @@ CREATE TABLE arrival (
 );
 
 CREATE TABLE signal (
-    id TEXT NOT NULL PRIMARY KEY,
-    position INTEGER NOT NULL,
+    position INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
     workflow_id TEXT NOT NULL,
     stage_id TEXT NOT NULL,
     name TEXT NOT NULL,

@@ -1,0 +1,129 @@
+"""One step, committed with the acknowledgement of its message: all of durability is here (C1, C3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from stabilize_nb.core.step import Step
+from stabilize_nb.core.view import NotLoaded, View
+from stabilize_nb.models.ids import new_id
+from stabilize_nb.queue.messages import Message, from_payload
+from stabilize_nb.store.codec import loads
+from stabilize_nb.store.reader import Reader, load_head
+from stabilize_nb.store.writer import event_rows, message_params, write_messages, write_view
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from stabilize_nb.core.draft import Body, Env
+    from stabilize_nb.core.facts import Fact
+    from stabilize_nb.store.sqlite import Connection
+
+
+class LeaseLost(Exception):  # noqa: N818 - not a fault: another worker has the message
+    """The message belongs to somebody else by now; nothing of the step is written."""
+
+
+class Leased(NamedTuple):
+    """A message in hand. `owner` None: not claimed, taken and done within one transaction."""
+
+    id: str
+    workflow_id: str
+    message: Message
+    owner: str | None
+    deliveries: int
+
+
+class Claim(NamedTuple):
+    """Whose claims a commit writes and until when (ms since the epoch) they last."""
+
+    owner: str
+    until: int
+
+
+class Done(NamedTuple):
+    """What a committed step leaves to do outside the transaction."""
+
+    workflow_id: str
+    facts: tuple[Fact, ...]
+    last: int  # sequence number of the last fact
+    at: int
+    runs: tuple[tuple[Leased, Body], ...]
+    hooks: tuple[Body, ...]
+    left: bool  # whether messages were queued for others to take
+
+
+def leased_from_row(row: Sequence[Any]) -> Leased:
+    """Make a message of a row of the query `due`; raises StabilizeError when the row cannot be one."""
+    id_, workflow_id, stage_id, kind, _task_type, payload, deliveries = row
+    message = from_payload(kind, workflow_id, stage_id, loads(payload))
+    return Leased(id_, workflow_id, message, None, deliveries)
+
+
+def process(
+    connection: Connection, leased: Leased, message: Message, env: Env, claim: Claim, *, budget: int
+) -> Done | None:
+    """
+    Decide `message`, for which `leased` is acknowledged, and write everything; the caller commits.
+
+    Returns None when the workflow is not stored any more. Raises LeaseLost, and nothing may be committed then.
+    """
+    head = load_head(connection, leased.workflow_id)
+    if head is None:
+        _acknowledge(connection, leased, env.now)
+        return None
+    step = Step(View(head), message, env, budget=budget)
+    reader = Reader(connection, leased.workflow_id, leased.id)
+    while True:
+        try:
+            step.proceed()
+            break
+        except NotLoaded as gap:
+            step.view.add(reader.answer(gap.query, step.current))
+    return _write(connection, leased, step, claim)
+
+
+def _write(connection: Connection, leased: Leased, step: Step, claim: Claim) -> Done:
+    view, now = step.view, step.env.now
+    if step.facts:
+        write_view(connection, view)
+        rows = event_rows(view.head.id, view.head.sequence, step.facts, now)
+        connection.many("insert_event", rows)
+    write_messages(connection, ((send.message, now + send.after) for send in step.sends))
+    runs = []
+    kept = False
+    for message, body in step.runs:
+        if message is leased.message:
+            kept = True
+            runs.append((_claim(connection, leased, claim), body))
+        else:
+            runs.append((_hand_over(connection, leased.workflow_id, message, now, claim), body))
+    if not kept:
+        _acknowledge(connection, leased, now)
+    return Done(
+        leased.workflow_id, tuple(step.facts), view.head.sequence, now, tuple(runs), tuple(step.bodies),
+        left=bool(step.sends),
+    )  # fmt: skip
+
+
+def _claim(connection: Connection, leased: Leased, claim: Claim) -> Leased:
+    changed = connection.run("claim", {"id": leased.id, "owner": claim.owner, "lease_until": claim.until})
+    if not changed:
+        raise LeaseLost(leased.id)
+    return leased._replace(owner=claim.owner, deliveries=leased.deliveries + 1)
+
+
+def _hand_over(connection: Connection, workflow_id: str, message: Message, now: int, claim: Claim) -> Leased:
+    id_ = new_id()
+    params = message_params(message, now, id_=id_, owner=claim.owner, lease_until=claim.until)
+    connection.run("insert_message", params)
+    return Leased(id_, workflow_id, message, claim.owner, 1)
+
+
+def _acknowledge(connection: Connection, leased: Leased, now: int) -> None:
+    changed = connection.run(
+        "acknowledge", {"id": leased.id, "owner": leased.owner, "deliveries": leased.deliveries, "now": now}
+    )
+    if not changed:
+        raise LeaseLost(leased.id)
