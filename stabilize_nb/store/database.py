@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import apsw
 
 from stabilize_nb.errors import ConfigError, StoreError
+from stabilize_nb.events.bus import EventBus
 from stabilize_nb.store.migrate import migrate
 from stabilize_nb.store.sqlite import DURABILITY, Connection, database_path, store_error
 
@@ -47,13 +48,14 @@ class Changes:
         """How many changes there have been."""
         return self._number
 
-    def notify(self) -> None:
-        """Say that something has changed."""
+    def notify(self, origin: object = None) -> None:
+        """Say that something has changed; the listener `origin`, which knows already, is left out."""
         with self._condition:
             self._number += 1
             self._condition.notify_all()
         for listener in list(self._listeners):
-            listener()
+            if listener != origin:
+                listener()
 
     def wait(self, seen: int, timeout: float | None) -> int:
         """Wait until the number differs from `seen`, or `timeout` seconds; return the number."""
@@ -81,6 +83,7 @@ class Database:
         self.in_memory = path == ":memory:"
         self.clock: Callable[[], int] = wall_clock
         self.changes = Changes()
+        self.bus = EventBus()
         self.registries: list[TaskRegistry] = []
         self._users = 0
         self._writer = Connection(path, durability)

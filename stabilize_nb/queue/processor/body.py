@@ -1,0 +1,241 @@
+"""Run one task body: make its stage, call it, and make an Outcome of whatever comes back or is raised."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import traceback
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from stabilize_nb.errors import PermanentError, StabilizeError, is_transient, transient_cause
+from stabilize_nb.events.bus import tell
+from stabilize_nb.models.stage import StageExecution
+from stabilize_nb.models.status import WorkflowStatus
+from stabilize_nb.models.task import TaskExecution
+from stabilize_nb.models.values import plain_mapping
+from stabilize_nb.queue.messages import Outcome, OutcomeKind, TaskFinished
+from stabilize_nb.queue.processor.commit import LeaseLost
+from stabilize_nb.reducers import apply_output_reducers
+from stabilize_nb.store.codec import dumps, loads
+from stabilize_nb.tasks.interface import RetryableTask, Task
+from stabilize_nb.tasks.journal import Journal
+from stabilize_nb.tasks.result import TaskResult
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from stabilize_nb.core.draft import Body
+    from stabilize_nb.models.stage import Upstream
+    from stabilize_nb.queue.processor.commit import Leased
+    from stabilize_nb.store.database import Database
+    from stabilize_nb.store.sqlite import Connection
+
+S = WorkflowStatus
+DONE = frozenset({S.SUCCEEDED, S.FAILED_CONTINUE, S.TERMINAL, S.CANCELED, S.STOPPED, S.SKIPPED})
+_ERROR_LENGTH = 4_000
+
+
+class Running:
+    """One body at work: what the engine gives it, and whether its result is still wanted.
+
+    `deadline` is in ms since the epoch.
+    """
+
+    def __init__(self, database: Database, leased: Leased, body: Body, deadline: int) -> None:
+        self.database = database
+        self.leased = leased
+        self.body = body
+        self.deadline = deadline
+        self.abandoned = False
+        self.upstream: Mapping[str, tuple[Upstream, ...]] = body.upstream
+        call = f"{body.task.id}:{body.stage.generation}:{body.task.polls}"
+        self.idempotency_key = call
+        place = f"stage {body.stage.ref_id!r} task {body.task.name!r}"
+        self._journal = Journal(_JournalRows(database, leased, body.stage.id, call), place)
+        self._cancelled = threading.Event()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the result is no longer wanted."""
+        return self._cancelled.is_set()
+
+    def cancel(self) -> None:
+        """Say that the result is no longer wanted."""
+        self._cancelled.set()
+
+    def step(self, name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Run a durable step."""
+        return self._journal.step(name, function, args, kwargs)
+
+    async def step_async(
+        self, name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
+        """Run a durable step of a coroutine."""
+        return await self._journal.step_async(name, function, args, kwargs, asyncio.to_thread)
+
+    def progress(self, fraction: float | None, message: str, data: Mapping[str, Any]) -> None:
+        """Publish progress; it is not stored."""
+        stage = self.body.stage
+        told = {**data, "message": message, "fraction": fraction, "stage_ref_id": stage.ref_id}
+        tell(self.database.bus, self.leased.workflow_id, stage.id, told, self.database.clock())
+
+    def finished(self, outcome: Outcome) -> TaskFinished:
+        """Make the message that carries an outcome back to the core."""
+        stage, task = self.body.stage, self.body.task
+        return TaskFinished(
+            execution_id=self.leased.workflow_id, stage_id=stage.id, generation=stage.generation,
+            position=task.position, attempt=task.attempt, outcome=outcome,
+        )  # fmt: skip
+
+
+class _JournalRows:
+    """The journal of one logical call in the database, fenced by the claim of the attempt."""
+
+    def __init__(self, database: Database, leased: Leased, stage_id: str, call: str) -> None:
+        self._database = database
+        self._leased = leased
+        self._here = {"stage_id": stage_id, "call": call}
+
+    def recorded(self) -> dict[tuple[str, int], Any]:
+        """Read all results at once."""
+        rows = self._database.read(lambda connection: connection.all("journal_of_call", self._here))
+        return {(name, number): loads(value) for name, number, value in rows}
+
+    def record(self, name: str, number: int, value: Any) -> None:
+        """Commit one result; raises LeaseLost when another worker has taken the task over."""
+
+        def write(connection: Connection) -> None:
+            mine = {"id": self._leased.id, "owner": self._leased.owner, "deliveries": self._leased.deliveries}
+            held = connection.one("still_mine", mine)
+            if not held or not held[0]:
+                raise LeaseLost(self._leased.id)
+            row = {"name": name, "number": number, "value": dumps(value), "at": self._database.clock()}
+            connection.run("insert_journal", self._here | row)
+
+        self._database.write(write)
+
+
+def stage_for(body: Body, runtime: Running | None) -> StageExecution:
+    """Make the stage that a body sees; nothing in it is shared with the engine."""
+    row = body.stage
+    spec = row.spec
+    context = copied(body.context)
+    if spec.output_reducers:
+        sources = [source.outputs for runs in body.upstream.values() for source in runs]
+        context |= copied(apply_output_reducers(spec.output_reducers, sources))
+    tasks = [
+        TaskExecution(name=name, implementing_class=implementing, status=S.RUNNING if at == body.task.position else S.NOT_STARTED)
+        for at, (name, implementing) in enumerate(spec.tasks)
+    ]
+    tasks[body.task.position].id = body.task.id
+    tasks[body.task.position].attempt = body.task.attempt
+    tasks[body.task.position].start_time = body.task.started_at
+    return StageExecution(
+        ref_id=row.ref_id, type=spec.type, name=spec.name, context=context, outputs=copied(row.outputs), tasks=tasks,
+        requisite_stage_ref_ids=set(spec.requisites), join_type=spec.join_type, join_threshold=spec.join_threshold,
+        split_type=spec.split_type, split_conditions=dict(spec.split_conditions),
+        output_reducers=dict(spec.output_reducers), id=row.id, status=row.status, generation=row.generation,
+        activation=row.activation, start_time=row.started_at, runtime=runtime,
+    )  # fmt: skip
+
+
+def copied(value: Any) -> Any:
+    """Return JSON data that shares nothing with the argument."""
+    if isinstance(value, dict):
+        return {key: copied(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [copied(item) for item in value]
+    return {key: copied(value[key]) for key in value} if hasattr(value, "keys") else value
+
+
+def time_limit(task: Task, stage: StageExecution, default: float) -> float:
+    """Return the seconds that a body (with its polls, for a polling task) may take."""
+    if isinstance(task, RetryableTask):
+        return task.get_dynamic_timeout(stage).total_seconds()
+    own = stage.context.get("_timeout", task.timeout if isinstance(task, Task) else None)
+    return float(own) if own is not None else default
+
+
+def outcome_of(result: Any, task: Task, stage: StageExecution, running: Running, now: int) -> Outcome:
+    """Make an Outcome of what a body returned; something odd is a failure that says what was expected."""
+    place = f"task {running.body.task.name!r} of stage {stage.ref_id!r}"
+    if not isinstance(result, TaskResult):
+        return failed(
+            f"{place} returned {type(result).__name__}; a TaskResult is expected, such as TaskResult.success(outputs={{...}})"
+        )
+    try:
+        context = plain_mapping(result.context, f"context of stage {stage.ref_id!r}")
+        outputs = plain_mapping(result.outputs, f"outputs of stage {stage.ref_id!r}")
+    except StabilizeError as error:
+        return failed(str(error), {"error": str(error), "type": type(error).__name__, "transient": False})
+    error_text = context.get("error") if result.status in (S.TERMINAL, S.FAILED_CONTINUE) else None
+    common: dict[str, Any] = {"context": context, "outputs": outputs}
+    if result.target_stage_ref_id is not None:
+        return Outcome(kind=OutcomeKind.JUMP, target=result.target_stage_ref_id, **common)
+    if result.status in DONE or result.status is S.REDIRECT:
+        return Outcome(kind=OutcomeKind.DONE, status=result.status, error=error_text, **common)
+    if result.status is S.RUNNING:
+        return Outcome(kind=OutcomeKind.RUNNING, after=_poll_after(task, stage, running, now), **common)
+    if result.status is S.SUSPENDED:
+        return Outcome(kind=OutcomeKind.SUSPENDED, **common)
+    return failed(f"{place} returned the status {result.status}, which no task may return")
+
+
+def _poll_after(task: Task, stage: StageExecution, running: Running, now: int) -> int:
+    if not isinstance(task, RetryableTask):
+        return 1_000
+    first = running.body.task.first_started_at or now
+    period = task.get_backoff_period(stage, timedelta(milliseconds=now - first))
+    return max(0, round(period.total_seconds() * 1_000))
+
+
+def outcome_of_error(error: BaseException, task: Task, running: Running) -> Outcome:
+    """Make an Outcome of an exception: another try, or failure with its traceback."""
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    transient = isinstance(error, Exception) and is_transient(error)
+    details = {
+        "error": text[:_ERROR_LENGTH],
+        "type": type(error).__name__,
+        "transient": transient,
+        "traceback": "".join(traceback.format_exception(error, limit=-20))[-_ERROR_LENGTH:],
+    }
+    details = {key: value if not isinstance(value, str) else _storable(value) for key, value in details.items()}
+    if not transient:
+        return failed(_storable(text[:_ERROR_LENGTH]), details)
+    cause = transient_cause(error)
+    update: dict[str, Any] = {}
+    if cause is not None:
+        try:
+            update = plain_mapping(cause.context_update, f"context_update of stage {running.body.stage.ref_id!r}")
+        except StabilizeError as refused:
+            return failed(str(refused), details)
+    after = round(cause.retry_after * 1_000) if cause is not None and cause.retry_after is not None else 0
+    own = running.body.context.get("_max_attempts", task.max_attempts if isinstance(task, Task) else None)
+    return Outcome(
+        kind=OutcomeKind.RETRY, error=_storable(text[:_ERROR_LENGTH]), details=details, context=update, after=after,
+        max_attempts=int(own or 0),
+    )  # fmt: skip
+
+
+def _storable(text: str) -> str:
+    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
+
+
+def failed(error: str, details: dict[str, Any] | None = None) -> Outcome:
+    """Make the Outcome of a body that failed for good."""
+    return Outcome(kind=OutcomeKind.DONE, status=S.TERMINAL, error=error, details=details or {})
+
+
+def timed_out(task: Task, stage: StageExecution, running: Running, limit: float, now: int) -> Outcome:
+    """Make the Outcome of a body that took too long: what its on_timeout hook says, else failure."""
+    error = f"task {running.body.task.name!r} of stage {stage.ref_id!r} timed out after {limit:g} s"
+    try:
+        result = task.on_timeout(stage) if isinstance(task, Task) else None
+    except Exception as raised:  # noqa: BLE001 - user code
+        return outcome_of_error(PermanentError(f"{error}; its on_timeout hook failed: {raised}"), task, running)
+    if result is not None:
+        return outcome_of(result, task, stage, running, now)
+    return Outcome(
+        kind=OutcomeKind.TIMED_OUT, error=error, details={"error": error, "type": "TaskTimeoutError", "transient": False}
+    )
