@@ -10,14 +10,25 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.core.evolve import evolve
-from stabilize_nb.core.view import ArrivalKey, Downstream, NotLoaded, RoundKey, Rows, StageKey, TaskKey, Unfinished, View
+from stabilize_nb.core.view import (
+    ArrivalKey,
+    Downstream,
+    NotLoaded,
+    RoundKey,
+    Rows,
+    StageKey,
+    TaskKey,
+    Unfinished,
+    View,
+)
 from stabilize_nb.models.status import OPEN, WorkflowStatus
+from stabilize_nb.queue.messages import RunTask
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from stabilize_nb.core.facts import Fact
-    from stabilize_nb.core.rows import Edge, Head, RoundRow, StageRow, TaskRow
+    from stabilize_nb.core.rows import ArrivalRow, Edge, Head, RoundRow, StageRow, TaskRow
     from stabilize_nb.models.stage import Upstream
     from stabilize_nb.queue.messages import Message, StageMessage
 
@@ -41,7 +52,9 @@ class Env:
     limits: Limits = field(default_factory=Limits)
     slots: int = 0  # bodies that may be begun at once in threads
     runnable: frozenset[str] = frozenset()  # task names whose bodies run in threads here
-    coroutines: frozenset[str] = frozenset()  # task names whose bodies wait on the event loop: they need no thread
+    coroutines: frozenset[str] = (
+        frozenset()
+    )  # task names whose bodies wait on the event loop: they need no thread
 
 
 class Purpose(Enum):
@@ -125,9 +138,10 @@ class Draft:
         row: RoundRow | None = self.view.get(RoundKey(base.id, base.generation, number))
         return row
 
-    def has_arrived(self, base: StageRow, number: int, via: str) -> bool:
-        """Whether the edge from `via` has given its `number`-th outcome."""
-        return self.view.get(ArrivalKey(base.id, base.generation, number, via)) is not None
+    def arrival(self, base: StageRow, number: int, via: str) -> ArrivalRow | None:
+        """Return the `number`-th outcome of the edge from `via`, or None while it is pending."""
+        row: ArrivalRow | None = self.view.get(ArrivalKey(base.id, base.generation, number, via))
+        return row
 
     def downstream(self, base_id: str) -> tuple[Edge, ...]:
         """Return the outgoing edges of a stage."""
@@ -158,6 +172,17 @@ class Draft:
     def send(self, message: Message, after: int = 0) -> None:
         """Order something, `after` ms from now."""
         self.sends.append(Send(message, after))
+
+    def call(self, row: StageRow, task: TaskRow, after: int = 0) -> None:
+        """Order the body of a task to be run, `after` ms from now."""
+        message = RunTask(
+            execution_id=self.head.id,
+            stage_id=row.id,
+            generation=row.generation,
+            position=task.position,
+            task_type=task.implementing_class,
+        )
+        self.send(message, after)
 
     def run(self, body: Body) -> None:
         """Have task code run once no transaction is open."""

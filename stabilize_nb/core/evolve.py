@@ -78,8 +78,8 @@ def _fresh_tasks(view: View, stage_id: str, spec: StageSpec) -> None:
     for position, (name, implementing) in enumerate(spec.tasks):
         row = TaskRow(
             id=derived_id(stage_id, "task", position), stage_id=stage_id, position=position, name=name,
-            implementing_class=implementing, status=S.NOT_STARTED, attempt=0, retries=0, polls=0, signal=None, error=None,
-            first_started_at=None, started_at=None, ended_at=None,
+            implementing_class=implementing, status=S.NOT_STARTED, attempt=0, retries=0, polls=0, due=None, signal=None,
+            error=None, first_started_at=None, started_at=None, ended_at=None,
         )  # fmt: skip
         view.put(TaskKey(stage_id, position), row)
 
@@ -134,8 +134,10 @@ def _token_arrived(view: View, fact: f.TokenArrived, _at: int) -> None:
     generation = _stage(view, fact.stage).generation
     view.put(
         ArrivalKey(fact.stage, generation, fact.number, fact.via),
-        ArrivalRow(fact.stage, generation, fact.number, fact.via, fact.token, fact.source),
+        ArrivalRow(fact.stage, generation, fact.number, fact.via, fact.token, fact.source, fact.held),
     )
+    if fact.held:
+        return
     row = _round(view, fact.stage, generation, fact.number)
     match fact.token:
         case Token.LIVE:
@@ -159,19 +161,22 @@ def _settle(view: View, base: StageRow, number: int) -> None:
 
 def _join_fired(view: View, fact: f.JoinFired, _at: int) -> None:
     base = _stage(view, fact.stage)
-    _settle(view, base, fact.number)
+    if fact.number:
+        _settle(view, base, fact.number)
     base = base._replace(fired=fact.activation)
+    refs = sorted(_stage(view, source).ref_id for source in fact.triggers)
     heritage: dict[str, Any] = {
         "triggers": tuple(fact.triggers), "inherited": fact.inherited, "depth": fact.depth,
+        "context": {**base.context, "_activation": fact.activation, "_triggered_by": refs},
     }  # fmt: skip
     if fact.row == base.id:
         view.put(StageKey(base.id), base._replace(**heritage))
         return
     view.put(StageKey(base.id), base)
     row = base._replace(
-        id=fact.row, ref_id=f"{base.ref_id}#{fact.activation}", status=S.NOT_STARTED, activation=fact.activation,
-        fired=0, sent=0, softly_failed=False, outputs=EMPTY, error=None, started_at=None, ended_at=None,
-        context={**base.context, "_activation": fact.activation}, **heritage,
+        id=fact.row, ref_id=f"{base.ref_id}#{fact.activation}", spec=base.spec._replace(requisites=tuple(refs)),
+        status=S.NOT_STARTED, activation=fact.activation, fired=0, sent=0, softly_failed=False, outputs=EMPTY,
+        error=None, started_at=None, ended_at=None, **heritage,
     )  # fmt: skip
     view.put(StageKey(row.id), row)
     _fresh_tasks(view, row.id, row.spec)
@@ -212,7 +217,7 @@ def _stage_suspended(view: View, fact: f.StageSuspended, _at: int) -> None:
     row = _stage(view, fact.stage)
     _move(view, row, S.SUSPENDED, context=_merged(row.context, fact.context))
     task = _task(view, fact.stage, fact.position)
-    view.put(TaskKey(fact.stage, fact.position), task._replace(status=S.SUSPENDED, signal=None))
+    view.put(TaskKey(fact.stage, fact.position), task._replace(status=S.SUSPENDED, due=None, signal=None))
 
 
 def _stage_paused(view: View, fact: f.StagePaused, _at: int) -> None:
@@ -241,7 +246,9 @@ def _stage_reset(view: View, fact: f.StageReset, _at: int) -> None:
 
 
 #: What the engine itself writes into a stage's context and a reset takes away.
-ENGINE_KEYS = frozenset({"_cancel_reason", "_activation", "jump_error", "exception", "error"})
+ENGINE_KEYS = frozenset(
+    {"_cancel_reason", "_activation", "_triggered_by", "jump_error", "exception", "error"}
+)
 
 
 def _stage_retired(view: View, fact: f.StageRetired, _at: int) -> None:
@@ -263,8 +270,12 @@ def _task_started(view: View, fact: f.TaskStarted, at: int) -> None:
     view.put(
         TaskKey(fact.stage, fact.position),
         task._replace(
-            status=S.RUNNING, attempt=fact.attempt, started_at=at, first_started_at=task.first_started_at or at
-        ),
+            status=S.RUNNING,
+            attempt=fact.attempt,
+            due=None,
+            started_at=at,
+            first_started_at=at if task.first_started_at is None else task.first_started_at,
+        ),  # fmt: skip
     )
 
 
@@ -272,7 +283,7 @@ def _task_ended(view: View, fact: f.TaskEnded, at: int) -> None:
     task = _task(view, fact.stage, fact.position)
     view.put(
         TaskKey(fact.stage, fact.position),
-        task._replace(status=fact.status, ended_at=at, error=fact.error, signal=None),
+        task._replace(status=fact.status, ended_at=at, error=fact.error, due=None, signal=None),
     )
     row = _stage(view, fact.stage)
     redirected = fact.status is S.REDIRECT
@@ -290,7 +301,10 @@ def _task_ended(view: View, fact: f.TaskEnded, at: int) -> None:
 
 def _task_retried(view: View, fact: f.TaskRetried, _at: int) -> None:
     task = _task(view, fact.stage, fact.position)
-    view.put(TaskKey(fact.stage, fact.position), task._replace(retries=task.retries + 1, error=fact.error))
+    view.put(
+        TaskKey(fact.stage, fact.position),
+        task._replace(retries=task.retries + 1, due=fact.due, error=fact.error),
+    )
     if fact.context:
         row = _stage(view, fact.stage)
         view.put(StageKey(row.id), row._replace(context=_merged(row.context, fact.context)))
@@ -298,24 +312,30 @@ def _task_retried(view: View, fact: f.TaskRetried, _at: int) -> None:
 
 def _task_polled(view: View, fact: f.TaskPolled, _at: int) -> None:
     task = _task(view, fact.stage, fact.position)
-    view.put(TaskKey(fact.stage, fact.position), task._replace(polls=task.polls + 1, signal=None))
+    view.put(
+        TaskKey(fact.stage, fact.position),
+        task._replace(polls=task.polls + 1, due=fact.due, signal=None, error=None),
+    )
     if fact.context:
         row = _stage(view, fact.stage)
         view.put(StageKey(row.id), row._replace(context=_merged(row.context, fact.context)))
 
 
 def _signal_buffered(view: View, fact: f.SignalBuffered, _at: int) -> None:
-    view.put(SignalKey(fact.signal), SignalRow(fact.signal, fact.stage, fact.name, fact.data))
+    view.put(
+        SignalKey(fact.signal),
+        SignalRow(fact.signal, view.head.sequence + 1, fact.stage, fact.name, fact.data),
+    )
 
 
-def _signal_delivered(view: View, fact: f.SignalDelivered, _at: int) -> None:
+def _signal_delivered(view: View, fact: f.SignalDelivered, at: int) -> None:
     if fact.signal is not None:
         view.put(SignalKey(fact.signal), None)
     _move(view, _stage(view, fact.stage), S.RUNNING)
     task = _task(view, fact.stage, fact.position)
     view.put(
         TaskKey(fact.stage, fact.position),
-        task._replace(status=S.RUNNING, signal={"name": fact.name, "data": fact.data}),
+        task._replace(status=S.RUNNING, due=at, signal={"name": fact.name, "data": fact.data}),
     )
 
 

@@ -82,7 +82,7 @@ class WorkflowRestarted(Fact):
 
 @dataclass(frozen=True, slots=True)
 class TokenArrived(Fact):
-    """An edge gave its `number`-th outcome."""
+    """An edge gave its `number`-th outcome; one that is `held` has no effect before the workflow is restarted."""
 
     TYPE: ClassVar[str] = "token.arrived"
     stage: str
@@ -90,11 +90,12 @@ class TokenArrived(Fact):
     via: str
     source: str
     token: Token
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class JoinFired(Fact):
-    """A round let its stage start: `row` is the run it made."""
+    """A round made `row`, a run of its stage; `number` 0 where each outcome does so for itself (MULTI_MERGE)."""
 
     TYPE: ClassVar[str] = "join.fired"
     stage: str
@@ -307,7 +308,11 @@ _BLANK = {
 }
 
 S = WorkflowStatus
-_WORKFLOW_ENDS = {S.SUCCEEDED: "workflow.completed", S.TERMINAL: "workflow.failed", S.CANCELED: "workflow.canceled"}
+_WORKFLOW_ENDS = {
+    S.SUCCEEDED: "workflow.completed",
+    S.TERMINAL: "workflow.failed",
+    S.CANCELED: "workflow.canceled",
+}
 _STAGE_ENDS = {S.TERMINAL: "stage.failed", S.SKIPPED: "stage.skipped", S.CANCELED: "stage.canceled"}
 
 

@@ -51,11 +51,15 @@ def visible(draft: Draft, row: StageRow) -> dict[str, Any]:
         draft.stages(id_ for producers in inherited.values() for _, _, id_ in producers)
     seen = dict(draft.head.context)
     for key, producers in inherited.items():
-        values = [source.outputs[key] for _, _, id_ in producers if (source := draft.find(id_)) and key in source.outputs]
+        values = [
+            source.outputs[key]
+            for _, _, id_ in producers
+            if (source := draft.find(id_)) and key in source.outputs
+        ]
         if values:
             seen[key] = _folded(values)
     for key, value in row.context.items():
-        seen[key] = _folded([seen[key], value]) if key in inherited and isinstance(value, list) else value
+        seen[key] = _folded([seen.get(key), value]) if key in inherited and isinstance(value, list) else value
     return seen
 
 

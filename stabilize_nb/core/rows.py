@@ -106,6 +106,11 @@ class TaskRow(NamedTuple):
     started_at: int | None
     ended_at: int | None
 
+    @property
+    def is_polling(self) -> bool:
+        """Whether the body asked to be called again and has not been yet."""
+        return self.due is not None and self.signal is None and self.error is None
+
 
 class RoundRow(NamedTuple):
     """The k-th outcome of every incoming edge of a stage, counted (patterns.md 2.2)."""

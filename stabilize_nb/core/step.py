@@ -44,7 +44,19 @@ class Step:
     the RunTask message and its body; its message is `message` itself or one that was never queued.
     """
 
-    __slots__ = ("_budget", "_decided", "_pending", "_slots", "bodies", "env", "facts", "message", "runs", "sends", "view")
+    __slots__ = (
+        "_budget",
+        "_decided",
+        "_pending",
+        "_slots",
+        "bodies",
+        "env",
+        "facts",
+        "message",
+        "runs",
+        "sends",
+        "view",
+    )
 
     def __init__(self, view: View, message: Message, env: Env, *, budget: int = 32) -> None:
         self.view = view
@@ -91,7 +103,7 @@ class Step:
 
     def _folds(self, send: Send) -> bool:
         message = send.message
-        if send.after or not message.COUNTS or self._decided + len(self._pending) > self._budget:
+        if send.after or not message.COUNTS or self._decided + len(self._pending) >= self._budget:
             return False
         return not isinstance(message, RunTask) or self._takes(message.task_type)
 

@@ -20,5 +20,6 @@ def cancel_stage(draft: Draft, message: CancelStage) -> None:
     if row.status in OPEN:
         withdraw(draft, row, reason=message.reason, token=Token.HALT)
     elif row.status is WorkflowStatus.NOT_STARTED:
-        draft.round(row, 1)
-        withdraw(draft, row, reason=message.reason, token=Token.HALT)
+        first = draft.round(row, 1)
+        blocked = first is not None and first.settled
+        withdraw(draft, row, reason=message.reason, token=None if blocked else Token.HALT, settles=1)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stabilize_nb.core.facts import SignalDropped, WorkflowEnded
-from stabilize_nb.core.view import Arrived, Buffered, Stuck
+from stabilize_nb.core.view import Arrived, Buffered, Unsettled
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.queue.messages import CompleteWorkflow
 
 if TYPE_CHECKING:
     from stabilize_nb.core.draft import Draft
+    from stabilize_nb.core.rows import RoundRow, StageRow
 
 S = WorkflowStatus
 
@@ -31,11 +32,36 @@ def _verdict(draft: Draft) -> tuple[WorkflowStatus, str | None]:
     head = draft.head
     if head.ending is not None:
         return head.ending, None
-    stuck = draft.view.get(Stuck())
+    stuck = _stuck(draft)
     if stuck:
         return S.TERMINAL, f"deadlock: {', '.join(stuck)} hold a thread that nothing can consume any more"
     if head.late_failure:
         return S.TERMINAL, "a branch that had stopped asked for failure once the others were done"
-    if head.cancels and not draft.view.get(Arrived()):
+    if head.cancels and not _has_arrived(draft):
         return S.CANCELED, None
     return S.SUCCEEDED, None
+
+
+def _stuck(draft: Draft) -> list[str]:
+    """Return the ref_ids of stages that have never fired and hold a thread for ever."""
+    rounds: list[RoundRow] = draft.view.members(Unsettled(), "round", lambda round_: _waits(draft, round_))
+    stages = {round_.stage_id: draft.stage(round_.stage_id) for round_ in rounds}
+    return [row.ref_id for row in sorted(stages.values(), key=lambda row: row.ordinal)]
+
+
+def _waits(draft: Draft, round_: RoundRow) -> bool:
+    if round_.settled or not round_.live:
+        return False
+    base = draft.stage(round_.stage_id)
+    return not base.fired and base.generation == round_.generation
+
+
+def _has_arrived(draft: Draft) -> bool:
+    """Whether a thread has come through to a stage without outgoing edges."""
+    return bool(draft.view.members(Arrived(), "stage", lambda row: _is_end(draft, row)))
+
+
+def _is_end(draft: Draft, row: StageRow) -> bool:
+    pruned = row.status is S.SKIPPED and row.spec.requisites and not row.depth
+    ended_well = row.status in (S.SUCCEEDED, S.FAILED_CONTINUE, S.SKIPPED) and not pruned
+    return ended_well and not draft.downstream(row.base_id)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from stabilize_nb.core.facts import StageResumed, WorkflowPaused, WorkflowResumed
 from stabilize_nb.models.status import WorkflowStatus
-from stabilize_nb.queue.messages import PauseWorkflow, ResumeWorkflow, RunTask
+from stabilize_nb.queue.messages import PauseWorkflow, ResumeWorkflow
 
 if TYPE_CHECKING:
     from stabilize_nb.core.draft import Draft
@@ -30,9 +30,4 @@ def resume_workflow(draft: Draft, message: ResumeWorkflow) -> None:
     for row, task in zip(parked, tasks, strict=True):
         draft.record(StageResumed(row.id))
         if task is not None:
-            draft.send(
-                RunTask(
-                    execution_id=draft.head.id, stage_id=row.id, generation=row.generation, position=task.position,
-                    task_type=task.implementing_class,
-                )
-            )  # fmt: skip
+            draft.call(draft.stage(row.id), task)

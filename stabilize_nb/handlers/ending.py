@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stabilize_nb.core.draft import Body, Purpose
-from stabilize_nb.core.facts import StageEnded, StageResumed, WorkflowEnding
+from stabilize_nb.core.facts import StageEnded, WorkflowEnding
 from stabilize_nb.core.inputs import visible
 from stabilize_nb.expressions import is_true
 from stabilize_nb.models.stage import SplitType
@@ -33,9 +33,6 @@ def end_stage(
     error: str | None = None,
 ) -> None:
     """End a run; every outgoing edge says `token`, or DEAD where a split did not choose it (patterns.md 2.1)."""
-    draft.stage(row.base_id)
-    if settles:
-        draft.round(row, settles)
     not_taken = _not_taken(draft, row) if token is Token.LIVE else []
     draft.record(
         StageEnded(
@@ -46,10 +43,10 @@ def end_stage(
         send_tokens(draft, draft.stage(row.base_id), row.id, token, not_taken)
 
 
-def send_tokens(draft: Draft, base: StageRow, source: str, token: Token, not_taken: Collection[str] = ()) -> None:
+def send_tokens(
+    draft: Draft, base: StageRow, source: str, token: Token, not_taken: Collection[str] = ()
+) -> None:
     """Send the outcome that has just been counted in `base.sent` along every edge."""
-    if draft.head.ending is not None:
-        return
     for edge in draft.downstream(base.id):
         draft.send(
             StartStage(
@@ -89,15 +86,15 @@ def _one(row: StageRow, edges: tuple[Edge, ...], seen: dict[str, object]) -> set
     return set()
 
 
-def fail_stage(draft: Draft, row: StageRow, *, error: str, settles: int = 0) -> None:
+def fail_stage(draft: Draft, row: StageRow, *, error: str) -> None:
     """End a run that failed, as its context says failure is to be taken (api.md 2.2)."""
     if row.context.get("continuePipelineOnFailure"):
-        end_stage(draft, row, S.FAILED_CONTINUE, token=Token.LIVE, settles=settles, error=error)
+        end_stage(draft, row, S.FAILED_CONTINUE, token=Token.LIVE, error=error)
     elif row.context.get("failPipeline") is False or row.context.get("completeOtherBranchesThenFail"):
-        end_stage(draft, row, S.STOPPED, token=Token.HALT, settles=settles, error=error)
+        end_stage(draft, row, S.STOPPED, token=Token.HALT, error=error)
     else:
         waiting = _waiting(draft)
-        end_stage(draft, row, S.TERMINAL, token=None, settles=settles, error=error)
+        end_stage(draft, row, S.TERMINAL, token=None, error=error)
         if draft.head.ending is None:
             draft.record(WorkflowEnding(S.TERMINAL, f"stage {row.ref_id!r} failed: {error}"))
             for other in waiting:
@@ -106,21 +103,26 @@ def fail_stage(draft: Draft, row: StageRow, *, error: str, settles: int = 0) -> 
 
 
 def _waiting(draft: Draft) -> list[StageRow]:
-    """Return the open rows in which no body runs or is due: they would wait for what can no longer come."""
+    """Return the open rows that wait for a person or poll: nobody wants their end any more."""
     if draft.head.active <= 1:
         return []
-    return [row for row in draft.open_stages() if row.status is not S.RUNNING]
+    return [row for row in draft.open_stages() if row.status is not S.RUNNING or _is_polling(draft, row)]
 
 
-def withdraw(draft: Draft, row: StageRow, *, reason: str, token: Token | None = None) -> None:
+def _is_polling(draft: Draft, row: StageRow) -> bool:
+    task = draft.current_task(row)
+    return task is not None and task.is_polling
+
+
+def withdraw(
+    draft: Draft, row: StageRow, *, reason: str, token: Token | None = None, settles: int = 0
+) -> None:
     """Cancel a run; its clean-up hook is called when one of its tasks had begun (patterns.md 2.7)."""
     if row.status.is_complete:
         return
     task = draft.current_task(row)
     begun = task is not None and task.attempt > 0
-    if row.status is S.REDIRECT:
-        draft.record(StageResumed(row.id))
-    end_stage(draft, draft.stage(row.id), S.CANCELED, token=token, reason=reason)
+    end_stage(draft, row, S.CANCELED, token=token, settles=settles, reason=reason)
     if task is not None and begun:
         draft.run(
             Body(

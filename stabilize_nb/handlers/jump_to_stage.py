@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from stabilize_nb.core.facts import ContextUpdated, JumpExecuted, StageResumed
 from stabilize_nb.core.view import ByRef
 from stabilize_nb.handlers.ending import end_stage, fail_stage, withdraw
-from stabilize_nb.handlers.restart_stage import begin_again, load_region, reset_region
+from stabilize_nb.handlers.restart_stage import begin_again, region_of, reset
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.queue.messages import JumpToStage, Token
 
@@ -39,7 +39,8 @@ def jump_to_stage(draft: Draft, message: JumpToStage) -> None:
 def _limit(draft: Draft, source: StageRow) -> int:
     for context in (draft.head.context, source.context):
         if context.get("_max_jumps") is not None:
-            return int(context["_max_jumps"])
+            limit = context["_max_jumps"]
+            return int(limit) if type(limit) in (int, float) else 0
     return draft.env.limits.jumps
 
 
@@ -50,18 +51,17 @@ def _refuse(draft: Draft, source: StageRow, error: str) -> None:
 
 
 def _carry_out(draft: Draft, source: StageRow, target: StageRow, message: JumpToStage) -> None:
-    region = load_region(draft, target)
+    region = region_of(draft, target.id)
     backward = source.base_id in region
     note = _note(draft, source, target, message)
-    draft.downstream(source.base_id)
-    arrivals = reset_region(draft, target, region, keep_open=source.id)
     draft.record(JumpExecuted(source.id, target.ref_id, draft.head.jumps + 1))
+    draft.record(ContextUpdated(source.id, note))
+    arrivals = reset(draft, region, leaving=source.id)
     if not backward:
-        draft.record(ContextUpdated(source.id, note))
         end_stage(draft, draft.stage(source.id), S.SUCCEEDED, token=Token.DEAD)
     outputs = {"_jump_outputs": message.jump_outputs} if message.jump_outputs else {}
     context = {**message.jump_context, **outputs, **note}
-    begin_again(draft, draft.stage(target.id), arrivals, context, None if backward else source.id)
+    begin_again(draft, target.id, arrivals, context, None if backward else source.id)
 
 
 def _note(draft: Draft, source: StageRow, target: StageRow, message: JumpToStage) -> dict[str, Any]:

@@ -4,82 +4,138 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from stabilize_nb.core.facts import ContextUpdated, StageReset, StageRetired, TokenArrived, WorkflowRestarted
-from stabilize_nb.core.view import Arrivals, Region
+from stabilize_nb.core.facts import ContextUpdated, StageReset, StageRetired, WorkflowRestarted
+from stabilize_nb.core.view import Arrivals, Broken, Held, Region, Roots
 from stabilize_nb.dag.region import kept
 from stabilize_nb.handlers.ending import withdraw
-from stabilize_nb.handlers.start_stage import activate, enter
-from stabilize_nb.models.status import OPEN
-from stabilize_nb.queue.messages import RestartStage, Token
+from stabilize_nb.handlers.start_stage import activate, activation_id, enter
+from stabilize_nb.models.status import OPEN, WorkflowStatus
+from stabilize_nb.queue.messages import RestartStage, StartStage, Token
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
     from stabilize_nb.core.draft import Draft
     from stabilize_nb.core.rows import ArrivalRow, StageRow
 
+S = WorkflowStatus
+
+
+#: Why a run was withdrawn by the end of its workflow: a restart brings it back.
+BROKEN_OFF = frozenset({"workflow_failed", "workflow_canceled"})
+
 
 def restart_stage(draft: Draft, message: RestartStage) -> None:
-    """Run a stage and all that follows it again; an ended workflow goes on."""
+    """Run a stage and all that follows it again; an ended workflow goes on, with all that its end broke off."""
     row = draft.find(message.stage_id)
-    if row is None or draft.head.paused:
+    head = draft.head
+    if row is None or head.paused or head.status is WorkflowStatus.NOT_STARTED:
         return
-    target = draft.stage(row.base_id)
-    region = load_region(draft, target)
-    if draft.head.status.is_complete or draft.head.ending is not None:
+    again = [*region_of(draft, row.base_id)]
+    ended = head.status.is_complete or head.ending is not None
+    if ended:
+        again.extend(_broken_off(draft))
         draft.record(WorkflowRestarted())
-    arrivals = reset_region(draft, target, region, keep_open=None)
-    begin_again(draft, draft.stage(target.id), arrivals, {}, None)
+    arrivals = reset(draft, again)
+    begin_again(draft, row.base_id, arrivals, {})
+    if ended:
+        _release(draft, again)
 
 
-def load_region(draft: Draft, target: StageRow) -> list[str]:
-    """Return the ids of the target and of all that follows it."""
-    return list(draft.view.get(Region(target.id)))
+def _broken_off(draft: Draft) -> list[str]:
+    rows: list[StageRow] = draft.view.members(
+        Broken(),
+        "stage",
+        lambda row: row.status is S.TERMINAL or row.context.get("_cancel_reason") in BROKEN_OFF,
+    )
+    return [row.base_id for row in rows]
 
 
-def reset_region(draft: Draft, target: StageRow, region: list[str], *, keep_open: str | None) -> list[ArrivalRow]:
+def _release(draft: Draft, again: Collection[str]) -> None:
+    """Let the stages without requisites and the outcomes that came too late have their effect."""
+    for stage_id in draft.view.get(Roots()):
+        draft.send(StartStage(execution_id=draft.head.id, stage_id=stage_id))
+    held: list[ArrivalRow] = draft.view.members(Held(), "arrival", lambda arrival: _is_held(draft, arrival))
+    for arrival in kept(held, again):
+        resend(draft, arrival)
+
+
+def _is_held(draft: Draft, arrival: ArrivalRow) -> bool:
+    return arrival.held and draft.stage(arrival.stage_id).generation == arrival.generation
+
+
+def region_of(draft: Draft, base_id: str) -> tuple[str, ...]:
+    """Return the first rows of a stage and of all that follows it."""
+    region: tuple[str, ...] = draft.view.get(Region(base_id))
+    return region
+
+
+def reset(
+    draft: Draft, base_ids: Iterable[str], *, leaving: str | None = None
+) -> dict[str, list[ArrivalRow]]:
     """
-    Reset every stage of the region and put back what had come from outside it.
+    Put stages back to before they ran; what had come from outside them comes again.
 
-    Open runs are withdrawn first, except `keep_open`, the source of a jump. Returns the target's outcomes that
-    were put back.
+    Open runs are withdrawn first, except the row `leaving`, the source of a jump. Returns by first row the
+    outcomes that come again.
     """
-    inside = set(region)
-    rows: list[StageRow] = draft.view.members(Region(target.id), "stage", lambda row: row.base_id in inside)
-    for row in rows:
-        if row.status in OPEN and row.id != keep_open:
-            withdraw(draft, row, reason="jump")
-    for row in rows:
-        if row.id != row.base_id:
+    bases = draft.stages(base_ids)
+    inside = {base.id for base in bases}
+    for base in bases:
+        runs = [base, *_further(draft, base)]
+        for row in runs:
+            if row.status in OPEN and row.id != leaving:
+                withdraw(draft, row, reason="jump")
+        for row in runs[1:]:
             draft.record(StageRetired(row.id))
-    of_target: list[ArrivalRow] = []
-    for row in rows:
-        if row.id == row.base_id:
-            arrivals = kept(_arrivals(draft, row), inside)
-            draft.record(StageReset(row.id, row.generation + 1))
-            for arrival in arrivals:
-                draft.record(TokenArrived(row.id, arrival.number, arrival.via, arrival.source, arrival.token))
-            if row.id == target.id:
-                of_target = arrivals
-    return of_target
+    outside = {base.id: kept(_arrivals(draft, base), inside) for base in bases}
+    for base in bases:
+        draft.record(StageReset(base.id, base.generation + 1))
+        for arrival in outside[base.id]:
+            resend(draft, arrival)
+    return outside
 
 
-def _arrivals(draft: Draft, row: StageRow) -> list[ArrivalRow]:
+def _further(draft: Draft, base: StageRow) -> list[StageRow]:
+    return draft.stages(activation_id(base, number) for number in range(2, base.fired + 1))
+
+
+def _arrivals(draft: Draft, base: StageRow) -> list[ArrivalRow]:
+    mine = (base.id, base.generation)
     found: list[ArrivalRow] = draft.view.members(
-        Arrivals(row.id, row.generation, 0), "arrival", lambda arrival: arrival[:2] == (row.id, row.generation)
+        Arrivals(*mine, 0), "arrival", lambda arrival: arrival[:2] == mine
     )
     return found
 
 
+def resend(draft: Draft, arrival: ArrivalRow) -> None:
+    """Have an outcome arrive again, by the way on which it came."""
+    draft.send(
+        StartStage(
+            execution_id=draft.head.id,
+            stage_id=arrival.stage_id,
+            via=arrival.via,
+            via_generation=draft.stage(arrival.via).generation,
+            source=arrival.source,
+            number=arrival.number,
+            token=arrival.token,
+        )
+    )
+
+
 def begin_again(
-    draft: Draft, target: StageRow, arrivals: list[ArrivalRow], context: dict[str, Any], source: str | None
+    draft: Draft,
+    base_id: str,
+    arrivals: Mapping[str, list[ArrivalRow]],
+    context: dict[str, Any],
+    source: str | None = None,
 ) -> None:
-    """Activate the target at once whatever its join says; edges still pending only complete its round."""
+    """Activate a stage at once whatever its join says; its first round is over with that."""
     if context:
-        draft.record(ContextUpdated(target.id, context))
-        target = draft.stage(target.id)
-    sources = [arrival.source for arrival in arrivals if arrival.token is Token.LIVE]
+        draft.record(ContextUpdated(base_id, context))
+    sources = [
+        arrival.source for arrival in arrivals[base_id] if arrival.token is Token.LIVE and arrival.number == 1
+    ]
     if source is not None:
         sources.append(source)
-    if sources or target.spec.requisites:
-        activate(draft, target, 1, sources)
-    else:
-        enter(draft, target)
+    enter(draft, activate(draft, draft.stage(base_id), 1, sources))

@@ -30,6 +30,4 @@ def run_task(draft: Draft, message: RunTask) -> None:
     context = visible(draft, row) | delivered(task.signal)
     sources = upstream(draft, row)
     draft.record(TaskStarted(row.id, message.position, task.attempt + 1))
-    draft.run(
-        Body(stage=row, task=draft.task(row.id, message.position), context=context, upstream=sources)
-    )
+    draft.run(Body(stage=row, task=draft.task(row.id, message.position), context=context, upstream=sources))

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stabilize_nb.core.facts import SignalBuffered, SignalDelivered, SignalDropped
-from stabilize_nb.core.view import SignalKey
 from stabilize_nb.models.ids import derived_id
 from stabilize_nb.models.status import WorkflowStatus
-from stabilize_nb.queue.messages import RunTask, SignalStage
+from stabilize_nb.queue.messages import SignalStage
 
 if TYPE_CHECKING:
     from stabilize_nb.core.draft import Draft
@@ -26,7 +25,6 @@ def signal_stage(draft: Draft, message: SignalStage) -> None:
         _deliver(draft, row, message)
     elif message.persistent and not row.status.is_complete and not draft.head.status.is_complete:
         name = derived_id(row.id, "signal", draft.head.sequence)
-        draft.view.add({SignalKey(name): None})
         draft.record(SignalBuffered(row.id, name, message.signal_name, message.signal_data))
     else:
         draft.record(SignalDropped(row.id, message.signal_name))
@@ -37,9 +35,4 @@ def _deliver(draft: Draft, row: StageRow, message: SignalStage) -> None:
     if task is None:
         return
     draft.record(SignalDelivered(row.id, task.position, message.signal_name, message.signal_data))
-    draft.send(
-        RunTask(
-            execution_id=draft.head.id, stage_id=row.id, generation=row.generation, position=task.position,
-            task_type=task.implementing_class,
-        )
-    )  # fmt: skip
+    draft.call(row, task)

@@ -13,90 +13,111 @@ from stabilize_nb.handlers.ending import end_stage, fail_stage, send_tokens
 from stabilize_nb.models.ids import derived_id
 from stabilize_nb.models.stage import JoinType
 from stabilize_nb.models.status import WorkflowStatus
-from stabilize_nb.queue.messages import RunTask, StartStage, TimeoutStage, Token
+from stabilize_nb.queue.messages import StartStage, TimeoutStage, Token
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from stabilize_nb.core.draft import Draft
-    from stabilize_nb.core.rows import RoundRow, StageRow
+    from stabilize_nb.core.rows import ArrivalRow, StageRow, StageSpec
 
 S = WorkflowStatus
+#: ms that no timer outlasts (about 285,000 years), and that added to a time stay far within 64 bits.
+FOREVER = 2**53
 
 
 def start_stage(draft: Draft, message: StartStage) -> None:
-    """Count the token and act on what the round then says."""
+    """Count the token and act on what the round then says; while the workflow is ending it is only kept."""
     base = draft.find(message.stage_id)
-    if base is None or draft.head.ending is not None or not draft.is_current(message, base):
+    if base is None or not draft.is_current(message, base):
         return
+    ending = draft.head.ending is not None
     if message.via is None:
-        if base.status is S.NOT_STARTED:
+        if base.status is S.NOT_STARTED and not ending:
             enter(draft, base)
         return
     sender = draft.find(message.via)
     if sender is None or sender.generation != message.via_generation:
         return
-    before = draft.round(base, message.number)
-    if draft.has_arrived(base, message.number, message.via):
+    arrival = draft.arrival(base, message.number, message.via)
+    if arrival is not None and (ending or not arrival.held):
         return
-    draft.record(TokenArrived(base.id, message.number, message.via, message.source, message.token))
-    if before is None or not before.settled or base.spec.join_type is JoinType.MULTI_MERGE:
+    draft.record(
+        TokenArrived(base.id, message.number, message.via, message.source, message.token, held=ending)
+    )
+    if not ending:
         _act(draft, base, message)
 
 
 def _act(draft: Draft, base: StageRow, message: StartStage) -> None:
+    counts = draft.round(base, message.number)
+    if counts is None or counts.settled:
+        return
     spec = base.spec
-    counts: RoundRow = draft.round(base, message.number)  # type: ignore[assignment] - an outcome has just been counted
     verdict = judge(
         spec.join_type, spec.join_threshold, spec.fan_in, counts.live, counts.dead, counts.halt, message.token
     )
     match verdict:
+        case Verdict.FIRE if spec.join_type is JoinType.MULTI_MERGE:
+            enter(draft, activate(draft, base, 0, [message.source]))
         case Verdict.FIRE:
-            fire(draft, base, message)
+            enter(draft, _activate_round(draft, base, message.number))
         case Verdict.PRUNE:
             _pass_on(draft, base, message.number, Token.DEAD)
         case Verdict.BLOCK:
             _pass_on(draft, base, message.number, Token.HALT)
         case Verdict.FAIL:
-            branches = ", ".join(spec.requisites)
-            fail_stage(
-                draft, base, settles=message.number,
-                error=f"join of stage {base.ref_id!r} is unreachable: it waits for "
-                f"{spec.join_threshold or spec.fan_in} of its branches ({branches}), and too few can still deliver",
-            )  # fmt: skip
+            _fail(draft, _activate_round(draft, base, message.number), _unreachable(spec))
         case Verdict.WAIT:
             pass
 
 
-def fire(draft: Draft, base: StageRow, message: StartStage) -> None:
-    """Make the next activation of the stage from the live outcomes of the round, and enter it."""
-    if base.spec.join_type is JoinType.MULTI_MERGE:
-        sources = [message.source]
-    else:
-        arrivals = draft.view.members(
-            Arrivals(base.id, base.generation, message.number),
-            "arrival",
-            lambda row: row[:3] == (base.id, base.generation, message.number),
-        )
-        sources = [arrival.source for arrival in arrivals if arrival.token is Token.LIVE]
-    activate(draft, base, message.number, sources)
+def _unreachable(spec: StageSpec) -> str:
+    branches = ", ".join(spec.requisites)
+    return (
+        f"join of stage {spec.ref_id!r} is unreachable: it waits for {spec.join_threshold or spec.fan_in} of its "
+        f"branches ({branches}), and too few can still deliver"
+    )
 
 
-def activate(draft: Draft, base: StageRow, number: int, sources: list[str]) -> None:
-    """Let the round `number` have fired: the stage's own row runs first, further runs get rows of their own."""
+def _activate_round(draft: Draft, base: StageRow, number: int) -> StageRow:
+    arrivals: list[ArrivalRow] = draft.view.members(
+        Arrivals(base.id, base.generation, number),
+        "arrival",
+        lambda row: row[:3] == (base.id, base.generation, number) and not row.held,
+    )
+    sources = [arrival.source for arrival in arrivals if arrival.token is Token.LIVE]
+    return activate(draft, base, number, sources)
+
+
+def activate(draft: Draft, base: StageRow, number: int, sources: Iterable[str]) -> StageRow:
+    """
+    Make the next run of a stage from the threads of `sources`, and return its row.
+
+    The first is the stage's own row, further ones get rows of their own. Round `number` is settled with it.
+    """
     triggers = sorted(draft.stages(sources), key=lambda row: (row.ordinal, row.activation))
-    draft.round(base, number)
     activation = base.fired + 1
-    row_id = base.id if activation == 1 else derived_id(base.id, f"activation:{base.generation}", activation)
-    if row_id != base.id:
-        for position in range(len(base.spec.tasks)):
-            draft.task(base.id, position)
+    row_id = activation_id(base, activation)
     draft.record(
         JoinFired(
-            stage=base.id, number=number, row=row_id, activation=activation,
+            stage=base.id,
+            number=number,
+            row=row_id,
+            activation=activation,
             depth=1 + max((row.depth for row in triggers), default=0),
-            triggers=[row.id for row in triggers], inherited=heritage(triggers),
+            triggers=[row.id for row in triggers],
+            inherited=heritage(triggers),
         )
-    )  # fmt: skip
-    enter(draft, draft.stage(row_id))
+    )
+    return draft.stage(row_id)
+
+
+def activation_id(base: StageRow, activation: int) -> str:
+    """Return the id of the row of a stage's `activation`-th run in its present generation."""
+    if activation == 1:
+        return base.id
+    return derived_id(base.id, f"activation:{base.generation}", activation)
 
 
 def _pass_on(draft: Draft, base: StageRow, number: int, token: Token) -> None:
@@ -108,31 +129,29 @@ def _pass_on(draft: Draft, base: StageRow, number: int, token: Token) -> None:
 
 
 def enter(draft: Draft, row: StageRow) -> None:
-    """Start a run whose join has fired: a disabled stage passes its thread on, a stage without tasks is done."""
+    """Start a run: a disabled stage passes its thread on, a stage without tasks is done."""
     if not _enabled(draft, row):
         end_stage(draft, row, S.SKIPPED, token=Token.LIVE, reason="disabled")
         return
-    _load_tasks(draft, row)
-    draft.record(StageStarted(row.id))
-    head = draft.head
     limit = row.context.get("stageTimeoutMs")
-    if limit is not None:
-        timer = TimeoutStage(execution_id=head.id, stage_id=row.id, generation=row.generation)
+    if limit is None:
+        limit = FOREVER
+    if type(limit) not in (int, float):
+        _fail(draft, row, f"stageTimeoutMs of stage {row.ref_id!r} is {limit!r}; a number of ms is expected")
+        return
+    draft.record(StageStarted(row.id))
+    if limit < FOREVER:
+        timer = TimeoutStage(execution_id=draft.head.id, stage_id=row.id, generation=row.generation)
         draft.send(timer, after=max(0, int(limit)))
     if row.spec.tasks:
-        draft.send(
-            RunTask(
-                execution_id=head.id, stage_id=row.id, generation=row.generation, position=0,
-                task_type=row.spec.tasks[0][1],
-            )
-        )  # fmt: skip
+        draft.call(draft.stage(row.id), draft.task(row.id, 0))
     else:
         end_stage(draft, draft.stage(row.id), S.SUCCEEDED, token=Token.LIVE)
 
 
-def _load_tasks(draft: Draft, row: StageRow) -> None:
-    if row.spec.tasks:
-        draft.task(row.id, 0)
+def _fail(draft: Draft, row: StageRow, error: str) -> None:
+    draft.record(StageStarted(row.id))
+    fail_stage(draft, draft.stage(row.id), error=error)
 
 
 def _enabled(draft: Draft, row: StageRow) -> bool:

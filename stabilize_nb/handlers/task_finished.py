@@ -16,7 +16,7 @@ from stabilize_nb.core.facts import (
 from stabilize_nb.core.view import Buffered
 from stabilize_nb.handlers.ending import end_stage, fail_stage, withdraw
 from stabilize_nb.models.status import WorkflowStatus
-from stabilize_nb.queue.messages import JumpToStage, Outcome, OutcomeKind, RunTask, TaskFinished, Token
+from stabilize_nb.queue.messages import JumpToStage, Outcome, OutcomeKind, TaskFinished, Token
 
 if TYPE_CHECKING:
     from stabilize_nb.core.draft import Draft, Limits
@@ -32,10 +32,12 @@ def task_finished(draft: Draft, message: TaskFinished) -> None:
         _discard(draft, message, "the stage was reset")
         return
     task = draft.task(row.id, message.position)
-    if row.status is not S.RUNNING or task.status.is_complete:
+    if row.status is not S.RUNNING:
         _discard(draft, message, f"the stage is {row.status}")
     elif task.attempt != message.attempt:
         _discard(draft, message, f"attempt {task.attempt} has taken over")
+    elif task.status is not S.RUNNING or task.due is not None:
+        _discard(draft, message, f"attempt {task.attempt} has ended before")
     else:
         _take(draft, row, task, message.outcome)
 
@@ -53,7 +55,7 @@ def _take(draft: Draft, row: StageRow, task: TaskRow, outcome: Outcome) -> None:
         case OutcomeKind.RUNNING:
             due = draft.env.now + outcome.after
             draft.record(TaskPolled(row.id, task.position, due, outcome.context))
-            _again(draft, row, task, outcome.after)
+            draft.call(row, task, outcome.after)
         case OutcomeKind.SUSPENDED:
             _suspend(draft, row, task, outcome)
         case OutcomeKind.JUMP:
@@ -64,16 +66,6 @@ def _take(draft: Draft, row: StageRow, task: TaskRow, outcome: Outcome) -> None:
             _fail(draft, row, task, outcome)
 
 
-def _again(draft: Draft, row: StageRow, task: TaskRow, after: int) -> None:
-    draft.send(
-        RunTask(
-            execution_id=draft.head.id, stage_id=row.id, generation=row.generation, position=task.position,
-            task_type=task.implementing_class,
-        ),
-        after=after,
-    )  # fmt: skip
-
-
 def _done(draft: Draft, row: StageRow, task: TaskRow, outcome: Outcome) -> None:
     if outcome.status is S.TERMINAL:
         _fail(draft, row, task, outcome)
@@ -81,8 +73,6 @@ def _done(draft: Draft, row: StageRow, task: TaskRow, outcome: Outcome) -> None:
     ended = S.SUCCEEDED if outcome.status is S.REDIRECT else outcome.status
     following = task.position + 1
     more = following < len(row.spec.tasks)
-    if more:
-        draft.task(row.id, following)
     draft.record(
         TaskEnded(row.id, task.position, ended, task.attempt, outcome.context, outcome.outputs, outcome.error)
     )
@@ -95,7 +85,7 @@ def _done(draft: Draft, row: StageRow, task: TaskRow, outcome: Outcome) -> None:
         case S.SKIPPED:
             end_stage(draft, row, S.SKIPPED, token=Token.LIVE)
         case _ if more:
-            _again(draft, row, draft.task(row.id, following), 0)
+            draft.call(row, draft.task(row.id, following))
         case _:
             status = S.FAILED_CONTINUE if row.softly_failed else S.SUCCEEDED
             end_stage(draft, row, status, token=Token.LIVE)
@@ -107,7 +97,9 @@ def _fail(draft: Draft, row: StageRow, task: TaskRow, outcome: Outcome) -> None:
     if outcome.details:
         context["exception"] = {"details": outcome.details}
     draft.record(
-        TaskEnded(row.id, task.position, S.TERMINAL, task.attempt, context, outcome.outputs, error, outcome.details)
+        TaskEnded(
+            row.id, task.position, S.TERMINAL, task.attempt, context, outcome.outputs, error, outcome.details
+        )
     )
     fail_stage(draft, draft.stage(row.id), error=error)
 
@@ -118,7 +110,7 @@ def _suspend(draft: Draft, row: StageRow, task: TaskRow, outcome: Outcome) -> No
     if signals:
         first = signals[0]
         draft.record(SignalDelivered(row.id, task.position, first.name, dict(first.data), first.id))
-        _again(draft, row, task, 0)
+        draft.call(row, task)
 
 
 def _jump(draft: Draft, row: StageRow, task: TaskRow, outcome: Outcome) -> None:
@@ -140,7 +132,7 @@ def _retry(draft: Draft, row: StageRow, task: TaskRow, outcome: Outcome) -> None
     after = max(backoff(limits, task), outcome.after)
     due = draft.env.now + after
     draft.record(TaskRetried(row.id, task.position, task.attempt, due, outcome.error, outcome.context))
-    _again(draft, row, task, after)
+    draft.call(row, task, after)
 
 
 def backoff(limits: Limits, task: TaskRow) -> int:
