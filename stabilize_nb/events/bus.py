@@ -129,9 +129,6 @@ class EventBus:
         types = None if event_types is None else frozenset(event_types)
         with self._lock:
             self._subscribers[name] = _Subscriber(handler, types, workflow_id)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._deliver, name="stabilize-events", daemon=True)
-                self._thread.start()
 
     def unsubscribe(self, name: str) -> None:
         """Stop calling the subscriber of this name."""
@@ -140,8 +137,14 @@ class EventBus:
 
     def publish(self, events: Iterable[Event]) -> None:
         """Queue events for delivery."""
-        if self._subscribers:
-            self._queue.put(tuple(events))
+        if not self._subscribers:
+            return
+        if self._thread is None:
+            with self._lock:
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._deliver, name="stabilize-events", daemon=True)
+                    self._thread.start()
+        self._queue.put(tuple(events))
 
     def flush(self, timeout: float = 5.0) -> None:
         """Wait until everything published so far has been delivered, at most `timeout` seconds."""

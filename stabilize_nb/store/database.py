@@ -6,9 +6,9 @@ the database while the caller only waits, so that an interrupt of the caller nev
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
-from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +18,7 @@ from stabilize_nb.errors import ConfigError, StoreError
 from stabilize_nb.events.bus import EventBus
 from stabilize_nb.store.migrate import migrate
 from stabilize_nb.store.sqlite import DURABILITY, Connection, database_path, store_error
+from stabilize_nb.store.waiting import Changes, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from stabilize_nb.tasks.registry import TaskRegistry
 
 T = TypeVar("T")
+log = logging.getLogger("stabilize_nb")
 _shared: dict[str, Database] = {}
 _shared_lock = threading.Lock()
 
@@ -33,44 +35,6 @@ _shared_lock = threading.Lock()
 def wall_clock() -> int:
     """Return ms since the epoch (UTC)."""
     return time.time_ns() // 1_000_000
-
-
-class Changes:
-    """Tells threads of this process that something was committed."""
-
-    def __init__(self) -> None:
-        self._condition = threading.Condition()
-        self._number = 0
-        self._listeners: list[Callable[[], None]] = []
-
-    @property
-    def number(self) -> int:
-        """How many changes there have been."""
-        return self._number
-
-    def notify(self, origin: object = None) -> None:
-        """Say that something has changed; the listener `origin`, which knows already, is left out."""
-        with self._condition:
-            self._number += 1
-            self._condition.notify_all()
-        for listener in list(self._listeners):
-            if listener != origin:
-                listener()
-
-    def wait(self, seen: int, timeout: float | None) -> int:
-        """Wait until the number differs from `seen`, or `timeout` seconds; return the number."""
-        with self._condition:
-            self._condition.wait_for(lambda: self._number != seen, timeout)
-            return self._number
-
-    def subscribe(self, listener: Callable[[], None]) -> None:
-        """Have `listener` called after each change, in the thread that made it."""
-        self._listeners.append(listener)
-
-    def unsubscribe(self, listener: Callable[[], None]) -> None:
-        """Stop calling `listener`."""
-        if listener in self._listeners:
-            self._listeners.remove(listener)
 
 
 class Database:
@@ -98,7 +62,7 @@ class Database:
             raise
         self._reader = self._writer if self.in_memory else Connection(path, durability)
         self._read_lock = self._write_lock if self.in_memory else threading.Lock()
-        self._jobs: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+        self._jobs: SimpleQueue[Callable[[], Any] | None] = SimpleQueue()
         self._door = threading.Thread(target=self._serve, name="stabilize-store", daemon=True)
         self._door.start()
 
@@ -145,31 +109,19 @@ class Database:
 
     def write(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in one transaction; raises what it raises (nothing is written then), or StoreError."""
-        with self._write_lock:
-            return self.write_now(work)
-
-    def try_lead(self) -> bool:
-        """Take the writer if it is free; `write_now` and `stop_leading` follow."""
-        return self._write_lock.acquire(blocking=False)
-
-    def stop_leading(self) -> None:
-        """Give the writer back."""
-        self._write_lock.release()
-
-    def write_now(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` in one transaction; the caller holds the writer."""
         connection = self._writer
-        try:
-            connection.begin()
+        with self._write_lock:
             try:
-                result = work(connection)
-                connection.commit()
-            except BaseException:
-                connection.rollback()
-                raise
-        except apsw.Error as error:
-            raise store_error(self.path, error) from error
-        return result
+                connection.begin()
+                try:
+                    result = work(connection)
+                    connection.commit()
+                except BaseException:
+                    connection.rollback()
+                    raise
+            except apsw.Error as error:
+                raise store_error(self.path, error) from error
+            return result
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work`, which only reads, beside a writer."""
@@ -183,12 +135,22 @@ class Database:
         """Run `work` in the thread of the database and wait for it; an interrupt ends only the waiting."""
         if threading.current_thread() is self._door:
             return work()
+        reply: Reply[T] = Reply()
+        self.post(lambda: reply.fulfil(work))
+        return reply.result()
+
+    def post(self, work: Callable[[], Any]) -> None:
+        """Have `work`, which is short, run in the thread of the database; do not wait."""
         if not self._door.is_alive():
             msg = f"database {self.url} is closed; open it again"
             raise StoreError(msg)
-        future: Future[T] = Future()
-        self._jobs.put((future, work))
-        return future.result()
+        self._jobs.put(work)
+
+    def spawn(self, work: Callable[[], T], name: str) -> Reply[T]:
+        """Have `work`, which may be long, run in a thread of its own."""
+        reply: Reply[T] = Reply()
+        self.post(lambda: threading.Thread(target=reply.fulfil, args=(work,), name=name, daemon=True).start())
+        return reply
 
     def call_write(self, work: Callable[[Connection], T]) -> T:
         """Write on behalf of a caller that is no engine thread, and tell everybody."""
@@ -200,9 +162,14 @@ class Database:
         """Read on behalf of a caller that is no engine thread."""
         return self.call(lambda: self.read(work))
 
-    def data_version(self) -> int:
-        """Return a number that changes when another connection, of this process or not, commits."""
-        return self.read(lambda connection: connection.data_version())
+    def write_version(self, busy: int = -1) -> int:
+        """Return a number that changes when another process commits; `busy` when the writer is at work just now."""
+        if not self._write_lock.acquire(blocking=False):
+            return busy
+        try:
+            return self._writer.data_version()
+        finally:
+            self._write_lock.release()
 
     @property
     def writer(self) -> Connection:
@@ -210,12 +177,11 @@ class Database:
         return self._writer
 
     def _serve(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            future, work = job
+        while (work := self._jobs.get()) is not None:
             try:
-                future.set_result(work())
-            except BaseException as error:  # noqa: BLE001 - handed to the caller that waits
-                future.set_exception(error)
+                work()
+            except Exception:
+                log.exception("work for the store failed")
 
     def __enter__(self) -> Database:
         return self

@@ -76,6 +76,11 @@ class TaskRegistry:
     def __contains__(self, name: str) -> bool:
         return name in self._makers
 
+    def is_coroutine(self, name: str) -> bool:
+        """Whether the body of a task is a coroutine function: it then needs no thread while it waits."""
+        source = self._sources.get(name)
+        return inspect.iscoroutinefunction(source) or inspect.iscoroutinefunction(getattr(source, "execute", None))
+
     def names(self) -> frozenset[str]:
         """Return every registered name."""
         return frozenset(self._makers)

@@ -24,6 +24,7 @@ from stabilize_nb.tasks.result import TaskResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from concurrent.futures import Future
 
     from stabilize_nb.core.draft import Body
     from stabilize_nb.models.stage import Upstream
@@ -48,6 +49,7 @@ class Running:
         self.body = body
         self.deadline = deadline
         self.abandoned = False
+        self.future: Future[Any] | None = None  # of a body that waits on the event loop
         self.upstream: Mapping[str, tuple[Upstream, ...]] = body.upstream
         call = f"{body.task.id}:{body.stage.generation}:{body.task.polls}"
         self.idempotency_key = call

@@ -47,15 +47,17 @@ class Presence:
                 return
             descriptor, users = _files.get(self._path) or (os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600), 0)
             _files[self._path] = (descriptor, users + 1)
-        self._slot = self._database.write(self._announce)
-        fcntl.lockf(descriptor, fcntl.LOCK_EX, 1, self._slot)
+        self._slot = self._database.write(lambda connection: self._announce(connection, descriptor))
 
-    def _announce(self, connection: Connection) -> int:
+    def _announce(self, connection: Connection, descriptor: int) -> int:
+        """Take a slot and its byte before anybody else can see the slot."""
         now = self._database.clock()
         me = {"owner": self.owner, "host": socket.gethostname(), "pid": os.getpid(), "started_at": now}
         connection.run("insert_processor", me)
         row = connection.one("processor", {"owner": self.owner})
-        return int(row[0]) if row else 0
+        slot = int(row[0]) if row else 0
+        fcntl.lockf(descriptor, fcntl.LOCK_EX, 1, slot)
+        return slot
 
     def leave(self) -> None:
         """Withdraw the announcement; called by an engine thread."""
@@ -114,3 +116,13 @@ class Presence:
                 return True
             fcntl.lockf(entry[0], fcntl.LOCK_UN, 1, slot)
             return False
+
+
+def _forget() -> None:
+    """Locks do not pass to a forked child: it starts without processors."""
+    _files.clear()
+    _alive_here.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

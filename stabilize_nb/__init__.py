@@ -1,0 +1,77 @@
+"""stabilize_nb: a durable workflow engine that lives in a Jupyter kernel."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+__version__ = "0.1.0"
+
+#: Public name -> module that holds it. Resolved when first used, so that `import stabilize_nb` stays light.
+_HOMES = {
+    "ApprovalTask": "hitl",
+    "CallableTask": "tasks.interface",
+    "Engine": "engine",
+    "Flow": "flow",
+    "JoinType": "models.stage",
+    "NoOpTask": "tasks.interface",
+    "Orchestrator": "orchestrator",
+    "PermanentError": "errors",
+    "Queue": "queue.queue",
+    "QueueProcessor": "queue.processor.processor",
+    "QueueProcessorConfig": "queue.processor.config",
+    "RetryableTask": "tasks.interface",
+    "Run": "run",
+    "SplitType": "models.stage",
+    "SqliteQueue": "queue.queue",
+    "SqliteWorkflowStore": "store.store",
+    "StabilizeError": "errors",
+    "StageExecution": "models.stage",
+    "StreamItem": "streaming",
+    "Task": "tasks.interface",
+    "TaskExecution": "models.task",
+    "TaskRegistry": "tasks.registry",
+    "TaskResult": "tasks.result",
+    "TransientError": "errors",
+    "WaitTask": "tasks.interface",
+    "Workflow": "models.workflow",
+    "WorkflowRecovery": "recovery",
+    "WorkflowStatus": "models.status",
+    "WorkflowStore": "store.store",
+    "WorkflowStream": "streaming",
+    "approve": "hitl",
+    "emit_progress": "streaming",
+    "get_signal": "hitl",
+    "register_reducer": "reducers",
+    "reject": "hitl",
+    "send_signal": "hitl",
+}
+
+__all__ = [*sorted(_HOMES), "__version__", "load_ipython_extension", "unload_ipython_extension"]  # noqa: PLE0604 - names of a table
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = getattr(import_module(f"stabilize_nb.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+def load_ipython_extension(shell: InteractiveShell) -> None:
+    """Make %%workflow and %workflow known: `%load_ext stabilize_nb`."""
+    import_module("stabilize_nb.notebook").load_ipython_extension(shell)
+
+
+def unload_ipython_extension(shell: InteractiveShell) -> None:
+    """Take the magics away; runs go on."""
+    import_module("stabilize_nb.notebook").unload_ipython_extension(shell)

@@ -1,0 +1,111 @@
+"""The desk: what is waiting for a worker, what is at work, and who may do what next. All of it under one lock.
+
+Workers come to the desk for their next job. A job is to lead (commit every finished body and take messages that are
+due, in one transaction), to run a body, or to go home.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from stabilize_nb.core.draft import Body
+    from stabilize_nb.queue.messages import TaskFinished
+    from stabilize_nb.queue.processor.body import Running
+    from stabilize_nb.queue.processor.commit import Leased
+
+Finished = tuple["Leased", "TaskFinished"]
+
+
+class Job(Enum):
+    """What a worker does next."""
+
+    LEAD = "LEAD"
+    RUN = "RUN"
+    HOME = "HOME"
+
+
+class Desk:
+    """Shared by the workers of one processor."""
+
+    def __init__(self, slots: int) -> None:
+        lock = threading.Lock()
+        self.changed = threading.Condition(lock)  # where workers wait
+        self.calm = threading.Condition(lock)  # where those wait who want the workers to be done
+        self.tick = threading.Condition(lock)  # where the keeper waits
+        self.slots = slots
+        self.finished: deque[Finished] = deque()
+        self.ready: deque[tuple[Leased, Body]] = deque()
+        self.hooks: deque[Body] = deque()
+        self.running: dict[str, Running] = {}
+        self.in_threads = 0
+        self.leading = False
+        self.dirty = True
+        self.next_due: int | None = None  # ms since the epoch; of anything
+        self.next_work: int | None = None  # the same without timers
+        self.hired = 0  # workers that may come to the desk
+        self.workers = 0  # workers that do
+        self.idle = 0
+        self.processed = 0
+        self.allowance: int | None = None  # messages that may still be taken; None: any number
+        self.retry_at = 0.0  # monotonic time before which nobody leads: the store was not available
+
+    def next_job(self, now_ms: int) -> tuple[Job | None, float | None]:
+        """Say what the asking worker does, or None and how many seconds it may wait. The lock is held."""
+        if self._may_lead(now_ms):
+            self.leading = True
+            return Job.LEAD, None
+        if (self.ready and self.hired) or self.hooks:
+            return Job.RUN, None
+        if not self.hired and not self.finished:
+            return Job.HOME, None
+        return None, self._patience(now_ms)
+
+    def _may_lead(self, now_ms: int) -> bool:
+        if self.leading or time.monotonic() < self.retry_at:
+            return False
+        return bool(self.finished) or (self._may_take() and self.is_due(now_ms))
+
+    def _may_take(self) -> bool:
+        return self.hired > 0 and (self.allowance is None or self.allowance > 0)
+
+    def is_due(self, now_ms: int) -> bool:
+        """Whether there may be messages to take."""
+        return self.dirty or (self.next_due is not None and self.next_due <= now_ms)
+
+    def _patience(self, now_ms: int) -> float | None:
+        blocked = self.retry_at - time.monotonic()
+        if blocked > 0:
+            return blocked
+        if self.next_due is None or self.leading or not self._may_take():
+            return None
+        return max(0.0, (self.next_due - now_ms) / 1_000)
+
+    def free_slots(self) -> int:
+        """Return how many more bodies may be begun in threads."""
+        return max(0, self.slots - self.in_threads - len(self.ready)) if self.hired else 0
+
+    def quiet(self, now_ms: int) -> bool:
+        """Whether nothing is at work and nothing but timers is to come."""
+        if self.leading or self.finished or self.ready or self.running or self.hooks or self.in_threads:
+            return False
+        if self.allowance == 0:
+            return True
+        return not self.is_due(now_ms) and self.next_work is None
+
+    def take_all(self) -> list[Finished]:
+        """Return every finished body. The lock is held."""
+        batch = list(self.finished)
+        self.finished.clear()
+        return batch
+
+    def put_back(self, batch: Iterable[Finished]) -> None:
+        """Keep finished bodies that could not be committed."""
+        with self.changed:
+            self.finished.extendleft(reversed(list(batch)))

@@ -1,0 +1,340 @@
+"""QueueProcessor: starts and stops the workers, and waits for them on behalf of a caller.
+
+No transaction ever runs in the caller's thread (C12): an interrupt ends the waiting, never the work.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import threading
+import time
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from stabilize_nb.core.draft import Limits
+from stabilize_nb.errors import ConfigError, StabilizeError
+from stabilize_nb.events.bus import get_event_bus
+from stabilize_nb.models.ids import new_id
+from stabilize_nb.queue.processor.config import QueueProcessorConfig
+from stabilize_nb.queue.processor.desk import Desk
+from stabilize_nb.queue.processor.presence import Presence
+from stabilize_nb.queue.processor.worker import Workshop
+from stabilize_nb.tasks.registry import TaskRegistry
+
+if TYPE_CHECKING:
+    from stabilize_nb.queue.processor.body import Running
+    from stabilize_nb.queue.queue import Queue
+    from stabilize_nb.store.store import WorkflowStore
+
+log = logging.getLogger("stabilize_nb")
+#: Seconds between looks for processors that have died (C8 allows one second in all).
+LOOK_FOR_DEAD = 0.4
+#: Seconds that the end of the interpreter waits for the workers.
+EXIT_BUDGET = 2.0
+_processors: weakref.WeakSet[QueueProcessor] = weakref.WeakSet()
+
+
+@dataclass(slots=True)
+class Drain:
+    """One call of process_all; `cancelled` is set when its caller was interrupted."""
+
+    timeout: float
+    workers: int
+    allowance: int | None
+    cancelled: bool = False
+
+
+class QueueProcessor(Workshop):
+    """Takes messages from a queue, decides them, runs the tasks that the registry knows, and commits.
+
+    A processor works in the background between `start` and `stop`, or for as long as a call of `process_all` lasts.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        config: QueueProcessorConfig | None = None,
+        store: WorkflowStore | None = None,
+        task_registry: TaskRegistry | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        if store is not None and store.database is not queue.database:
+            msg = (
+                f"the store is {store.database.url} and the queue {queue.database.url}: they must be one database, "
+                "since every step commits state and messages together; open both with the same URL"
+            )
+            raise ConfigError(msg)
+        config = config or QueueProcessorConfig()
+        super().__init__(
+            queue.database, task_registry or TaskRegistry(), config, limits or Limits(), new_id(), Desk(config.max_workers)
+        )
+        self.queue = queue
+        self._presence = Presence(self.database, self.owner)
+        self._drains = threading.Lock()
+        self._drain_at_work: Drain | None = None
+        self._keeper: threading.Thread | None = None
+        self._keeping = False
+        self._serial = 0
+        self.registry.subscribe(self._registered)
+        self.database.registries.append(self.registry)
+        self.database.changes.subscribe(self.wake)
+        _processors.add(self)
+
+    # -- what users call --------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Work in the background until `stop`; a second call does nothing."""
+        self.database.call(lambda: self._open_shop(self.config.max_workers))
+
+    def stop(self, wait: bool = True, timeout: float = 30.0) -> None:  # noqa: FBT001, FBT002 - the documented signature
+        """Begin nothing more; with `wait` return when the bodies at work have been committed, at most after `timeout` s."""
+        reply = self.database.spawn(lambda: self._close_shop(timeout if wait else 0.0), "stabilize-stop")
+        reply.wait(timeout + 1 if wait else 1)
+
+    @property
+    def running(self) -> bool:
+        """Whether the processor works in the background."""
+        return self.desk.hired > 0
+
+    def process_all(self, timeout: float = 60.0, workers: int = 1) -> int:
+        """
+        Work until nothing is left but timers and waits for signals, and return how many messages were taken.
+
+        Delayed messages, such as retries, are waited for. Tasks run one at a time unless `workers` says otherwise; a
+        processor that was started keeps its own workers. Returns early after `timeout` seconds; a second call at the
+        same time returns 0. An interrupt ends the waiting at once; bodies at work are committed in the background.
+        """
+        return self._wait_for_drain(Drain(timeout, workers, None))
+
+    def process_one(self, timeout: float = 60.0) -> bool:
+        """Take one message that is due, with the body it leads to; return whether there was one."""
+        return self._wait_for_drain(Drain(timeout, 1, 1)) > 0
+
+    def register_handler(self, *_: object) -> None:
+        """Refuse: handlers are a fixed table here."""
+        msg = "handlers are pure functions in stabilize_nb.handlers; a processor has all of them and takes no others"
+        raise ConfigError(msg)
+
+    def close(self) -> None:
+        """Stop and forget the registry's and the database's news."""
+        self.stop()
+        self.registry.unsubscribe(self._registered)
+        self.database.changes.unsubscribe(self.wake)
+        if self.registry in self.database.registries:
+            self.database.registries.remove(self.registry)
+
+    # -- draining ---------------------------------------------------------------------------------
+
+    def _wait_for_drain(self, drain: Drain) -> int:
+        try:
+            return self.database.spawn(lambda: self._drain(drain), "stabilize-drain").result()
+        except BaseException:
+            drain.cancelled = True
+            raise
+
+    def _drain(self, drain: Drain) -> int:
+        if not self._drains.acquire(blocking=False):
+            earlier = self._drain_at_work
+            if earlier is None or not earlier.cancelled or not self._drains.acquire(timeout=EXIT_BUDGET):
+                return 0
+        self._drain_at_work = drain
+        desk = self.desk
+        before = desk.processed
+        own = not self.running
+        try:
+            if own:
+                with desk.changed:
+                    desk.allowance = drain.allowance
+                    desk.slots = drain.workers
+                self._open_shop(drain.workers)
+            self._wait_quiet(drain)
+        finally:
+            if own:
+                self._close_shop(EXIT_BUDGET)
+                with desk.changed:
+                    desk.allowance = None
+                    desk.slots = self.config.max_workers
+            self._drains.release()
+        self.database.bus.flush()
+        get_event_bus().flush()
+        return desk.processed - before
+
+    def _wait_quiet(self, drain: Drain) -> None:
+        desk = self.desk
+        deadline = time.monotonic() + drain.timeout
+        with desk.changed:
+            while not drain.cancelled and not desk.quiet(self.database.clock()):
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return
+                desk.calm.wait(min(left, 0.1))
+
+    # -- workers and keeper -----------------------------------------------------------------------
+
+    def _open_shop(self, workers: int) -> None:
+        desk = self.desk
+        with desk.changed:
+            if desk.hired:
+                return
+            desk.hired = workers
+            desk.dirty = True
+            if self._keeping:
+                self.hire_for(1)
+                desk.changed.notify()
+                return
+            self._keeping = True
+            keeper = threading.Thread(
+                target=self._keep_after, args=(self._keeper,), name="stabilize-keeper", daemon=True
+            )
+            self._keeper = keeper
+        keeper.start()
+
+    def _close_shop(self, timeout: float) -> None:
+        desk = self.desk
+        deadline = time.monotonic() + timeout
+        with desk.changed:
+            desk.hired = 0
+            desk.changed.notify_all()
+            desk.tick.notify()
+            while desk.workers and (left := deadline - time.monotonic()) > 0:
+                desk.calm.wait(left)
+            keeper = self._keeper
+        if keeper is not None and timeout > 0:
+            keeper.join(max(0.1, deadline - time.monotonic()))
+
+    def hire_for(self, jobs: int) -> None:
+        """Have a worker for each job, and one more than there are bodies: messages are taken also when all are busy."""
+        desk = self.desk
+        for _ in range(min(jobs - desk.idle, desk.hired + 1 - desk.workers)):
+            self._hire()
+
+    def _hire(self) -> None:
+        self.desk.workers += 1
+        self._serial += 1
+        threading.Thread(target=self._work_safely, name=f"stabilize-worker-{self._serial}", daemon=True).start()
+
+    def _work_safely(self) -> None:
+        try:
+            self.work()
+        except BaseException:
+            log.exception("a worker broke; another takes its place")
+            with self.desk.changed:
+                self.desk.workers -= 1
+                self.hire_for(1)
+                self.desk.calm.notify_all()
+
+    def _keep_after(self, earlier: threading.Thread | None) -> None:
+        if earlier is not None:
+            earlier.join()
+        self._keep()
+
+    def _keep(self) -> None:
+        """Be present, look for the dead, renew claims, end what takes too long, see commits of others."""
+        try:
+            self._presence.enter()
+            self.database.write(self._presence.free_dead)
+        except StabilizeError as error:
+            log.warning("%s", error)
+        with self.desk.changed:
+            self.hire_for(1)
+        next_look = next_renewal = time.monotonic()
+        seen = self.database.in_memory or self.database.write_version()
+        while self._stay():
+            now = time.monotonic()
+            try:
+                seen = self._look_outside(seen)
+                if now >= next_look:
+                    next_look = now + LOOK_FOR_DEAD
+                    self._look_for_dead()
+                if now >= next_renewal:
+                    next_renewal = now + self.config.lease / 3
+                    self._renew()
+            except StabilizeError as error:
+                log.warning("%s", error)
+            self._end_late_bodies()
+        self._go_home()
+
+    def _stay(self) -> bool:
+        """Wait a little and return whether the keeper is still needed."""
+        desk = self.desk
+        with desk.changed:
+            if desk.hired or desk.workers or desk.running:
+                desk.tick.wait(self._pause())
+            self._keeping = bool(desk.hired or desk.workers or desk.running)
+            return self._keeping
+
+    def _pause(self) -> float:
+        if self.database.in_memory:
+            deadlines = [running.deadline for running in self.desk.running.values()]
+            wait = (min(deadlines) - self.database.clock()) / 1_000 if deadlines else 1.0
+            return min(1.0, max(0.01, wait))
+        return self.config.poll_frequency_ms / 1_000
+
+    def _look_outside(self, seen: int) -> int:
+        """See whether another process has committed."""
+        if self.database.in_memory:
+            return seen
+        version = self.database.write_version(seen)
+        if version != seen:
+            self.wake()
+            self.database.changes.notify(origin=self.wake)
+        return version
+
+    def _look_for_dead(self) -> None:
+        if not self.database.in_memory and self.database.read(self._presence.any_dead):
+            freed = self.database.write(self._presence.free_dead)
+            if freed:
+                log.info("took over %d messages of a processor that has died", freed)
+                self.wake()
+
+    def _renew(self) -> None:
+        if self.desk.running:
+            until = self.database.clock() + round(self.config.lease * 1_000)
+            self.database.write(
+                lambda connection: connection.run("renew", {"owner": self.owner, "lease_until": until})
+            )
+
+    def _end_late_bodies(self) -> None:
+        now = self.database.clock()
+        with self.desk.changed:
+            late: list[Running] = [r for r in self.desk.running.values() if 0 < r.deadline <= now]
+        for running in late:
+            if self.give_up(running) and running.future is None:
+                with self.desk.changed:
+                    self.desk.workers -= 1
+                    self.hire_for(1)
+
+    def _go_home(self) -> None:
+        """Give back what was taken and not begun, then withdraw the announcement."""
+        desk = self.desk
+        with desk.changed:
+            unbegun = list(desk.ready)
+            desk.ready.clear()
+        try:
+            if unbegun:
+                self.database.write(
+                    lambda connection: connection.many(
+                        "release",
+                        [
+                            {"id": leased.id, "owner": self.owner, "due_at": self.database.clock(), "error": None}
+                            for leased, _ in unbegun
+                        ],
+                    )
+                )
+            self._presence.leave()
+        except StabilizeError as error:
+            log.warning("%s", error)
+
+    def _registered(self) -> None:
+        self.forget_names()
+        self.wake()
+
+
+def _stop_all() -> None:
+    for processor in list(_processors):
+        processor.stop(timeout=EXIT_BUDGET)
+
+
+atexit.register(_stop_all)

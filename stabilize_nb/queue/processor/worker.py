@@ -1,0 +1,380 @@
+"""The work of one worker thread: lead, run bodies, come back (design.md 7).
+
+Leading is group commit: the worker that finds the writer free commits every finished body there is and takes the
+messages that are due, all in one transaction, each message in a savepoint of its own. The body that follows from a
+commit is run by the same thread, so a chain of tasks changes threads never.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from stabilize_nb.core.draft import Env, Purpose
+from stabilize_nb.core.facts import StageEnded, StageReset, StageRetired
+from stabilize_nb.errors import StabilizeError, StoreError
+from stabilize_nb.events.bus import announce
+from stabilize_nb.queue.processor.body import (
+    Running,
+    failed,
+    outcome_of,
+    outcome_of_error,
+    stage_for,
+    time_limit,
+    timed_out,
+)
+from stabilize_nb.queue.processor.commit import Claim, Done, Leased, LeaseLost, leased_from_row, process
+from stabilize_nb.queue.processor.desk import Desk, Finished, Job
+from stabilize_nb.queue.processor.loop import run_on_loop
+from stabilize_nb.store.codec import dumps
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from stabilize_nb.core.draft import Body, Limits
+    from stabilize_nb.models.stage import StageExecution
+    from stabilize_nb.queue.messages import Message, Outcome
+    from stabilize_nb.queue.processor.config import QueueProcessorConfig
+    from stabilize_nb.store.database import Database
+    from stabilize_nb.store.sqlite import Connection
+    from stabilize_nb.tasks.interface import Task
+    from stabilize_nb.tasks.registry import TaskRegistry
+
+log = logging.getLogger("stabilize_nb")
+#: Messages taken in one transaction at most, so that no commit keeps others waiting long.
+BATCH = 64
+#: Seconds before a store that was not available is tried again.
+STORE_RETRY = 0.5
+
+
+class Workshop:
+    """What the workers of one processor share beside the desk, and what they do."""
+
+    def __init__(
+        self,
+        database: Database,
+        registry: TaskRegistry,
+        config: QueueProcessorConfig,
+        limits: Limits,
+        owner: str,
+        desk: Desk,
+    ) -> None:
+        self.database = database
+        self.registry = registry
+        self.config = config
+        self.limits = limits
+        self.owner = owner
+        self.desk = desk
+        self._names: tuple[frozenset[str], frozenset[str]] | None = None
+
+    def forget_names(self) -> None:
+        """Look at the registry anew: a name was registered."""
+        self._names = None
+
+    def names(self) -> tuple[frozenset[str], frozenset[str]]:
+        """Return the task names whose bodies run in threads, and those whose bodies are coroutines."""
+        if self._names is None:
+            everything = self.registry.names()
+            waiting = frozenset(name for name in everything if self.registry.is_coroutine(name))
+            self._names = (everything - waiting, waiting)
+        return self._names
+
+    # -- the loop of a worker ---------------------------------------------------------------------
+
+    def work(self) -> None:
+        """Do jobs until sent home."""
+        desk = self.desk
+        while True:
+            with desk.changed:
+                job, patience = desk.next_job(self.database.clock())
+                if job is None:
+                    desk.idle += 1
+                    desk.changed.wait(patience)
+                    desk.idle -= 1
+                    continue
+                if job is Job.HOME:
+                    desk.workers -= 1
+                    desk.calm.notify_all()
+                    desk.tick.notify()
+                    return
+            if job is Job.LEAD:
+                self.lead()
+            elif not self.run_next():
+                return
+
+    # -- leading ----------------------------------------------------------------------------------
+
+    def lead(self) -> None:
+        """Commit what is finished and take what is due."""
+        desk = self.desk
+        with desk.changed:
+            batch = desk.take_all()
+            desk.dirty = False
+        done: list[Done] = []
+        try:
+            done, due = self.database.write(lambda connection: self._commit(connection, batch))
+        except StoreError as error:
+            log.warning("%s; the work goes on by itself when the store is back", error)
+            desk.put_back(batch)
+            with desk.changed:
+                desk.retry_at = time.monotonic() + STORE_RETRY
+                desk.dirty = True
+                desk.leading = False
+                desk.changed.notify()
+            return
+        except BaseException:
+            desk.put_back(batch)
+            with desk.changed:
+                desk.leading = False
+                desk.dirty = True
+            raise
+        self._settle(done, due)
+
+    def _commit(self, connection: Connection, batch: Sequence[Finished]) -> tuple[list[Done], tuple[int | None, int | None]]:
+        done: list[Done] = []
+        free = self.desk.free_slots()
+        for leased, message in batch:
+            result = self._one(connection, leased, message, free)
+            free = _after(free, result, done)
+        while len(done) < BATCH and (rows := self._due(connection, free)):
+            for row in rows:
+                result = self._taken(connection, row, free)
+                free = _after(free, result, done)
+        return done, self._next_due(connection, free)
+
+    def _due(self, connection: Connection, free: int) -> list[Sequence[Any]]:
+        desk = self.desk
+        most = BATCH if desk.allowance is None else desk.allowance
+        if most <= 0:
+            return []
+        threads, waiting = self.names()
+        known = threads | waiting if free > 0 else waiting
+        return connection.all(
+            "due", {"now": self.database.clock(), "bodies": 1, "known": dumps(sorted(known)), "most": most}
+        )
+
+    def _next_due(self, connection: Connection, free: int) -> tuple[int | None, int | None]:
+        """Return when something is due that could be taken now: (without timers, with them)."""
+        threads, waiting = self.names()
+        known = threads | waiting if free > 0 else waiting
+        row = connection.one("next_due", {"known": dumps(sorted(known))})
+        return (row[0], row[1]) if row else (None, None)
+
+    def _taken(self, connection: Connection, row: Sequence[Any], free: int) -> Done | None:
+        desk = self.desk
+        desk.processed += 1
+        if desk.allowance is not None:
+            desk.allowance -= 1
+        try:
+            leased = leased_from_row(row)
+        except StabilizeError as error:
+            connection.run("bury", {"id": row[0], "now": self.database.clock(), "error": str(error)})
+            return None
+        return self._one(connection, leased, leased.message, free)
+
+    def _one(self, connection: Connection, leased: Leased, message: Message, free: int) -> Done | None:
+        """Process one message; in a savepoint, so that its failure is only its own."""
+        now = self.database.clock()
+        threads, waiting = self.names()
+        slots = free if self.desk.allowance is None else 0
+        env = Env(now=now, limits=self.limits, slots=slots, runnable=threads, coroutines=waiting if slots else frozenset())
+        claim = Claim(self.owner, now + round(self.config.lease * 1_000))
+        connection.script("SAVEPOINT message")
+        try:
+            result = process(connection, leased, message, env, claim, budget=self.config.fold_budget)
+        except LeaseLost:
+            connection.script("ROLLBACK TO message")
+            result = None
+        except StoreError:
+            raise
+        except Exception as error:
+            if type(error).__module__ == "apsw":
+                raise
+            connection.script("ROLLBACK TO message")
+            self._postpone(connection, leased, error)
+            result = None
+        connection.script("RELEASE message")
+        return result
+
+    def _postpone(self, connection: Connection, leased: Leased, error: Exception) -> None:
+        now = self.database.clock()
+        cause = f"{type(error).__name__}: {error}"
+        log.error("message %s (%s) failed: %s", leased.id, type(leased.message).__name__, cause, exc_info=error)
+        if leased.deliveries + 1 >= self.config.max_deliveries or self.config.stop_on_error:
+            connection.run("bury", {"id": leased.id, "now": now, "error": cause})
+        else:
+            due_at = now + round(self.config.retry_delay * 1_000)
+            connection.run("postpone", {"id": leased.id, "due_at": due_at, "error": cause})
+
+    def _settle(self, done: list[Done], due: tuple[int | None, int | None]) -> None:
+        """Tell everybody what was committed, then let the desk have what follows from it."""
+        for result in done:
+            self._withdraw_stale(result)
+            if result.facts:
+                announce(self.database.bus, result.workflow_id, result.last, result.facts, result.at)
+        if done:
+            self.database.changes.notify(origin=self.wake)
+        desk = self.desk
+        with desk.changed:
+            for result in done:
+                desk.ready.extend(result.runs)
+                desk.hooks.extend(result.hooks)
+            before, (desk.next_work, desk.next_due) = desk.next_due, due
+            desk.leading = False
+            jobs = len(desk.ready) + len(desk.hooks) + bool(desk.finished) - 1
+            sooner = desk.next_due is not None and (before is None or desk.next_due < before)
+            self.hire_for(jobs)
+            desk.changed.notify(max(jobs, int(sooner), 0))
+            if not (desk.ready or desk.finished or desk.running or desk.hooks):
+                desk.calm.notify_all()
+
+    def wake(self) -> None:
+        """Look for messages: somebody else has committed. Never takes the desk's lock in the main thread."""
+        if threading.current_thread() is threading.main_thread():
+            self.database.post(self._wake)
+        else:
+            self._wake()
+
+    def _wake(self) -> None:
+        with self.desk.changed:
+            self.desk.dirty = True
+            self.desk.changed.notify()
+
+    def hire_for(self, jobs: int) -> None:
+        """Let more workers come when there is work for them. The desk's lock is held."""
+
+    def _withdraw_stale(self, result: Done) -> None:
+        """Tell bodies at work that their result is no longer wanted."""
+        gone = {
+            fact.stage
+            for fact in result.facts
+            if isinstance(fact, StageEnded | StageReset | StageRetired)
+        }
+        if gone:
+            with self.desk.changed:
+                for running in self.desk.running.values():
+                    if running.body.stage.id in gone:
+                        running.cancel()
+
+    # -- bodies -----------------------------------------------------------------------------------
+
+    def run_next(self) -> bool:
+        """Run one body or hook; return whether this worker may go on (its place was not given to another)."""
+        desk = self.desk
+        with desk.changed:
+            if desk.ready:
+                leased, body = desk.ready.popleft()
+            elif desk.hooks:
+                hook = desk.hooks.popleft()
+                leased = None
+            else:
+                return True
+            desk.in_threads += 1
+            self.hire_for(1)
+        if leased is None:
+            self._run_hook(hook)
+            with desk.changed:
+                desk.in_threads -= 1
+                desk.calm.notify_all()
+            return True
+        return self._run(leased, body)
+
+    def _run_hook(self, body: Body) -> None:
+        if body.purpose is not Purpose.ON_CANCEL:
+            return
+        try:
+            task = self.registry.get(body.task.implementing_class)
+            if hasattr(task, "on_cancel"):
+                task.on_cancel(stage_for(body, None))
+        except Exception:
+            log.exception("on_cancel of task %r (stage %r) failed", body.task.name, body.stage.ref_id)
+
+    def _run(self, leased: Leased, body: Body) -> bool:
+        running = Running(self.database, leased, body, deadline=0)
+        outcome = self._begin(running)
+        if outcome is None:
+            return True
+        return self.deliver(running, outcome, in_thread=True)
+
+    def _begin(self, running: Running) -> Outcome | None:
+        """Call the body in this thread; None when it turned out to be a coroutine, which then runs on the loop."""
+        body = running.body
+        try:
+            task = self.registry.get(body.task.implementing_class)
+            stage = stage_for(body, running)
+            limit = time_limit(task, stage, self.config.task_timeout)
+        except Exception as error:  # noqa: BLE001 - user code and user settings
+            return failed(f"task {body.task.name!r} of stage {body.stage.ref_id!r} could not be begun: {error}")
+        now = self.database.clock()
+        first = body.task.first_started_at if body.task.polls else now
+        running.deadline = (first or now) + round(limit * 1_000)
+        with self.desk.changed:
+            self.desk.running[running.leased.id] = running
+        if running.deadline <= now:
+            return timed_out(task, stage, running, limit, now)
+        try:
+            result = task.execute(stage)
+        except BaseException as error:  # noqa: BLE001 - whatever a body raises is its outcome
+            return outcome_of_error(error, task, running)
+        if inspect.isawaitable(result):
+            self._go_on_waiting(running, task, stage, limit, result)
+            return None
+        return outcome_of(result, task, stage, running, self.database.clock())
+
+    def _go_on_waiting(self, running: Running, task: Task, stage: StageExecution, limit: float, result: Any) -> None:
+        async def finish() -> None:
+            try:
+                outcome = outcome_of(await result, task, stage, running, self.database.clock())
+            except BaseException as error:  # noqa: BLE001 - whatever a body raises is its outcome
+                outcome = outcome_of_error(error, task, running)
+            self.deliver(running, outcome, in_thread=False)
+
+        with self.desk.changed:
+            self.desk.in_threads -= 1
+        running.future = run_on_loop(finish())
+
+    def deliver(self, running: Running, outcome: Outcome, *, in_thread: bool) -> bool:
+        """Put an outcome on the desk unless the body was given up; return whether the thread keeps its place."""
+        desk = self.desk
+        with desk.changed:
+            if running.abandoned:
+                return False
+            desk.running.pop(running.leased.id, None)
+            desk.in_threads -= in_thread
+            desk.finished.append((running.leased, running.finished(outcome)))
+            if not in_thread:
+                desk.changed.notify()
+        return True
+
+    def give_up(self, running: Running) -> bool:
+        """End the wait for a body that took too long: its thread is left to itself. Returns whether it was at work."""
+        body = running.body
+        with self.desk.changed:
+            if running.abandoned or self.desk.running.pop(running.leased.id, None) is None:
+                return False
+            running.abandoned = True
+            running.cancel()
+            if running.future is None:
+                self.desk.in_threads -= 1
+        if running.future is not None:
+            running.future.cancel()
+        limit = (running.deadline - (body.task.first_started_at or running.deadline)) / 1_000
+        try:
+            task = self.registry.get(body.task.implementing_class)
+            outcome = timed_out(task, stage_for(body, None), running, limit, self.database.clock())
+        except Exception as error:  # noqa: BLE001 - user code
+            outcome = failed(f"task {body.task.name!r} timed out and its hook failed: {error}")
+        with self.desk.changed:
+            self.desk.finished.append((running.leased, running.finished(outcome)))
+            self.desk.changed.notify()
+        return True
+
+
+def _after(free: int, result: Done | None, done: list[Done]) -> int:
+    if result is None:
+        return free
+    done.append(result)
+    return max(0, free - len(result.runs))

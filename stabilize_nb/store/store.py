@@ -1,0 +1,245 @@
+"""WorkflowStore: workflows in, pictures of workflows out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from stabilize_nb.core.evolve import evolve, genesis
+from stabilize_nb.core.facts import WorkflowCreated
+from stabilize_nb.core.rows import spec_to_data
+from stabilize_nb.errors import ConfigError, InvalidWorkflowError, TaskNotFoundError, WorkflowNotFoundError
+from stabilize_nb.events.bus import announce
+from stabilize_nb.models.stage import StageExecution
+from stabilize_nb.models.task import TaskExecution
+from stabilize_nb.models.topology import check_topology
+from stabilize_nb.models.values import plain, plain_mapping
+from stabilize_nb.models.workflow import Trigger, Workflow
+from stabilize_nb.queue.messages import CancelWorkflow, Message, PauseWorkflow, ResumeWorkflow
+from stabilize_nb.reducers import check_reducer
+from stabilize_nb.store import rows
+from stabilize_nb.store.codec import dumps, loads
+from stabilize_nb.store.database import Database
+from stabilize_nb.store.reader import load_head
+from stabilize_nb.store.writer import event_rows, message_params
+
+if TYPE_CHECKING:
+    from stabilize_nb.core.rows import Head, StageRow, TaskRow
+    from stabilize_nb.core.view import View
+    from stabilize_nb.store.sqlite import Connection
+
+_TABLES = ("signals", "journal", "rounds", "arrivals", "edges", "tasks", "messages", "events", "stages")
+
+
+class WorkflowStore:
+    """The workflows of one database."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def store(self, workflow: Workflow) -> None:
+        """
+        Store a new workflow with everything it consists of, in one transaction.
+
+        Raises InvalidWorkflowError, ValueNotStorableError, TaskNotFoundError or ConfigError before anything is
+        written: for a graph that cannot run, a value JSON cannot hold, a task name that no registry of this process
+        knows (when there is one), an unknown reducer, an id that is stored already.
+        """
+        definition = define(workflow)
+        self._check_tasks(workflow)
+        database = self.database
+
+        def write(connection: Connection) -> tuple[WorkflowCreated, int]:
+            if _exists(connection, workflow.id):
+                msg = f"workflow {workflow.id} is stored already; make a new one, or give it another id"
+                raise ConfigError(msg)
+            fact, now = WorkflowCreated(definition), database.clock()
+            view = evolve(genesis(definition), fact, now)
+            _insert(connection, view, definition)
+            connection.many("insert_event", event_rows(workflow.id, 1, [fact], now))
+            announce(database.bus, workflow.id, 1, [fact], now)
+            return fact, now
+
+        _, workflow.created_at = database.call_write(write)
+
+    def _check_tasks(self, workflow: Workflow) -> None:
+        registries = self.database.registries
+        if not registries:
+            return
+        for stage in workflow.stages:
+            for task in stage.tasks:
+                if not any(task.implementing_class in registry for registry in registries):
+                    msg = f"stage {stage.ref_id!r}: {registries[0].unknown(task.implementing_class)}"
+                    raise TaskNotFoundError(msg)
+
+    def retrieve(self, workflow_id: str) -> Workflow:
+        """Return a picture of a workflow as it is now; raises WorkflowNotFoundError."""
+        found = self.database.call_read(lambda connection: _retrieve(connection, workflow_id))
+        if found is None:
+            msg = f"workflow {workflow_id!r} is not in {self.database.url}"
+            raise WorkflowNotFoundError(msg)
+        return found
+
+    def exists(self, workflow_id: str) -> bool:
+        """Whether a workflow is stored; a store that cannot be read raises StoreError."""
+        return self.database.call_read(lambda connection: _exists(connection, workflow_id))
+
+    def delete(self, workflow_id: str) -> None:
+        """Remove a workflow and everything that belongs to it, its log included."""
+
+        def write(connection: Connection) -> None:
+            here = {"workflow_id": workflow_id}
+            for table in _TABLES:
+                connection.run(f"delete_{table}_of", here)
+            connection.run("delete_workflow", here)
+
+        self.database.call_write(write)
+
+    def list(self, application: str | None = None, limit: int = 1_000) -> list[dict[str, Any]]:
+        """Return headers, newest first: id, application, name, status, created_at, started_at, ended_at (ms), error."""
+        params = {"application": application, "most": limit}
+        return _headers(self.database.call_read(lambda connection: connection.all("workflows", params)))
+
+    def unfinished(self, application: str | None = None) -> list[dict[str, Any]]:
+        """Return the headers of workflows that have not ended, oldest first."""
+        params = {"application": application}
+        return _headers(self.database.call_read(lambda connection: connection.all("unfinished_workflows", params)))
+
+    def retrieve_by_application(self, application: str) -> list[Workflow]:
+        """Return the workflows of an application, newest first."""
+        return [self.retrieve(header["id"]) for header in self.list(application)]
+
+    def pause(self, workflow_id: str, user: str = "") -> None:
+        """Order a pause."""
+        self._push(PauseWorkflow(execution_id=workflow_id, user=user))
+
+    def resume(self, workflow_id: str, user: str = "") -> None:
+        """Order the end of a pause."""
+        self._push(ResumeWorkflow(execution_id=workflow_id, user=user))
+
+    def cancel(self, workflow_id: str, user: str = "", reason: str = "") -> None:
+        """Order the end of everything that is not complete."""
+        self._push(CancelWorkflow(execution_id=workflow_id, user=user, reason=reason))
+
+    def _push(self, message: Message) -> None:
+        if not self.exists(message.execution_id):
+            msg = f"workflow {message.execution_id!r} is not in {self.database.url}"
+            raise WorkflowNotFoundError(msg)
+        now = self.database.clock()
+        self.database.call_write(lambda connection: connection.run("insert_message", message_params(message, now)))
+
+    def close(self) -> None:
+        """Give the database back."""
+        self.database.close()
+
+
+class SqliteWorkflowStore(WorkflowStore):
+    """The workflows of a SQLite database; the schema is made when it is opened."""
+
+    def __init__(self, url: str, create_tables: bool = True, durability: str | None = None) -> None:  # noqa: FBT001, FBT002, ARG002 - the documented signature
+        super().__init__(Database.open(url, durability=durability))
+
+
+def define(workflow: Workflow) -> dict[str, Any]:
+    """Return everything the author of a workflow wrote as JSON data; raises when it cannot be run or stored."""
+    check_topology(workflow.name, workflow.stages)
+    name = f"workflow {workflow.name!r}"
+    ids = [stage.id for stage in workflow.stages]
+    if len(set(ids)) < len(ids):
+        raise InvalidWorkflowError(workflow.name, ["two stages have the same id; leave the id out to get a new one"])
+    stages = []
+    for stage in workflow.stages:
+        for reducer in stage.output_reducers.values():
+            check_reducer(reducer)
+        entry: dict[str, Any] = {"id": stage.id, "spec": plain(spec_to_data(stage), f"{name} stage {stage.ref_id!r}")}
+        context = plain_mapping(stage.context, f"{name} stage {stage.ref_id!r} context")
+        if context:
+            entry["context"] = context
+        stages.append(entry)
+    trigger = workflow.trigger
+    return {
+        "id": workflow.id, "application": workflow.application, "name": workflow.name, "stages": stages,
+        "context": plain_mapping(workflow.context, f"{name} context"),
+        "trigger": plain({"type": trigger.type, "user": trigger.user, "payload": trigger.payload}, f"{name} trigger"),
+        "pipeline_config_id": workflow.pipeline_config_id,
+    }  # fmt: skip
+
+
+def _insert(connection: Connection, view: View, definition: dict[str, Any]) -> None:
+    head: Head = view.head
+    about = {"trigger": definition["trigger"], "pipeline_config_id": definition["pipeline_config_id"]}
+    connection.run(
+        "insert_workflow",
+        {
+            "id": head.id, "application": head.application, "name": head.name, "status": head.status.name,
+            "sequence": head.sequence, "context": dumps(dict(head.context)), "about": dumps(about),
+            "created_at": head.created_at,
+        },
+    )  # fmt: skip
+    specs = {stage["id"]: dumps(stage["spec"]) for stage in definition["stages"]}
+    stages: list[StageRow] = [row for key, row in view.changed.items() if key.kind == "stage"]
+    tasks: list[TaskRow] = [row for key, row in view.changed.items() if key.kind == "task"]
+    connection.many("insert_stage", [rows.new_stage_params(row, head.id, specs[row.id]) for row in stages])
+    connection.many("put_task", [rows.task_params(row) for row in tasks])
+    connection.many("insert_edge", _edges(stages))
+
+
+def _edges(stages: list[StageRow]) -> list[dict[str, Any]]:
+    ids = {row.ref_id: row.id for row in stages}
+    return [
+        {"upstream_id": ids[ref], "ordinal": row.ordinal, "downstream_id": row.id, "ref_id": row.ref_id}
+        for row in stages
+        for ref in row.spec.requisites
+    ]
+
+
+def _exists(connection: Connection, workflow_id: str) -> bool:
+    found = connection.one("workflow_exists", {"workflow_id": workflow_id})
+    return bool(found and found[0])
+
+
+def _headers(found: Any) -> list[dict[str, Any]]:
+    names = ("id", "application", "name", "status", "created_at", "started_at", "ended_at", "error")
+    return [dict(zip(names, row, strict=True)) for row in found]
+
+
+def _retrieve(connection: Connection, workflow_id: str) -> Workflow | None:
+    here = {"workflow_id": workflow_id}
+    head = load_head(connection, workflow_id)
+    if head is None:
+        return None
+    about_row = connection.one("head_about", here)
+    about = loads(about_row[0]) if about_row else {}
+    stages = [rows.stage(row) for row in connection.all("stages_of_workflow", here)]
+    tasks: dict[str, list[TaskExecution]] = {row.id: [] for row in stages}
+    for row in connection.all("tasks", {"ids": dumps([row.id for row in stages])}):
+        task = rows.task(row)
+        tasks[task.stage_id].append(_task(task))
+    return Workflow(
+        application=head.application, name=head.name, stages=[picture(row, tasks[row.id]) for row in stages],
+        trigger=Trigger(**about["trigger"]), pipeline_config_id=about["pipeline_config_id"],
+        context=dict(head.context), id=head.id, status=head.status, created_at=head.created_at,
+        start_time=head.started_at, end_time=head.ended_at, error=head.error,
+    )  # fmt: skip
+
+
+def _task(row: TaskRow) -> TaskExecution:
+    return TaskExecution(
+        name=row.name, implementing_class=row.implementing_class, id=row.id, status=row.status, attempt=row.attempt,
+        start_time=row.first_started_at, end_time=row.ended_at,
+        exception_details={"error": row.error} if row.error else {},
+    )  # fmt: skip
+
+
+def picture(row: StageRow, tasks: list[TaskExecution]) -> StageExecution:
+    """Return a stage row as users know stages."""
+    spec = row.spec
+    if tasks:
+        tasks[0].stage_start = tasks[-1].stage_end = True
+    return StageExecution(
+        ref_id=row.ref_id, type=spec.type, name=spec.name, context=dict(row.context), outputs=dict(row.outputs),
+        tasks=tasks, requisite_stage_ref_ids=set(spec.requisites), join_type=spec.join_type,
+        join_threshold=spec.join_threshold, split_type=spec.split_type, split_conditions=dict(spec.split_conditions),
+        split_default=spec.split_default, output_reducers=dict(spec.output_reducers), id=row.id, status=row.status,
+        generation=row.generation, activation=row.activation, start_time=row.started_at, end_time=row.ended_at,
+        error=row.error,
+    )  # fmt: skip

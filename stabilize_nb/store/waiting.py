@@ -1,0 +1,95 @@
+"""How threads that may be interrupted wait for the engine.
+
+Only the main thread is ever interrupted (Ctrl-C, a notebook's stop button), and an interrupt can strike inside any
+Python function, also between taking a lock and giving it back. So a caller's thread never takes a lock that an engine
+thread needs: it waits on a raw lock of its own, which the engine only ever releases.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+
+class Ticket:
+    """Waits for one thing to happen."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait, at most `timeout` seconds, and return whether it happened. May be interrupted."""
+        return self._lock.acquire(timeout=-1 if timeout is None else max(0.0, timeout))
+
+    def done(self) -> None:
+        """It happened; called once, by the engine."""
+        self._lock.release()
+
+
+class Reply(Ticket, Generic[T]):
+    """Waits for the result of work that another thread does."""
+
+    __slots__ = ("_error", "_value")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._value: T | None = None
+        self._error: BaseException | None = None
+
+    def fulfil(self, work: Callable[[], T]) -> None:
+        """Do the work in this thread and let the waiter have its result or error."""
+        try:
+            self._value = work()
+        except BaseException as error:  # noqa: BLE001 - handed to the caller that waits
+            self._error = error
+        self.done()
+
+    def result(self) -> T:
+        """Wait and return the result, or raise the error."""
+        self.wait()
+        if self._error is not None:
+            raise self._error
+        return self._value  # type: ignore[return-value] - set by fulfil
+
+
+class Changes:
+    """Tells threads of this process that something was committed."""
+
+    def __init__(self) -> None:
+        self._tickets: deque[Ticket] = deque()
+        self._listeners: list[Callable[[], None]] = []
+
+    def ticket(self) -> Ticket:
+        """Return a ticket that is done at the next change: take it, look at the state, then wait."""
+        ticket = Ticket()
+        self._tickets.append(ticket)
+        return ticket
+
+    def notify(self, origin: object = None) -> None:
+        """Say that something has changed; the listener `origin`, which knows already, is left out."""
+        while self._tickets:
+            try:
+                self._tickets.popleft().done()
+            except IndexError:
+                break
+        for listener in list(self._listeners):
+            if listener != origin:
+                listener()
+
+    def subscribe(self, listener: Callable[[], None]) -> None:
+        """Have `listener` called after each change, in the thread that made it."""
+        self._listeners.append(listener)
+
+    def unsubscribe(self, listener: Callable[[], None]) -> None:
+        """Stop calling `listener`."""
+        if listener in self._listeners:
+            self._listeners.remove(listener)
