@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.core import view as q
 from stabilize_nb.core.rows import Edge, Head, StageRow
+from stabilize_nb.models.status import OPEN
 from stabilize_nb.queue.messages import Message, RunTask, StartStage, TaskFinished
 from stabilize_nb.store import rows
 from stabilize_nb.store.codec import dumps
@@ -80,6 +81,13 @@ class Reader:
                 return self._arrivals(query)
             case q.Unfinished():
                 return self._unfinished(query)
+            case q.Broken() | q.Arrived():
+                found = self._stages(query.kind, {"workflow_id": self._workflow})
+                return found | {query: tuple(found)}
+            case q.Unsettled():
+                return self._unsettled(query)
+            case q.Held():
+                return self._held(query)
             case q.Region():
                 return self._region(query)
             case q.Buffered():
@@ -97,11 +105,6 @@ class Reader:
                 return None if row is None else row[0]
             case q.MessagesLeft():
                 found = self._db.one("messages_left", here | {"except_id": self._except})
-                return bool(found and found[0])
-            case q.Stuck():
-                return tuple(row[0] for row in self._db.all("stuck", here))
-            case q.Arrived():
-                found = self._db.one("arrived", here)
                 return bool(found and found[0])
             case _:
                 return None
@@ -132,36 +135,44 @@ class Reader:
         return {query: tuple(Edge(*row) for row in found)}
 
     def _arrivals(self, query: q.Arrivals) -> Answers:
-        found = self._db.all(
-            "arrivals", {"stage_id": query.stage_id, "generation": query.generation, "number": query.number}
-        )
-        arrivals = [rows.arrival(row) for row in found]
-        answers: Answers = {q.ArrivalKey(*arrival[:4]): arrival for arrival in arrivals}
+        here = {"stage_id": query.stage_id, "generation": query.generation, "number": query.number}
+        return self._keyed(query, self._db.all("arrivals", here))
+
+    def _held(self, query: q.Held) -> Answers:
+        answers = self._keyed(query, self._db.all("held", {"workflow_id": self._workflow}))
+        return answers | self._rows(q.Rows(tuple({key.stage_id for key in answers[query]})))
+
+    def _keyed(self, query: q.Query, found: list[Any]) -> Answers:
+        arrivals: Answers = {q.ArrivalKey(*row[:4]): rows.arrival(row) for row in found}
+        return arrivals | {query: tuple(arrivals)}
+
+    def _unsettled(self, query: q.Unsettled) -> Answers:
+        found = [rows.round_(row) for row in self._db.all("unsettled", {"workflow_id": self._workflow})]
+        answers: Answers = {q.RoundKey(*row[:3]): row for row in found}
         answers[query] = tuple(answers)
-        return answers
+        return answers | self._rows(q.Rows(tuple({row.stage_id for row in found})))
 
     def _unfinished(self, query: q.Unfinished) -> Answers:
         found = self._stages("incomplete_stages" if query.all else "open_stages", {"workflow_id": self._workflow})
         answers = found | self._tasks(row.id for row in found.values())
-        for row in found.values():
-            answers |= self._downstream(q.Downstream(row.base_id))
         return answers | {query: tuple(found)}
 
     def _region(self, query: q.Region) -> Answers:
         ids = [row[0] for row in self._db.all("reachable", {"stage_id": query.stage_id})]
         found = self._stages("stages_and_activations", {"ids": dumps(ids)})
-        answers = found | self._tasks(row.id for row in found.values())
-        for row in list(found.values()):
-            if row.id == row.base_id:
-                answers |= self._downstream(q.Downstream(row.id))
-                answers |= self._arrivals(q.Arrivals(row.id, row.generation, 0))
-        return answers | {query: tuple(found)}
+        bases = sorted(
+            (row for row in found.values() if row.id == row.base_id),
+            key=lambda row: (row.id != query.stage_id, row.ordinal),
+        )
+        answers = found | self._tasks(row.id for row in found.values() if row.status in OPEN)
+        for row in bases:
+            answers |= self._arrivals(q.Arrivals(row.id, row.generation, 0))
+        return answers | {query: tuple(row.id for row in bases)}
 
     def _buffered(self, query: q.Buffered) -> Answers:
         name = "buffered_for_stage" if query.stage_id else "buffered"
         found = self._db.all(name, {"workflow_id": self._workflow, "stage_id": query.stage_id})
-        signals = [rows.signal(row) for row in found]
-        answers: Answers = {q.SignalKey(signal.id): signal for signal in signals}
+        answers: Answers = {q.SignalKey(row[0]): rows.signal(row) for row in found}
         return answers | {query: tuple(answers)}
 
     def _stages(self, name: str, params: dict[str, Any]) -> Answers:

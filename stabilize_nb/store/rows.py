@@ -80,9 +80,9 @@ def new_stage_params(row: StageRow, workflow_id: str, spec: str) -> dict[str, An
 
 def task(row: Sequence[Any]) -> TaskRow:
     """Columns of the query `task`."""
-    (id_, stage_id, position, name, implementing, status, attempt, retries, polls, signal, error, *times) = row
+    (id_, stage_id, position, name, implementing, status, attempt, retries, polls, due, signal, error, *times) = row
     return TaskRow(
-        id_, stage_id, position, name, implementing, _STATUS[status], attempt, retries, polls,
+        id_, stage_id, position, name, implementing, _STATUS[status], attempt, retries, polls, due,
         loads(signal) if signal else None, error, *times,
     )  # fmt: skip
 
@@ -92,7 +92,7 @@ def task_params(row: TaskRow) -> dict[str, Any]:
     return {
         "id": row.id, "stage_id": row.stage_id, "position": row.position, "name": row.name,
         "implementing_class": row.implementing_class, "status": row.status.name, "attempt": row.attempt,
-        "retries": row.retries, "polls": row.polls, "signal": dumps(row.signal) if row.signal is not None else None,
+        "retries": row.retries, "polls": row.polls, "due": row.due, "signal": dumps(row.signal) if row.signal is not None else None,
         "error": row.error, "first_started_at": row.first_started_at, "started_at": row.started_at,
         "ended_at": row.ended_at,
     }  # fmt: skip
@@ -105,9 +105,9 @@ def round_(row: Sequence[Any]) -> RoundRow:
 
 def arrival(row: Sequence[Any]) -> ArrivalRow:
     """Columns of the query `arrival`."""
-    return ArrivalRow(*row[:4], _TOKEN[row[4]], row[5])
+    return ArrivalRow(*row[:4], _TOKEN[row[4]], row[5], bool(row[6]))
 
 
 def signal(row: Sequence[Any]) -> SignalRow:
     """Columns of the query `buffered`."""
-    return SignalRow(row[0], row[1], row[2], mapping(row[3]))
+    return SignalRow(*row[:4], mapping(row[4]))

@@ -40,16 +40,17 @@ def _put(connection: Connection, workflow_id: str, row: Any, *, known: bool) -> 
             connection.run("put_task", rows.task_params(row))
         case RoundRow():
             connection.run("put_round", {**row._asdict(), "settled": int(row.settled), "workflow_id": workflow_id})
-        case ArrivalRow() if not known:
-            connection.run("put_arrival", {**row._asdict(), "token": row.token.value})
+        case ArrivalRow():
+            params = {**row._asdict(), "token": row.token.value, "held": int(row.held), "workflow_id": workflow_id}
+            connection.run("put_arrival", params)
         case SignalRow():
             connection.run("insert_signal", _signal_params(workflow_id, row))
 
 
 def _signal_params(workflow_id: str, row: SignalRow) -> dict[str, Any]:
     return {
-        "id": row.id, "workflow_id": workflow_id, "stage_id": row.stage_id, "name": row.name,
-        "data": dumps(dict(row.data)),
+        "id": row.id, "position": row.position, "workflow_id": workflow_id, "stage_id": row.stage_id,
+        "name": row.name, "data": dumps(dict(row.data)),
     }  # fmt: skip
 
 

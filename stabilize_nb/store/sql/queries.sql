@@ -80,22 +80,22 @@ WHERE id = :id;
 DELETE FROM stage WHERE id = :id;
 
 -- task -- One task row. Primary key.
-SELECT id, stage_id, position, name, implementing_class, status, attempt, retries, polls, signal, error,
+SELECT id, stage_id, position, name, implementing_class, status, attempt, retries, polls, due, signal, error,
        first_started_at, started_at, ended_at
 FROM task WHERE stage_id = :stage_id AND position = :position;
 
 -- tasks -- The tasks of several stages. Primary key, once for each stage.
-SELECT t.id, t.stage_id, t.position, t.name, t.implementing_class, t.status, t.attempt, t.retries, t.polls, t.signal,
+SELECT t.id, t.stage_id, t.position, t.name, t.implementing_class, t.status, t.attempt, t.retries, t.polls, t.due, t.signal,
        t.error, t.first_started_at, t.started_at, t.ended_at
 FROM json_each(:ids) AS wanted CROSS JOIN task AS t ON t.stage_id = wanted.value ORDER BY t.stage_id, t.position;
 
 -- put_task -- A task row, new or after a step.
-INSERT INTO task (id, stage_id, position, name, implementing_class, status, attempt, retries, polls, signal, error,
+INSERT INTO task (id, stage_id, position, name, implementing_class, status, attempt, retries, polls, due, signal, error,
        first_started_at, started_at, ended_at)
-VALUES (:id, :stage_id, :position, :name, :implementing_class, :status, :attempt, :retries, :polls, :signal, :error,
+VALUES (:id, :stage_id, :position, :name, :implementing_class, :status, :attempt, :retries, :polls, :due, :signal, :error,
        :first_started_at, :started_at, :ended_at)
 ON CONFLICT (stage_id, position) DO UPDATE SET status = excluded.status, attempt = excluded.attempt,
-       retries = excluded.retries, polls = excluded.polls, signal = excluded.signal, error = excluded.error,
+       retries = excluded.retries, polls = excluded.polls, due = excluded.due, signal = excluded.signal, error = excluded.error,
        first_started_at = excluded.first_started_at, started_at = excluded.started_at, ended_at = excluded.ended_at;
 
 -- delete_task -- The task of an activation that disappears.
@@ -126,39 +126,51 @@ VALUES (:stage_id, :generation, :number, :workflow_id, :live, :dead, :halt, :set
 ON CONFLICT (stage_id, generation, number) DO UPDATE SET live = excluded.live, dead = excluded.dead,
        halt = excluded.halt, settled = excluded.settled;
 
--- stuck -- Stages that never ran and hold a live outcome in a round that is not complete. Index round_waiting.
-SELECT stage.ref_id FROM round JOIN stage ON stage.id = round.stage_id AND stage.generation = round.generation
-WHERE round.workflow_id = :workflow_id AND round.settled = 0 AND round.live > 0 AND stage.fired = 0
-      AND stage.status = 'NOT_STARTED'
-      AND round.live + round.dead + round.halt < json_array_length(stage.spec, '$.requisites')
-ORDER BY stage.ordinal;
+-- unsettled -- Rounds that hold a live outcome and are not settled, of stages that never fired. Index round_waiting.
+SELECT r.stage_id, r.generation, r.number, r.live, r.dead, r.halt, r.settled
+FROM round AS r JOIN stage AS s ON s.id = r.stage_id AND s.generation = r.generation
+WHERE r.workflow_id = :workflow_id AND r.settled = 0 AND r.live > 0 AND s.fired = 0;
 
--- arrived -- Whether a stage without outgoing edges has ended well. Index stage_by_ref.
-SELECT EXISTS (SELECT 1 FROM stage WHERE workflow_id = :workflow_id AND status IN ('SUCCEEDED', 'FAILED_CONTINUE', 'SKIPPED')
-      AND NOT (status = 'SKIPPED' AND depth = 0 AND json_array_length(spec, '$.requisites') IS NOT NULL)
-      AND NOT EXISTS (SELECT 1 FROM edge WHERE edge.upstream_id = stage.base_id));
+-- broken -- Rows that failed or were withdrawn, as written. Index stage_by_ref.
+SELECT id, base_id, ref_id, ordinal, spec, status, generation, activation, fired, sent, depth, softly_failed, triggers,
+       inherited, context, outputs, error, started_at, ended_at
+FROM stage WHERE workflow_id = :workflow_id AND status IN ('TERMINAL', 'CANCELED') ORDER BY ordinal, activation;
+
+-- arrived -- Rows without outgoing edges that are not broken off. Index stage_by_ref.
+SELECT id, base_id, ref_id, ordinal, spec, status, generation, activation, fired, sent, depth, softly_failed, triggers,
+       inherited, context, outputs, error, started_at, ended_at
+FROM stage WHERE workflow_id = :workflow_id AND status IN ('SUCCEEDED', 'FAILED_CONTINUE', 'SKIPPED')
+      AND NOT EXISTS (SELECT 1 FROM edge WHERE edge.upstream_id = stage.base_id);
 
 -- arrival -- One outcome of one edge. Primary key.
-SELECT stage_id, generation, number, via, token, source FROM arrival
+SELECT stage_id, generation, number, via, token, source, held FROM arrival
 WHERE stage_id = :stage_id AND generation = :generation AND number = :number AND via = :via;
 
 -- arrivals -- The outcomes of one round, or with number 0 of all rounds. Primary key.
-SELECT stage_id, generation, number, via, token, source FROM arrival
+SELECT stage_id, generation, number, via, token, source, held FROM arrival
 WHERE stage_id = :stage_id AND generation = :generation AND (:number = 0 OR number = :number)
 ORDER BY number, via;
 
 -- put_arrival -- An outcome.
-INSERT INTO arrival (stage_id, generation, number, via, token, source)
-VALUES (:stage_id, :generation, :number, :via, :token, :source);
+INSERT INTO arrival (stage_id, generation, number, via, token, source, held, workflow_id)
+VALUES (:stage_id, :generation, :number, :via, :token, :source, :held, :workflow_id)
+ON CONFLICT (stage_id, generation, number, via) DO UPDATE SET token = excluded.token, source = excluded.source,
+       held = excluded.held;
+
+-- held -- Outcomes that have no effect before the workflow is restarted. Index arrival_held.
+SELECT a.stage_id, a.generation, a.number, a.via, a.token, a.source, a.held
+FROM arrival AS a JOIN stage AS s ON s.id = a.stage_id AND s.generation = a.generation
+WHERE a.workflow_id = :workflow_id AND a.held = 1;
 
 -- buffered_for_stage -- Signals kept for one stage, oldest first. Index signal_by_workflow.
-SELECT id, stage_id, name, data FROM signal WHERE workflow_id = :workflow_id AND stage_id = :stage_id ORDER BY position;
+SELECT id, position, stage_id, name, data FROM signal WHERE workflow_id = :workflow_id AND stage_id = :stage_id ORDER BY position;
 
 -- buffered -- Signals kept for a workflow, oldest first. Index signal_by_workflow.
-SELECT id, stage_id, name, data FROM signal WHERE workflow_id = :workflow_id ORDER BY position;
+SELECT id, position, stage_id, name, data FROM signal WHERE workflow_id = :workflow_id ORDER BY position;
 
 -- insert_signal -- A signal is kept.
-INSERT INTO signal (id, workflow_id, stage_id, name, data) VALUES (:id, :workflow_id, :stage_id, :name, :data);
+INSERT INTO signal (id, position, workflow_id, stage_id, name, data)
+VALUES (:id, :position, :workflow_id, :stage_id, :name, :data);
 
 -- delete_signal -- A signal was used up or dropped.
 DELETE FROM signal WHERE id = :id;

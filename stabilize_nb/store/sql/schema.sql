@@ -63,6 +63,7 @@ CREATE TABLE task (
     attempt INTEGER NOT NULL,
     retries INTEGER NOT NULL,
     polls INTEGER NOT NULL,
+    due INTEGER,
     signal TEXT,
     error TEXT,
     first_started_at INTEGER,
@@ -90,7 +91,7 @@ CREATE TABLE round (
     settled INTEGER NOT NULL CHECK (settled IN (0, 1)),
     PRIMARY KEY (stage_id, generation, number)
 );
-CREATE INDEX round_waiting ON round (workflow_id) WHERE settled = 0;
+CREATE INDEX round_waiting ON round (workflow_id) WHERE settled = 0 AND live > 0;
 
 CREATE TABLE arrival (
     stage_id TEXT NOT NULL,
@@ -99,12 +100,15 @@ CREATE TABLE arrival (
     via TEXT NOT NULL,
     token TEXT NOT NULL CHECK (token IN ('LIVE', 'DEAD', 'HALT')),
     source TEXT NOT NULL,
+    workflow_id TEXT NOT NULL,
+    held INTEGER NOT NULL CHECK (held IN (0, 1)),
     PRIMARY KEY (stage_id, generation, number, via)
 );
+CREATE INDEX arrival_held ON arrival (workflow_id) WHERE held = 1;
 
 CREATE TABLE signal (
-    position INTEGER PRIMARY KEY,
-    id TEXT NOT NULL UNIQUE,
+    id TEXT NOT NULL PRIMARY KEY,
+    position INTEGER NOT NULL,
     workflow_id TEXT NOT NULL,
     stage_id TEXT NOT NULL,
     name TEXT NOT NULL,
