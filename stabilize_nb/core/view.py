@@ -162,10 +162,10 @@ class Broken(NamedTuple):
 
 
 class Unsettled(NamedTuple):
-    """RoundKeys of the rounds that hold a live outcome and are not settled, of stages that have never fired.
+    """RoundKeys of the rounds that hold a live outcome and are not settled, of stages that have done nothing.
 
-    Only rounds of the stage's present generation; never fired: `fired` of the first row is 0. In any order.
-    With: the RoundKey rows, and the StageKey rows of their stages.
+    Only rounds of the stage's present generation; nothing: `fired` and `sent` of the first row are both 0. In
+    any order. With: the RoundKey rows, and the StageKey rows of their stages.
     """
 
     kind: Literal["unsettled"] = "unsettled"
@@ -218,6 +218,10 @@ class NotLoaded(Exception):
 
 class View:
     """Rows as loaded, with the changes of one step over them.
+
+    `changed` holds what a shell has to write: a row replaces the stored one or is new, None deletes it. Every
+    kind of row can be replaced, an outcome when it was held; a task row may be replaced or deleted without
+    having been loaded. A row that goes and one that comes can have the same `ref_id`: delete first.
 
     `complete` says that nothing is missing: what is not there does not exist (replay).
     """

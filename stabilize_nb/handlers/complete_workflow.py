@@ -1,4 +1,7 @@
-"""CompleteWorkflow: nothing is left that could move; the first rule that applies says how it ended (patterns.md 2.8)."""
+"""CompleteWorkflow: nothing is left that could move; the first rule that applies says how it ended.
+
+Source of the rules and their order: patterns.md 2.8.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,7 @@ def _verdict(draft: Draft) -> tuple[WorkflowStatus, str | None]:
 
 
 def _stuck(draft: Draft) -> list[str]:
-    """Return the ref_ids of stages that have never fired and hold a thread for ever."""
+    """Return the ref_ids of stages that hold a thread and have neither run nor said that they never will."""
     rounds: list[RoundRow] = draft.view.members(Unsettled(), "round", lambda round_: _waits(draft, round_))
     stages = {round_.stage_id: draft.stage(round_.stage_id) for round_ in rounds}
     return [row.ref_id for row in sorted(stages.values(), key=lambda row: row.ordinal)]
@@ -53,7 +56,7 @@ def _waits(draft: Draft, round_: RoundRow) -> bool:
     if round_.settled or not round_.live:
         return False
     base = draft.stage(round_.stage_id)
-    return not base.fired and base.generation == round_.generation
+    return not base.fired and not base.sent and base.generation == round_.generation
 
 
 def _has_arrived(draft: Draft) -> bool:
