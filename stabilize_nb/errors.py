@@ -96,6 +96,19 @@ class WaitingForApproval(StabilizeExpectedError):  # noqa: N818 - a state to act
         )
 
 
+class WaitingForCode(StabilizeExpectedError):
+    """A run cannot go on because tasks that it needs are not defined in this process."""
+
+    def __init__(self, run_id: str, names: Iterable[str]) -> None:
+        self.run_id = run_id
+        self.names = tuple(names)
+        listed = ", ".join(repr(name) for name in self.names)
+        super().__init__(
+            f"run {run_id} waits for code: {listed} is not registered in this process; run the cell or import the module "
+            "that defines it, and the run goes on by itself"
+        )
+
+
 class RunFailedError(StabilizeError):
     """A run ended without success; `.status` says how, `.failures` which stage failed and why."""
 

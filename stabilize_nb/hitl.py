@@ -46,7 +46,17 @@ class ApprovalTask(Task):
             case ("reject", data):
                 return _rejected(stage, data)
             case _:
-                return TaskResult.suspend()
+                return TaskResult.suspend(context={"show": _shown(stage)})
+
+
+def _shown(stage: StageExecution) -> Any:
+    """Return what is approved: the value that the context's `show_key` names, a key or a stage before the gate."""
+    key = stage.context.get("show_key")
+    if key is None:
+        return stage.context.get("show")
+    if stage.runtime is not None and key in stage.upstream:
+        return dict(stage.upstream[key][-1].outputs)
+    return stage.context.get(key)
 
 
 def _rejected(stage: StageExecution, data: Mapping[str, Any]) -> TaskResult:

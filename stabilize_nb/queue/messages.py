@@ -1,6 +1,7 @@
 """Orders to the engine. A message travels as a row; names and fields are those of the reference documents.
 
-`COUNTS` marks the messages that hold a workflow open while they are queued; timers and orders from outside do not.
+`COUNTS` marks the messages that hold a workflow open while they are queued: those that may make a stage run. A
+message about a stage that is open already need not, since the stage does; timers and orders from outside do not.
 """
 
 from __future__ import annotations
@@ -89,7 +90,6 @@ class StartStage(StageMessage):
 class RunTask(StageMessage):
     """Run the body of one task."""
 
-    COUNTS: ClassVar[bool] = True
     position: int = 0
     task_type: str = ""
 
@@ -123,7 +123,6 @@ class SignalStage(StageMessage):
 class JumpToStage(StageMessage):
     """Carry out a jump from `stage_id` to the stage with `target_stage_ref_id`."""
 
-    COUNTS: ClassVar[bool] = True
     target_stage_ref_id: str = ""
     jump_context: dict[str, Any] = field(default_factory=dict)
     jump_outputs: dict[str, Any] = field(default_factory=dict)

@@ -20,7 +20,7 @@ from stabilize_nb.store import rows
 from stabilize_nb.store.codec import dumps, loads
 from stabilize_nb.store.database import Database
 from stabilize_nb.store.reader import load_head
-from stabilize_nb.store.writer import event_rows, message_params
+from stabilize_nb.store.writer import event_rows, message_params, write_messages
 
 if TYPE_CHECKING:
     from stabilize_nb.core.rows import Head, StageRow, TaskRow
@@ -36,9 +36,9 @@ class WorkflowStore:
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    def store(self, workflow: Workflow) -> None:
+    def store(self, workflow: Workflow, *messages: Message) -> None:
         """
-        Store a new workflow with everything it consists of, in one transaction.
+        Store a new workflow with everything it consists of, and its first messages, in one transaction.
 
         Raises InvalidWorkflowError, ValueNotStorableError, TaskNotFoundError or ConfigError before anything is
         written: for a graph that cannot run, a value JSON cannot hold, a task name that no registry of this process
@@ -56,6 +56,7 @@ class WorkflowStore:
             view = evolve(genesis(definition), fact, now)
             _insert(connection, view, definition)
             connection.many("insert_event", event_rows(workflow.id, 1, [fact], now))
+            write_messages(connection, ((message, now) for message in messages))
             announce(database.bus, workflow.id, 1, [fact], now)
             return fact, now
 

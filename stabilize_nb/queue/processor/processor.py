@@ -117,9 +117,9 @@ class QueueProcessor(Workshop):
         msg = "handlers are pure functions in stabilize_nb.handlers; a processor has all of them and takes no others"
         raise ConfigError(msg)
 
-    def close(self) -> None:
+    def close(self, timeout: float = 30.0) -> None:
         """Stop and forget the registry's and the database's news."""
-        self.stop()
+        self.stop(timeout=timeout)
         self.registry.unsubscribe(self._registered)
         self.database.changes.unsubscribe(self.wake)
         if self.registry in self.database.registries:

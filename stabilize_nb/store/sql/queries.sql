@@ -352,3 +352,9 @@ SELECT name, checksum, applied_at FROM migration ORDER BY name;
 
 -- insert_migration -- A migration was applied.
 INSERT INTO migration (name, checksum, applied_at) VALUES (:name, :checksum, :applied_at);
+
+-- moving -- Whether work of a workflow is at hand: a row that runs, or a message that can move it. Indexes stage_open, message_left.
+SELECT EXISTS (SELECT 1 FROM stage WHERE workflow_id = :workflow_id AND status IN ('RUNNING', 'REDIRECT', 'BUFFERED')),
+       EXISTS (SELECT 1 FROM message WHERE workflow_id = :workflow_id AND done_at IS NULL AND dead_at IS NULL
+               AND (counts = 1 OR kind IN ('RunTask', 'JumpToStage', 'SignalStage', 'CancelStage', 'CancelWorkflow', 'ResumeWorkflow', 'RestartStage'))
+               AND (task_type IS NULL OR owner IS NOT NULL OR task_type IN (SELECT value FROM json_each(:known))));

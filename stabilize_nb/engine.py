@@ -1,0 +1,195 @@
+"""Engine: one database opened, with everything that works on it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stabilize_nb.errors import ConfigError, WorkflowNotFoundError
+from stabilize_nb.events.frames import runs_frame
+from stabilize_nb.flow import Flow
+from stabilize_nb.hitl import ApprovalTask
+from stabilize_nb.models.workflow import Workflow
+from stabilize_nb.queue.messages import StartWorkflow
+from stabilize_nb.queue.processor.config import QueueProcessorConfig
+from stabilize_nb.queue.processor.processor import QueueProcessor
+from stabilize_nb.queue.queue import Queue
+from stabilize_nb.run import Gate, Run, gates_in
+from stabilize_nb.store.database import Database
+from stabilize_nb.store.store import WorkflowStore
+from stabilize_nb.tasks.interface import NoOpTask, WaitTask
+from stabilize_nb.tasks.registry import TaskRegistry
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    import pandas as pd
+
+#: Tasks every engine knows, by the names that stages use.
+BUILT_IN = {"noop": NoOpTask, "wait": WaitTask, "approval": ApprovalTask}
+
+
+class Engine:
+    """Runs workflows of one database in the background of this process.
+
+    `url`: a file ("analyst.db"), a URL ("sqlite:///analyst.db"), ":memory:", or nothing for
+    `.stabilize/<notebook>.db` beside the notebook. `durability`: "full" survives power loss once a call has returned,
+    "normal" survives a killed process (contract C6). Work begins with the first run that is started or resumed.
+    """
+
+    def __init__(
+        self,
+        url: str | os.PathLike[str] | None = None,
+        *,
+        durability: str | None = None,
+        registry: TaskRegistry | None = None,
+        workers: int | None = None,
+        config: QueueProcessorConfig | None = None,
+    ) -> None:
+        if config is not None and workers is not None:
+            msg = "give Engine either workers or a config (which has max_workers), not both"
+            raise ConfigError(msg)
+        if config is None:
+            config = QueueProcessorConfig() if workers is None else QueueProcessorConfig(max_workers=workers)
+        self.url = store_url(url)
+        self.database = Database.open(self.url, durability=durability)
+        self.store = WorkflowStore(self.database)
+        self.queue = Queue(self.database)
+        self.registry = registry or TaskRegistry()
+        for name, task in BUILT_IN.items():
+            if name not in self.registry:
+                self.registry.register(name, task)
+        self.processor = QueueProcessor(self.queue, config, self.store, self.registry)
+        self._closed = False
+
+    def start(self, work: Flow | Workflow, **inputs: Any) -> Run:
+        """
+        Store a workflow and begin it, in one commit; returns at once.
+
+        `inputs` are for a Flow: what its stages ask for by parameter name.
+
+        Raises what `WorkflowStore.store` raises, before anything is stored.
+        """
+        if isinstance(work, Flow):
+            work.register(self.registry)
+            workflow = work.build(**inputs)
+        else:
+            workflow = work
+            workflow.context.update(inputs)
+        self.processor.start()
+        self.store.store(workflow, StartWorkflow(execution_id=workflow.id))
+        return Run(self, workflow.id)
+
+    def define(self, flow: Flow) -> None:
+        """Make the code of a flow known, so that runs that wait for it go on."""
+        flow.register(self.registry)
+
+    def resume(self, run_id: str | None = None) -> list[Run]:
+        """Go on with a run, or with all that have not ended, and return them: work begins where it stopped."""
+        self.processor.start()
+        ids = [run_id] if run_id is not None else [header["id"] for header in self.store.unfinished()]
+        return [self.run(each) for each in ids]
+
+    def run(self, run_id: str) -> Run:
+        """Return the handle of a stored run; raises WorkflowNotFoundError."""
+        if not self.store.exists(run_id):
+            known = [header["id"] for header in self.store.list(limit=5)]
+            hint = f"; the newest are {', '.join(known)}" if known else "; it holds no runs"
+            msg = f"run {run_id!r} is not in {self.url}{hint}"
+            raise WorkflowNotFoundError(msg)
+        return Run(self, run_id)
+
+    def runs(self, application: str | None = None, limit: int = 1_000) -> pd.DataFrame:
+        """Return the runs of this store, newest first; columns as `events.frames.runs_frame` states them."""
+        return runs_frame(self.store.list(application, limit))
+
+    def unfinished(self) -> list[Run]:
+        """Return the runs that have not ended, oldest first."""
+        return [Run(self, header["id"]) for header in self.store.unfinished()]
+
+    def inbox(self) -> list[Gate]:
+        """Return every gate of every run that waits for a decision, oldest first."""
+        return gates_in(self)
+
+    def close(self, timeout: float = 30.0) -> None:
+        """Stop working, waiting at most `timeout` seconds for bodies at work, and give the database back."""
+        if self._closed:
+            return
+        self._closed = True
+        self.processor.close(timeout)
+        self.database.close()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else ("working" if self.processor.running else "at rest")
+        return f"Engine({self.url!r}, {state})"
+
+
+def store_url(url: str | os.PathLike[str] | None) -> str:
+    """
+    Return the database URL for what a user wrote; a relative file is taken from the working directory.
+
+    Raises ConfigError for a kind of database that this version cannot open.
+    """
+    if url is None:
+        return default_url()
+    text = os.fspath(url)
+    if text == ":memory:":
+        return "sqlite:///:memory:"
+    if text.startswith("sqlite:"):
+        return text
+    if "://" in text:
+        scheme = text.partition("://")[0]
+        msg = f"{scheme}:// is not a database this version can open; use a file name or sqlite:///file.db"
+        raise ConfigError(msg)
+    return f"sqlite:///{text}"
+
+
+def default_url() -> str:
+    """
+    Return the store of the notebook or script that runs now: `.stabilize/<name>.db` in its folder.
+
+    A folder that cannot be written, or that the system empties, is replaced by the user's data folder.
+    """
+    notebook = os.environ.get("JPY_SESSION_NAME", "")
+    place = Path(notebook) if notebook else None
+    folder = place.parent if place is not None and place.is_absolute() else Path.cwd()
+    name = place.stem if place is not None and place.suffix == ".ipynb" else "runs"
+    target = folder / ".stabilize"
+    temporary = folder.resolve().is_relative_to(Path(tempfile.gettempdir()).resolve())
+    if not os.access(folder, os.W_OK) or (temporary and notebook):
+        data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+        target = data / "stabilize_nb"
+    target.mkdir(parents=True, exist_ok=True)
+    return f"sqlite:///{target / name}.db"
+
+
+_default: Engine | None = None
+_default_lock = threading.Lock()
+
+
+def default_engine() -> Engine:
+    """Return the engine that `flow.run()` and the notebook use; opened when first needed."""
+    global _default  # noqa: PLW0603 - one default engine a process
+    with _default_lock:
+        if _default is None or _default._closed:  # noqa: SLF001 - its own module
+            _default = Engine()
+        return _default
+
+
+def use_engine(engine: Engine) -> Engine:
+    """Make `engine` the default one and return it."""
+    global _default  # noqa: PLW0603 - one default engine a process
+    with _default_lock:
+        _default = engine
+    return engine

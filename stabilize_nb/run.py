@@ -1,0 +1,373 @@
+"""Run: the handle on one execution. Reading looks at the store; ordering pushes a message."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from stabilize_nb.errors import (
+    RunFailedError,
+    StageNotFoundError,
+    StageNotReadyError,
+    WaitingForApproval,
+    WaitingForCode,
+    WaitTimeoutError,
+)
+from stabilize_nb.events.frames import events_frame, stages_frame, tasks_frame
+from stabilize_nb.flow import returned
+from stabilize_nb.models.status import WorkflowStatus
+from stabilize_nb.models.values import EMPTY
+from stabilize_nb.queue.messages import (
+    CancelStage,
+    CancelWorkflow,
+    PauseWorkflow,
+    RestartStage,
+    ResumeWorkflow,
+    SignalStage,
+)
+from stabilize_nb.store.codec import dumps, loads
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping
+
+    import networkx as nx
+    import pandas as pd
+
+    from stabilize_nb.engine import Engine
+    from stabilize_nb.models.stage import StageExecution
+    from stabilize_nb.models.workflow import Workflow
+    from stabilize_nb.store.sqlite import Connection
+
+S = WorkflowStatus
+#: Seconds between looks of `await run`: an await of a future cannot be interrupted in a kernel, a sleep can.
+LOOK = 0.05
+#: Seconds between looks when nothing was heard: commits of other processes.
+LOOK_OUTSIDE = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """A stage that waits for a decision. `since` is ms since the epoch (UTC)."""
+
+    run_id: str
+    run_name: str
+    name: str
+    stage_id: str
+    question: str = ""
+    show: Any = None
+    form: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+    since: int | None = None
+
+
+class Run:
+    """One execution of a workflow in an engine. `await run` waits for its end and gives its result."""
+
+    def __init__(self, engine: Engine, run_id: str) -> None:
+        self.engine = engine
+        self.id = run_id
+
+    # -- looking ----------------------------------------------------------------------------------
+
+    @property
+    def workflow(self) -> Workflow:
+        """A picture of the workflow as it is now, with all stages."""
+        return self.engine.store.retrieve(self.id)
+
+    @property
+    def name(self) -> str:
+        """The name of the workflow."""
+        return str(self._header("name"))
+
+    @property
+    def status(self) -> WorkflowStatus:
+        """The status of the workflow now."""
+        return S[self._header("status")]
+
+    @property
+    def error(self) -> str | None:
+        """Why the run failed, when it did."""
+        return self._header("error")
+
+    def _header(self, column: str) -> Any:
+        names = ("id", "application", "name", "status")
+        row = self.engine.database.call_read(lambda connection: connection.one("head", {"workflow_id": self.id}))
+        if row is None:
+            self.engine.run(self.id)
+            return None
+        return row[11] if column == "error" else row[names.index(column)]
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What the run was started with."""
+        return dict(self.workflow.context)
+
+    @property
+    def outputs(self) -> dict[str, dict[str, Any]]:
+        """The outputs so far of every stage that has some, by ref_id."""
+        return {stage.ref_id: stage.outputs for stage in self.workflow.stages if stage.outputs}
+
+    @property
+    def events(self) -> pd.DataFrame:
+        """The log of the run; columns as `events.frames.events_frame` states them."""
+        return events_frame(self.engine.database, self.id)
+
+    @property
+    def stages(self) -> pd.DataFrame:
+        """One row for each firing of a stage; columns as `events.frames.stages_frame` states them."""
+        return stages_frame(self.engine.database, self.id)
+
+    @property
+    def tasks(self) -> pd.DataFrame:
+        """One row for each attempt of a task; columns as `events.frames.tasks_frame` states them."""
+        return tasks_frame(self.engine.database, self.id)
+
+    @property
+    def gates(self) -> list[Gate]:
+        """The gates of this run that wait for a decision now."""
+        return [gate for gate in gates_in(self.engine) if gate.run_id == self.id]
+
+    def graph(self) -> nx.DiGraph:
+        """Return the graph: nodes are ref_ids with `status` and `name`, edges point downstream."""
+        return graph_of(self.workflow)
+
+    def explain(self) -> list[str]:
+        """Return one sentence for each thing the run waits for or works at."""
+        return explain(self)
+
+    # -- waiting ----------------------------------------------------------------------------------
+
+    def wait(self, timeout: float | None = None) -> WorkflowStatus:
+        """
+        Wait until the run has ended, gates included, and return its status.
+
+        Raises WaitTimeoutError after `timeout` seconds; the run goes on.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            ticket = self.engine.database.changes.ticket()
+            status = self.status
+            if status.is_complete:
+                return status
+            self._pause(ticket.wait, deadline, status)
+
+    def result(self, timeout: float | None = None) -> Any:
+        """
+        Wait for the end and return the result: what the last stage returned, or a mapping by stage when several ended it.
+
+        Raises WaitingForApproval at a gate, WaitingForCode when a task is not defined here, RunFailedError when the run
+        ended without success, WaitTimeoutError after `timeout` seconds. The run itself goes on.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            ticket = self.engine.database.changes.ticket()
+            workflow = self._finished()
+            if workflow is not None:
+                return result_of(workflow)
+            self._raise_if_stuck()
+            self._pause(ticket.wait, deadline, S.RUNNING)
+
+    def _pause(self, wait: Any, deadline: float | None, status: WorkflowStatus) -> None:
+        left = LOOK_OUTSIDE if deadline is None else min(LOOK_OUTSIDE, deadline - time.monotonic())
+        if left <= 0:
+            msg = f"run {self.id} is still {status}; it goes on in the background: {'; '.join(self.explain())}"
+            raise WaitTimeoutError(msg)
+        wait(left)
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._watch().__await__()
+
+    async def _watch(self) -> Any:
+        while True:
+            workflow = self._finished()
+            if workflow is not None:
+                return result_of(workflow)
+            await asyncio.sleep(LOOK)
+
+    def _finished(self) -> Workflow | None:
+        return self.workflow if self.status.is_complete else None
+
+    def _raise_if_stuck(self) -> None:
+        known = dumps(sorted(self.engine.registry.names()))
+
+        def look(connection: Connection) -> tuple[bool, bool, list[str]]:
+            here = {"workflow_id": self.id}
+            row = connection.one("moving", here | {"known": known}) or (0, 0)
+            tasks = [found[0] for found in connection.all("waiting_for_code_of", here)]
+            return bool(row[0]), bool(row[1]), tasks
+
+        running, messages, tasks = self.engine.database.call_read(look)
+        if messages:
+            return
+        missing = [name for name in tasks if name not in self.engine.registry]
+        if missing and not self._at_work():
+            raise WaitingForCode(self.id, missing)
+        if not running and (gates := self.gates):
+            raise WaitingForApproval(self.id, [gate.name for gate in gates])
+
+    def _at_work(self) -> bool:
+        running = self.engine.processor.desk.running
+        return any(body.leased.workflow_id == self.id for body in list(running.values()))
+
+    # -- ordering ---------------------------------------------------------------------------------
+
+    def approve(self, gate: str | None = None, **payload: Any) -> None:
+        """Approve a gate (the only one that waits, when not named); the payload reaches the stages behind it."""
+        self._decide("approve", gate, payload)
+
+    def reject(self, gate: str | None = None, **payload: Any) -> None:
+        """Reject a gate."""
+        self._decide("reject", gate, payload)
+
+    def _decide(self, decision: str, name: str | None, payload: dict[str, Any]) -> None:
+        waiting = self.gates
+        chosen = [gate for gate in waiting if name in (None, gate.name, gate.stage_id)]
+        if len(chosen) != 1:
+            names = ", ".join(repr(gate.name) for gate in waiting) or "none"
+            wanted = "a gate" if name is None else f"gate {name!r}"
+            msg = f"run {self.id} has not exactly one such {wanted} that waits; waiting now: {names}"
+            raise StageNotReadyError(msg)
+        self._signal(chosen[0].stage_id, decision, payload, persistent=False)
+
+    def signal(self, stage: str, name: str, data: Mapping[str, Any] | None = None, *, persistent: bool = True) -> None:
+        """Send a signal to a stage; a persistent one is kept until the stage waits for it."""
+        self._signal(self._stage(stage).id, name, dict(data or {}), persistent=persistent)
+
+    def _signal(self, stage_id: str, name: str, data: dict[str, Any], *, persistent: bool) -> None:
+        self._push(
+            SignalStage(
+                execution_id=self.id, stage_id=stage_id, signal_name=name, signal_data=data, persistent=persistent
+            )
+        )
+
+    def cancel(self, stage: str | None = None, *, user: str = "", reason: str = "") -> None:
+        """Withdraw one stage, or everything of the run that is not complete."""
+        if stage is None:
+            self._push(CancelWorkflow(execution_id=self.id, user=user, reason=reason))
+        else:
+            self._push(CancelStage(execution_id=self.id, stage_id=self._stage(stage).id, user=user))
+
+    def pause(self) -> None:
+        """Begin no further task; bodies at work end as usual."""
+        self._push(PauseWorkflow(execution_id=self.id))
+
+    def resume(self) -> None:
+        """Go on after a pause, or after this process was started anew."""
+        self._push(ResumeWorkflow(execution_id=self.id))
+
+    def retry(self, stage: str | None = None) -> None:
+        """
+        Run a stage and what follows it again; without a name the stage that failed.
+
+        Raises StageNotReadyError when no stage has failed.
+        """
+        if stage is None:
+            failed = [each.ref_id for each in self.workflow.stages if each.status is S.TERMINAL]
+            if not failed:
+                msg = f"run {self.id} has no failed stage; name the stage to run again: run.retry('stage')"
+                raise StageNotReadyError(msg)
+            stage = failed[0]
+        self._push(RestartStage(execution_id=self.id, stage_id=self._stage(stage).id))
+
+    def _push(self, message: Any) -> None:
+        self.engine.processor.start()
+        self.engine.queue.push(message)
+
+    def _stage(self, name: str) -> StageExecution:
+        workflow = self.workflow
+        for stage in workflow.stages:
+            if name in (stage.ref_id, stage.id):
+                return stage
+        known = ", ".join(stage.ref_id for stage in workflow.stages)
+        msg = f"run {self.id} has no stage {name!r}; its stages are: {known}"
+        raise StageNotFoundError(msg)
+
+    # -- showing ----------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        workflow = self.workflow
+        done = sum(stage.status.is_complete for stage in workflow.stages)
+        return f"Run({workflow.name!r}, {self.id}, {workflow.status}, {done}/{len(workflow.stages)} stages)"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:  # noqa: ARG002 - IPython's signature
+        from stabilize_nb.notebook.views import run_bundle  # noqa: PLC0415 - IPython calls this; the engine alone needs no notebook
+
+        return run_bundle(self)
+
+
+def result_of(workflow: Workflow) -> Any:
+    """
+    Return what a finished workflow was for; raises RunFailedError when it ended without success.
+
+    That is the return value of the one stage nothing follows, or ref_id -> value when several are last.
+    """
+    if workflow.status is not S.SUCCEEDED:
+        failures = {
+            stage.ref_id: stage.error or str(stage.status)
+            for stage in workflow.stages
+            if stage.status in (S.TERMINAL, S.STOPPED)
+        }
+        if not failures and workflow.error:
+            failures = {workflow.name: workflow.error}
+        raise RunFailedError(workflow.id, str(workflow.status), failures)
+    followed = {ref for stage in workflow.stages for ref in stage.requisite_stage_ref_ids}
+    last = [
+        stage
+        for stage in workflow.stages
+        if stage.ref_id.partition("#")[0] not in followed and stage.status.is_complete and stage.outputs
+    ]
+    values = {stage.ref_id: returned(stage.outputs, stage.context) for stage in last}
+    return next(iter(values.values())) if len(values) == 1 else (values or None)
+
+
+
+
+def graph_of(workflow: Workflow) -> nx.DiGraph:
+    """Return the graph of a workflow: nodes are ref_ids with `status` and `name`, edges point downstream."""
+    import networkx as nx  # noqa: PLC0415 - heavy, and only needed for this
+
+    graph = nx.DiGraph()
+    for stage in workflow.stages:
+        graph.add_node(stage.ref_id, status=stage.status.name, name=stage.name)
+    for stage in workflow.stages:
+        graph.add_edges_from((ref, stage.ref_id) for ref in sorted(stage.requisite_stage_ref_ids))
+    return graph
+
+
+def gates_in(engine: Engine) -> list[Gate]:
+    """Return every suspended stage of an engine's store that asks for a decision, oldest first."""
+    gates = []
+    for stage_id, run_id, ref_id, _spec, context, since, run_name in engine.database.call_read(
+        lambda connection: connection.all("suspended_stages", {})
+    ):
+        asked: dict[str, Any] = loads(context)
+        gates.append(
+            Gate(
+                run_id=run_id, run_name=run_name, name=ref_id, stage_id=stage_id, question=asked.get("message", ""),
+                show=asked.get("show"), form=asked.get("form") or EMPTY, since=since,
+            )
+        )  # fmt: skip
+    return gates
+
+
+def explain(run: Run) -> list[str]:
+    """Return one sentence for each thing a run waits for or works at."""
+    workflow = run.workflow
+    if workflow.status.is_complete:
+        return [f"ended {workflow.status}" + (f": {workflow.error}" if workflow.error else "")]
+    known = run.engine.registry
+    waiting = run.engine.database.call_read(
+        lambda connection: connection.all("waiting_for_code_of", {"workflow_id": run.id})
+    )
+    missing = sorted(row[0] for row in waiting if row[0] not in known)
+    sentences = [f"waits for code: task {name!r} is not registered in this process" for name in missing]
+    if workflow.status is S.PAUSED:
+        sentences.append("paused: run.resume() goes on")
+    for stage in workflow.stages:
+        match stage.status:
+            case S.RUNNING:
+                sentences.append(f"stage {stage.ref_id!r} runs")
+            case S.SUSPENDED:
+                sentences.append(f"stage {stage.ref_id!r} waits for a decision or signal")
+    return sentences or ["nothing has begun yet"]
