@@ -103,7 +103,7 @@ class Step:
 
     def _folds(self, send: Send) -> bool:
         message = send.message
-        if send.after or not message.COUNTS or self._decided + len(self._pending) >= self._budget:
+        if send.after or self._decided + len(self._pending) >= self._budget:
             return False
         return not isinstance(message, RunTask) or self._takes(message.task_type)
 

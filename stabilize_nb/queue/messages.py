@@ -1,7 +1,7 @@
 """Orders to the engine. A message travels as a row; names and fields are those of the reference documents.
 
-`COUNTS` marks the messages that hold a workflow open while they are queued: those that may make a stage run. A
-message about a stage that is open already need not, since the stage does; timers and orders from outside do not.
+`COUNTS` marks the messages that hold a workflow open while they are queued: those that may make a stage run.
+A message about a stage that is open need not, since the stage does; timers and orders from outside do not.
 """
 
 from __future__ import annotations

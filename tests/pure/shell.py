@@ -168,6 +168,11 @@ class Shell:
         target = {"stage_id": self.row(ref_id).id} if ref_id else {}
         return self.push(kind(execution_id=self.made.id, **target, **fields)).drain(until=self.now)
 
+    def at_once(self, message: m.Message) -> "Shell":
+        """Decide a message before everything that is queued."""
+        self._step(message, None)
+        return self
+
     def drain(self, until: int | None = None, *, limit: int = 5_000) -> "Shell":
         """Work until nothing is due, letting time pass up to `until` (None: while there is a message)."""
         for _ in range(limit):
@@ -267,8 +272,8 @@ class Shell:
     def _step(self, message: m.Message, queued: Queued | None) -> None:
         step = self.decide(message, queued)
         self._commit(step, queued)
-        internal = message.COUNTS or message.TIMER or isinstance(message, m.TaskFinished)
-        if internal and not isinstance(message, m.RunTask) and self.order.chance(self.order.redeliver):
+        repeatable = message.COUNTS or message.TIMER or isinstance(message, m.TaskFinished | m.JumpToStage)
+        if repeatable and self.order.chance(self.order.redeliver):
             again = self.decide(message, None, budget=1)
             assert not again.sends, f"{message} sends {again.sends} when delivered again"
             facts = [fact for fact in again.facts if not isinstance(fact, f.ResultDiscarded)]
