@@ -83,7 +83,7 @@ class WaitTimeoutError(StabilizeExpectedError, TimeoutError):
     """A wait ended before what was waited for; the run goes on."""
 
 
-class WaitingForApproval(StabilizeExpectedError):  # noqa: N818 - a state to act on, not a fault; the name is documented
+class WaitingForApproval(StabilizeExpectedError):
     """A run cannot go on before a person decides."""
 
     def __init__(self, run_id: str, gates: Iterable[str]) -> None:
@@ -104,8 +104,8 @@ class WaitingForCode(StabilizeExpectedError):
         self.names = tuple(names)
         listed = ", ".join(repr(name) for name in self.names)
         super().__init__(
-            f"run {run_id} waits for code: {listed} is not registered in this process; run the cell or import the module "
-            "that defines it, and the run goes on by itself"
+            f"run {run_id} waits for code: {listed} is not registered in this process; run the cell or import "
+            "the module that defines it, and the run goes on by itself"
         )
 
 

@@ -32,7 +32,7 @@ HANDLES = ("stage", "progress")
 _QUORUM = re.compile(r"^\s*(\d+)\s*(?:of\s*(\d+))?\s*$")
 
 
-class JumpRequested(BaseException):  # noqa: N818 - control flow that no `except Exception` of a user may swallow
+class JumpRequested(BaseException):
     """A stage function asked to go on elsewhere."""
 
     def __init__(self, target: str, context: Mapping[str, Any]) -> None:
@@ -101,7 +101,7 @@ class Flow:
     @overload
     def stage(self, **settings: Any) -> Callable[[Callable[..., Any]], FlowStage]: ...
 
-    def stage(self, function: Callable[..., Any] | None = None, /, **settings: Any) -> Any:
+    def stage(self, function: Any = None, /, **settings: Any) -> Any:
         """
         Make a function a stage of this flow: `@flow.stage` or `@flow.stage(after=..., ...)`.
 
@@ -137,7 +137,7 @@ class Flow:
         """
         Add a gate at which a person decides; later stages may ask for it by name and get {"approved", "approval"}.
 
-        `show`: the name of the value that is approved. `form`: field -> type (str, int, float, bool) or list of choices.
+        `show`: the name of the value that is approved. `form`: field -> type (str, int, float, bool) or choices.
         `reject_continues`: whether the flow goes on after a rejection; otherwise the run fails.
         """
         stage = FlowStage(
@@ -176,16 +176,24 @@ class Flow:
         """What a run can be given: name -> whether some stage cannot do without it."""
         wanted: dict[str, bool] = {}
         for stage in self.stages.values():
-            gathered = {**stage.settings.get("reduce", {}), **dict.fromkeys(_names(stage.settings.get("collect")))}
+            gathered = {
+                **stage.settings.get("reduce", {}),
+                **dict.fromkeys(_names(stage.settings.get("collect"))),
+            }
             for name, parameter in stage.parameters.items():
-                if name in self.stages or name in HANDLES or name in gathered or name in stage.settings.get("context", {}):
+                if (
+                    name in self.stages
+                    or name in HANDLES
+                    or name in gathered
+                    or name in stage.settings.get("context", {})
+                ):
                     continue
                 needed = parameter.default is parameter.empty and not self.requisites(stage)
                 wanted[name] = wanted.get(name, False) or needed
         return wanted
 
     def check(self, inputs: Iterable[str] | None = None) -> None:
-        """Raise InvalidWorkflowError that names everything wrong with the flow, with `inputs` given when it is to be run."""
+        """Raise InvalidWorkflowError that names everything wrong with the flow (with `inputs`: for a run with these)."""
         faults = [fault for stage in self.stages.values() for fault in self._faults(stage, inputs)]
         if not self.stages:
             faults.append("it has no stages: decorate a function with @stage")
@@ -202,7 +210,8 @@ class Flow:
         given = None if inputs is None else set(inputs)
         known = {*self.stages, *HANDLES, *(given or ())}
         own = {
-            *stage.settings.get("context", {}), *_names(stage.settings.get("collect")), *stage.settings.get("reduce", {}),
+            *stage.settings.get("context", {}), *_names(stage.settings.get("collect")),
+            *stage.settings.get("reduce", {}),
         }  # fmt: skip
         for name, parameter in stage.parameters.items():
             if name in known or name in own or parameter.default is not parameter.empty:
@@ -260,11 +269,11 @@ class Flow:
             if stage.function is not None:
                 registry.replace(self.task_name(stage), FunctionTask(self.name, stage, frozenset(self.stages)))
 
-    def graph(self) -> nx.DiGraph:
+    def graph(self) -> nx.DiGraph[str]:
         """Return the graph: nodes are stage names, edges point downstream."""
         import networkx as nx  # noqa: PLC0415 - heavy, and only needed for this
 
-        graph = nx.DiGraph()
+        graph: nx.DiGraph[str] = nx.DiGraph()
         graph.add_nodes_from(self.stages)
         for stage in self.stages.values():
             graph.add_edges_from((ref, stage.name) for ref in sorted(self.requisites(stage)))
@@ -286,7 +295,7 @@ class Flow:
     def __repr__(self) -> str:
         return f"Flow({self.name!r}, stages: {', '.join(self.stages) or 'none'})"
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:  # noqa: ARG002 - IPython's signature
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         from stabilize_nb.notebook.views import flow_bundle  # noqa: PLC0415 - IPython calls this; the engine alone needs no notebook
 
         return flow_bundle(self)
@@ -332,8 +341,8 @@ class FunctionTask(Task):
             return None
         have = sorted(key for key in stage.context if not key.startswith("_"))
         msg = (
-            f"stage {self._stage.name!r} of flow {self._flow!r} asks for {name!r}, which neither the run's inputs nor the "
-            f"stages before it gave{_close(name, have)}; there is: {', '.join(have) or 'nothing'}"
+            f"stage {self._stage.name!r} of flow {self._flow!r} asks for {name!r}, which neither the run's inputs nor "
+            f"the stages before it gave{_close(name, have)}; there is: {', '.join(have) or 'nothing'}"
         )
         raise ConfigError(msg)
 
@@ -345,12 +354,10 @@ def _value(stage: StageExecution, name: str) -> Any:
 
 def returned(outputs: Mapping[str, Any], context: Mapping[str, Any]) -> Any:
     """Return what a stage function gave back: its outputs, or the one value that it returned instead of a mapping."""
-    match context.get("_returns"):
-        case "value":
-            return outputs.get("result")
-        case "nothing":
-            return None
-    return dict(outputs)
+    kind = context.get("_returns")
+    if kind == "value":
+        return outputs.get("result")
+    return None if kind == "nothing" else dict(outputs)
 
 
 def result_of_function(value: Any) -> TaskResult:

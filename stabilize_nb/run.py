@@ -83,12 +83,13 @@ class Run:
     @property
     def status(self) -> WorkflowStatus:
         """The status of the workflow now."""
-        return S[self._header("status")]
+        return S[str(self._header("status"))]
 
     @property
     def error(self) -> str | None:
         """Why the run failed, when it did."""
-        return self._header("error")
+        error = self._header("error")
+        return None if error is None else str(error)
 
     def _header(self, column: str) -> Any:
         names = ("id", "application", "name", "status")
@@ -128,7 +129,7 @@ class Run:
         """The gates of this run that wait for a decision now."""
         return [gate for gate in gates_in(self.engine) if gate.run_id == self.id]
 
-    def graph(self) -> nx.DiGraph:
+    def graph(self) -> nx.DiGraph[str]:
         """Return the graph: nodes are ref_ids with `status` and `name`, edges point downstream."""
         return graph_of(self.workflow)
 
@@ -154,7 +155,7 @@ class Run:
 
     def result(self, timeout: float | None = None) -> Any:
         """
-        Wait for the end and return the result: what the last stage returned, or a mapping by stage when several ended it.
+        Wait for the end and return the result: what the last stage returned, or a mapping by stage of several.
 
         Raises WaitingForApproval at a gate, WaitingForCode when a task is not defined here, RunFailedError when the run
         ended without success, WaitTimeoutError after `timeout` seconds. The run itself goes on.
@@ -237,7 +238,11 @@ class Run:
     def _signal(self, stage_id: str, name: str, data: dict[str, Any], *, persistent: bool) -> None:
         self._push(
             SignalStage(
-                execution_id=self.id, stage_id=stage_id, signal_name=name, signal_data=data, persistent=persistent
+                execution_id=self.id,
+                stage_id=stage_id,
+                signal_name=name,
+                signal_data=data,
+                persistent=persistent,
             )
         )
 
@@ -290,7 +295,7 @@ class Run:
         done = sum(stage.status.is_complete for stage in workflow.stages)
         return f"Run({workflow.name!r}, {self.id}, {workflow.status}, {done}/{len(workflow.stages)} stages)"
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:  # noqa: ARG002 - IPython's signature
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         from stabilize_nb.notebook.views import run_bundle  # noqa: PLC0415 - IPython calls this; the engine alone needs no notebook
 
         return run_bundle(self)
@@ -321,13 +326,11 @@ def result_of(workflow: Workflow) -> Any:
     return next(iter(values.values())) if len(values) == 1 else (values or None)
 
 
-
-
-def graph_of(workflow: Workflow) -> nx.DiGraph:
+def graph_of(workflow: Workflow) -> nx.DiGraph[str]:
     """Return the graph of a workflow: nodes are ref_ids with `status` and `name`, edges point downstream."""
     import networkx as nx  # noqa: PLC0415 - heavy, and only needed for this
 
-    graph = nx.DiGraph()
+    graph: nx.DiGraph[str] = nx.DiGraph()
     for stage in workflow.stages:
         graph.add_node(stage.ref_id, status=stage.status.name, name=stage.name)
     for stage in workflow.stages:
@@ -365,9 +368,8 @@ def explain(run: Run) -> list[str]:
     if workflow.status is S.PAUSED:
         sentences.append("paused: run.resume() goes on")
     for stage in workflow.stages:
-        match stage.status:
-            case S.RUNNING:
-                sentences.append(f"stage {stage.ref_id!r} runs")
-            case S.SUSPENDED:
-                sentences.append(f"stage {stage.ref_id!r} waits for a decision or signal")
+        if stage.status is S.RUNNING:
+            sentences.append(f"stage {stage.ref_id!r} runs")
+        elif stage.status is S.SUSPENDED:
+            sentences.append(f"stage {stage.ref_id!r} waits for a decision or signal")
     return sentences or ["nothing has begun yet"]

@@ -36,7 +36,7 @@ class EventType(Enum):
     WORKFLOW_FAILED = "workflow.failed"
     WORKFLOW_CANCELED = "workflow.canceled"
     WORKFLOW_RESTARTED = "workflow.restarted"
-    TOKEN_ARRIVED = "token.arrived"  # noqa: S105 - the name of an event
+    TOKEN_ARRIVED = "token.arrived"
     JOIN_FIRED = "join.fired"
     JOIN_PASSED = "join.passed"
     STAGE_STARTED = "stage.started"
@@ -77,7 +77,9 @@ class Event:
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
-def make_event(kind: str, workflow_id: str, sequence: int, at: int, stage_id: str | None, data: dict[str, Any]) -> Event:
+def make_event(
+    kind: str, workflow_id: str, sequence: int, at: int, stage_id: str | None, data: dict[str, Any]
+) -> Event:
     """Make an event of the columns of a log row; `at` is ms since the epoch."""
     entity = kind.partition(".")[0]
     is_workflow = entity == "workflow" or stage_id is None
@@ -125,7 +127,7 @@ class EventBus:
         event_types: Collection[EventType] | None = None,
         workflow_id: str | None = None,
     ) -> None:
-        """Have `handler` called with every event, of these types and this workflow only when given; a name subscribes once."""
+        """Have `handler` called with every event (of these types, of this workflow); a name subscribes once."""
         types = None if event_types is None else frozenset(event_types)
         with self._lock:
             self._subscribers[name] = _Subscriber(handler, types, workflow_id)
@@ -187,7 +189,7 @@ def reset_event_bus() -> None:
 
 
 def announce(bus: EventBus, workflow_id: str, last: int, facts: Sequence[Fact], at: int) -> None:
-    """Publish committed facts, the last of which has the sequence number `last`, to a store's bus and the process-wide one."""
+    """Publish committed facts to a store's bus and the process-wide one; `last` numbers the last of them."""
     if not (bus.wanted or _process_bus.wanted):
         return
     first = last - len(facts) + 1

@@ -20,10 +20,7 @@ def queries() -> dict[str, str]:
     text = sql_file("queries.sql")
     heads = list(_HEAD.finditer(text))
     ends = [head.start() for head in heads[1:]] + [len(text)]
-    return {
-        head.group(1): " ".join(text[head.end() : end].split())
-        for head, end in zip(heads, ends, strict=True)
-    }
+    return {head.group(1): " ".join(text[head.end() : end].split()) for head, end in zip(heads, ends, strict=True)}
 
 
 @cache

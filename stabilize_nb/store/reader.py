@@ -57,12 +57,13 @@ class Reader:
                 return self._task(q.TaskKey(row.id, position)) | self._downstream(q.Downstream(row.base_id))
             case RunTask(stage_id=row.id, position=position):
                 return self._task(q.TaskKey(row.id, position))
-        return {}
+            case _:
+                return {}
 
     def _first_task(self, row: StageRow) -> Answers:
         return self._task(q.TaskKey(row.id, 0)) if row.spec.tasks else {}
 
-    def _answer(self, query: q.Query) -> Answers:  # noqa: PLR0911 - one case a query
+    def _answer(self, query: q.Query) -> Answers:
         match query:
             case q.StageKey():
                 row = self._db.one("stage", {"stage_id": query.id, "workflow_id": self._workflow})
@@ -114,9 +115,7 @@ class Reader:
         return {key: None if row is None else rows.task(row)}
 
     def _round(self, key: q.RoundKey) -> Answers:
-        row = self._db.one(
-            "round", {"stage_id": key.stage_id, "generation": key.generation, "number": key.number}
-        )
+        row = self._db.one("round", {"stage_id": key.stage_id, "generation": key.generation, "number": key.number})
         return {key: None if row is None else rows.round_(row)}
 
     def _arrival(self, key: q.ArrivalKey) -> Answers:

@@ -33,7 +33,22 @@ def _spec(text: str) -> StageSpec:
 
 def head(row: Sequence[Any]) -> Head:
     """Columns of the query `head`."""
-    (id_, application, name, status, paused, ending, cancels, late, active, sequence, jumps, error, context, *times) = row
+    (
+        id_,
+        application,
+        name,
+        status,
+        paused,
+        ending,
+        cancels,
+        late,
+        active,
+        sequence,
+        jumps,
+        error,
+        context,
+        *times,
+    ) = row
     return Head(
         id_, application, name, _STATUS[status], bool(paused), _STATUS[ending] if ending else None, bool(cancels),
         bool(late), active, sequence, jumps, error, mapping(context), *times,
@@ -80,7 +95,21 @@ def new_stage_params(row: StageRow, workflow_id: str, spec: str) -> dict[str, An
 
 def task(row: Sequence[Any]) -> TaskRow:
     """Columns of the query `task`."""
-    (id_, stage_id, position, name, implementing, status, attempt, retries, polls, due, signal, error, *times) = row
+    (
+        id_,
+        stage_id,
+        position,
+        name,
+        implementing,
+        status,
+        attempt,
+        retries,
+        polls,
+        due,
+        signal,
+        error,
+        *times,
+    ) = row
     return TaskRow(
         id_, stage_id, position, name, implementing, _STATUS[status], attempt, retries, polls, due,
         loads(signal) if signal else None, error, *times,
@@ -100,14 +129,14 @@ def task_params(row: TaskRow) -> dict[str, Any]:
 
 def round_(row: Sequence[Any]) -> RoundRow:
     """Columns of the query `round`."""
-    return RoundRow(*row[:6], settled=bool(row[6]))
+    return RoundRow(row[0], row[1], row[2], row[3], row[4], row[5], settled=bool(row[6]))
 
 
 def arrival(row: Sequence[Any]) -> ArrivalRow:
     """Columns of the query `arrival`."""
-    return ArrivalRow(*row[:4], _TOKEN[row[4]], row[5], bool(row[6]))
+    return ArrivalRow(row[0], row[1], row[2], row[3], _TOKEN[row[4]], row[5], held=bool(row[6]))
 
 
 def signal(row: Sequence[Any]) -> SignalRow:
     """Columns of the query `buffered`."""
-    return SignalRow(*row[:4], mapping(row[4]))
+    return SignalRow(row[0], row[1], row[2], row[3], mapping(row[4]))

@@ -41,9 +41,7 @@ def database_path(url: str) -> str:
     prefix = "sqlite:///"
     rest = url.removeprefix(prefix) if url.startswith(prefix) else ""
     if not rest:
-        msg = (
-            f"{url!r} is not a SQLite URL: write sqlite:///relative.db, sqlite:////absolute.db or sqlite:///:memory:"
-        )
+        msg = f"{url!r} is not a SQLite URL: write sqlite:///relative.db, sqlite:////absolute.db or sqlite:///:memory:"
         raise ConfigError(msg)
     return rest if rest == ":memory:" else str(Path(rest).absolute())
 
@@ -63,8 +61,8 @@ class Connection:
         journal = _choice("SQLITE_JOURNAL_MODE", "WAL", _JOURNAL_MODES)
         synchronous = _choice("SQLITE_SYNCHRONOUS", DURABILITY[durability], _SYNCHRONOUS)
         self._db.set_busy_timeout(int(setting("SQLITE_BUSY_TIMEOUT_MS", "30000")))
-        self._db.pragma("trusted_schema", False)  # noqa: FBT003 - the value of a pragma
-        self._db.pragma("cell_size_check", True)  # noqa: FBT003 - the value of a pragma
+        self._db.pragma("trusted_schema", False)
+        self._db.pragma("cell_size_check", True)
         if self.path != ":memory:":
             self._db.pragma("journal_mode", journal)
         self._db.pragma("synchronous", synchronous)
@@ -98,8 +96,7 @@ class Connection:
 
     def all(self, name: str, params: dict[str, Any]) -> list[Sequence[Any]]:
         """Return all rows of a named query."""
-        rows: list[Sequence[Any]] = self._db.execute(queries()[name], params).fetchall()
-        return rows
+        return list(self._db.execute(queries()[name], params))
 
     def run(self, name: str, params: dict[str, Any]) -> int:
         """Run a named statement and return how many rows it changed."""

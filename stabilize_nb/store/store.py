@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from stabilize_nb.core.view import View
     from stabilize_nb.store.sqlite import Connection
 
+Headers = list[dict[str, Any]]
+Workflows = list[Workflow]
 _TABLES = ("signals", "journal", "rounds", "arrivals", "edges", "tasks", "messages", "events", "stages")
 
 
@@ -95,17 +97,17 @@ class WorkflowStore:
 
         self.database.call_write(write)
 
-    def list(self, application: str | None = None, limit: int = 1_000) -> list[dict[str, Any]]:
+    def list(self, application: str | None = None, limit: int = 1_000) -> Headers:
         """Return headers, newest first: id, application, name, status, created_at, started_at, ended_at (ms), error."""
         params = {"application": application, "most": limit}
         return _headers(self.database.call_read(lambda connection: connection.all("workflows", params)))
 
-    def unfinished(self, application: str | None = None) -> list[dict[str, Any]]:
+    def unfinished(self, application: str | None = None) -> Headers:
         """Return the headers of workflows that have not ended, oldest first."""
         params = {"application": application}
         return _headers(self.database.call_read(lambda connection: connection.all("unfinished_workflows", params)))
 
-    def retrieve_by_application(self, application: str) -> list[Workflow]:
+    def retrieve_by_application(self, application: str) -> Workflows:
         """Return the workflows of an application, newest first."""
         return [self.retrieve(header["id"]) for header in self.list(application)]
 
@@ -136,7 +138,7 @@ class WorkflowStore:
 class SqliteWorkflowStore(WorkflowStore):
     """The workflows of a SQLite database; the schema is made when it is opened."""
 
-    def __init__(self, url: str, create_tables: bool = True, durability: str | None = None) -> None:  # noqa: FBT001, FBT002, ARG002 - the documented signature
+    def __init__(self, url: str, create_tables: bool = True, durability: str | None = None) -> None:
         super().__init__(Database.open(url, durability=durability))
 
 
@@ -151,7 +153,10 @@ def define(workflow: Workflow) -> dict[str, Any]:
     for stage in workflow.stages:
         for reducer in stage.output_reducers.values():
             check_reducer(reducer)
-        entry: dict[str, Any] = {"id": stage.id, "spec": plain(spec_to_data(stage), f"{name} stage {stage.ref_id!r}")}
+        entry: dict[str, Any] = {
+            "id": stage.id,
+            "spec": plain(spec_to_data(stage), f"{name} stage {stage.ref_id!r}"),
+        }
         context = plain_mapping(stage.context, f"{name} stage {stage.ref_id!r} context")
         if context:
             entry["context"] = context
@@ -198,7 +203,7 @@ def _exists(connection: Connection, workflow_id: str) -> bool:
     return bool(found and found[0])
 
 
-def _headers(found: Any) -> list[dict[str, Any]]:
+def _headers(found: Any) -> Headers:
     names = ("id", "application", "name", "status", "created_at", "started_at", "ended_at", "error")
     return [dict(zip(names, row, strict=True)) for row in found]
 

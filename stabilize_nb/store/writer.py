@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.core.facts import Fact, event_type, to_data
-from stabilize_nb.core.rows import ArrivalRow, RoundRow, SignalRow, StageRow, TaskRow, StageSpec
+from stabilize_nb.core.rows import ArrivalRow, RoundRow, SignalRow, StageRow, StageSpec, TaskRow
 from stabilize_nb.core.view import SignalKey, StageKey, TaskKey, View
 from stabilize_nb.models.ids import new_id
 from stabilize_nb.models.stage import JoinType, SplitType
@@ -41,10 +41,18 @@ def _put(connection: Connection, workflow_id: str, row: Any, *, known: bool) -> 
         case RoundRow():
             connection.run("put_round", {**row._asdict(), "settled": int(row.settled), "workflow_id": workflow_id})
         case ArrivalRow():
-            params = {**row._asdict(), "token": row.token.value, "held": int(row.held), "workflow_id": workflow_id}
+            params = {
+                **row._asdict(),
+                "token": row.token.value,
+                "held": int(row.held),
+                "workflow_id": workflow_id,
+            }
             connection.run("put_arrival", params)
         case SignalRow():
             connection.run("insert_signal", _signal_params(workflow_id, row))
+        case _:
+            msg = f"no table for a {type(row).__name__}"
+            raise TypeError(msg)
 
 
 def _signal_params(workflow_id: str, row: SignalRow) -> dict[str, Any]:
@@ -62,6 +70,9 @@ def _delete(connection: Connection, key: Any) -> None:
             connection.run("delete_task", {"stage_id": stage_id, "position": position})
         case SignalKey(id=signal_id):
             connection.run("delete_signal", {"id": signal_id})
+        case _:
+            msg = f"a {type(key).__name__} is never deleted"
+            raise TypeError(msg)
 
 
 def spec_data(spec: StageSpec) -> dict[str, Any]:
@@ -87,7 +98,12 @@ def event_rows(workflow_id: str, last: int, facts: Sequence[Fact], at: int) -> l
 
 
 def message_params(
-    message: Message, due_at: int, *, id_: str | None = None, owner: str | None = None, lease_until: int | None = None
+    message: Message,
+    due_at: int,
+    *,
+    id_: str | None = None,
+    owner: str | None = None,
+    lease_until: int | None = None,
 ) -> dict[str, Any]:
     """Parameters of `insert_message`; with an owner the message is written already claimed (hand-over)."""
     return {

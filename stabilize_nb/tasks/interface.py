@@ -31,7 +31,7 @@ class Task:
         """Do the work and return a TaskResult (or an awaitable of one)."""
         raise NotImplementedError
 
-    def on_timeout(self, stage: StageExecution) -> TaskResult | None:  # noqa: ARG002 - a hook
+    def on_timeout(self, stage: StageExecution) -> TaskResult | None:
         """Return the result of a body that did not end in time; None: the stage fails."""
         return None
 
@@ -51,7 +51,7 @@ class RetryableTask(Task):
         limit = stage.context.get("stageTimeoutMs")
         return self.get_timeout() if limit is None else timedelta(milliseconds=limit)
 
-    def get_backoff_period(self, stage: StageExecution, elapsed: timedelta) -> timedelta:  # noqa: ARG002 - a hook
+    def get_backoff_period(self, stage: StageExecution, elapsed: timedelta) -> timedelta:
         """Return how long to wait before the next poll, `elapsed` after the first."""
         return timedelta(seconds=1)
 
@@ -63,7 +63,7 @@ class OverridableTimeoutRetryableTask(RetryableTask):
 class SkippableTask(Task):
     """A task that may say before it runs that there is nothing to do."""
 
-    def is_enabled(self, stage: StageExecution) -> bool:  # noqa: ARG002 - a hook
+    def is_enabled(self, stage: StageExecution) -> bool:
         """Whether the task has to run."""
         return True
 
@@ -77,7 +77,7 @@ class SkippableTask(Task):
 
 
 class CallableTask(Task):
-    """A function as a task: it gets the stage (or nothing) and returns a TaskResult, a mapping of outputs, or a value."""
+    """A function as a task: it gets the stage (or nothing) and returns a TaskResult, outputs, or one value."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
@@ -93,7 +93,7 @@ class CallableTask(Task):
 
 
 def as_result(value: Any) -> TaskResult:
-    """Return what a function gave back as a TaskResult: a mapping becomes the outputs, another value the output `result`."""
+    """Make a TaskResult of what a function gave back: a mapping is the outputs, another value the output `result`."""
     if isinstance(value, TaskResult):
         return value
     if value is None:
@@ -104,7 +104,7 @@ def as_result(value: Any) -> TaskResult:
 class NoOpTask(Task):
     """Does nothing."""
 
-    def execute(self, stage: StageExecution) -> TaskResult:  # noqa: ARG002 - the interface
+    def execute(self, stage: StageExecution) -> TaskResult:
         """Succeed at once."""
         return TaskResult.success()
 
@@ -122,6 +122,6 @@ class WaitTask(RetryableTask):
             return TaskResult.success()
         return TaskResult.running(context={"_waited": True})
 
-    def get_backoff_period(self, stage: StageExecution, elapsed: timedelta) -> timedelta:  # noqa: ARG002 - a hook
+    def get_backoff_period(self, stage: StageExecution, elapsed: timedelta) -> timedelta:
         """Return the time to wait."""
         return timedelta(seconds=float(stage.context["waitTime"]))

@@ -97,7 +97,8 @@ class TaskRegistry:
 
 def _maker(name: str, task: Any) -> Callable[[], Task]:
     if inspect.isclass(task) and callable(getattr(task, "execute", None)):
-        return task
+        made: Callable[[], Task] = task
+        return made
     if callable(getattr(task, "execute", None)):
         return lambda: task
     if callable(task):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TaskResult:
-    """The status of a task after its body, what it leaves for later tasks of its stage (`context`) and for later stages (`outputs`)."""
+    """A task's status after its body, and what it leaves: `context` for its stage, `outputs` for later stages."""
 
     status: WorkflowStatus
     context: dict[str, Any] = field(default_factory=dict)
@@ -21,9 +21,7 @@ class TaskResult:
     target_stage_ref_id: str | None = None
 
     @classmethod
-    def success(
-        cls, outputs: Mapping[str, Any] | None = None, context: Mapping[str, Any] | None = None
-    ) -> TaskResult:
+    def success(cls, outputs: Mapping[str, Any] | None = None, context: Mapping[str, Any] | None = None) -> TaskResult:
         """Done."""
         return cls(WorkflowStatus.SUCCEEDED, dict(context or {}), dict(outputs or {}))
 

@@ -127,7 +127,11 @@ def stage_for(body: Body, runtime: Running | None) -> StageExecution:
         sources = [source.outputs for runs in body.upstream.values() for source in runs]
         context |= copied(apply_output_reducers(spec.output_reducers, sources))
     tasks = [
-        TaskExecution(name=name, implementing_class=implementing, status=S.RUNNING if at == body.task.position else S.NOT_STARTED)
+        TaskExecution(
+            name=name,
+            implementing_class=implementing,
+            status=S.RUNNING if at == body.task.position else S.NOT_STARTED,
+        )
         for at, (name, implementing) in enumerate(spec.tasks)
     ]
     tasks[body.task.position].id = body.task.id
@@ -155,7 +159,7 @@ def time_limit(task: Task, stage: StageExecution, default: float) -> float:
     """Return the seconds that a body (with its polls, for a polling task) may take."""
     if isinstance(task, RetryableTask):
         return task.get_dynamic_timeout(stage).total_seconds()
-    own = stage.context.get("_timeout", task.timeout if isinstance(task, Task) else None)
+    own = stage.context.get("_timeout", getattr(task, "timeout", None))
     return float(own) if own is not None else default
 
 
@@ -164,7 +168,7 @@ def outcome_of(result: Any, task: Task, stage: StageExecution, running: Running,
     place = f"task {running.body.task.name!r} of stage {stage.ref_id!r}"
     if not isinstance(result, TaskResult):
         return failed(
-            f"{place} returned {type(result).__name__}; a TaskResult is expected, such as TaskResult.success(outputs={{...}})"
+            f"{place} returned {type(result).__name__}; a TaskResult is expected, such as TaskResult.success()"
         )
     try:
         context = plain_mapping(result.context, f"context of stage {stage.ref_id!r}")
@@ -213,7 +217,7 @@ def outcome_of_error(error: BaseException, task: Task, running: Running) -> Outc
         except StabilizeError as refused:
             return failed(str(refused), details)
     after = round(cause.retry_after * 1_000) if cause is not None and cause.retry_after is not None else 0
-    own = running.body.context.get("_max_attempts", task.max_attempts if isinstance(task, Task) else None)
+    own = running.body.context.get("_max_attempts", getattr(task, "max_attempts", None))
     return Outcome(
         kind=OutcomeKind.RETRY, error=_storable(text[:_ERROR_LENGTH]), details=details, context=update, after=after,
         max_attempts=int(own or 0),
@@ -233,11 +237,13 @@ def timed_out(task: Task, stage: StageExecution, running: Running, limit: float,
     """Make the Outcome of a body that took too long: what its on_timeout hook says, else failure."""
     error = f"task {running.body.task.name!r} of stage {stage.ref_id!r} timed out after {limit:g} s"
     try:
-        result = task.on_timeout(stage) if isinstance(task, Task) else None
+        result = task.on_timeout(stage)
     except Exception as raised:  # noqa: BLE001 - user code
         return outcome_of_error(PermanentError(f"{error}; its on_timeout hook failed: {raised}"), task, running)
     if result is not None:
         return outcome_of(result, task, stage, running, now)
     return Outcome(
-        kind=OutcomeKind.TIMED_OUT, error=error, details={"error": error, "type": "TaskTimeoutError", "transient": False}
+        kind=OutcomeKind.TIMED_OUT,
+        error=error,
+        details={"error": error, "type": "TaskTimeoutError", "transient": False},
     )

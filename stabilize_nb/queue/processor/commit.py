@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from stabilize_nb.store.sqlite import Connection
 
 
-class LeaseLost(Exception):  # noqa: N818 - not a fault: another worker has the message
+class LeaseLost(Exception):
     """The message belongs to somebody else by now; nothing of the step is written."""
 
 

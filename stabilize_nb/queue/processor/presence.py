@@ -45,7 +45,10 @@ class Presence:
             self._held = True
             if not self._path:
                 return
-            descriptor, users = _files.get(self._path) or (os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600), 0)
+            descriptor, users = _files.get(self._path) or (
+                os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600),
+                0,
+            )
             _files[self._path] = (descriptor, users + 1)
         self._slot = self._database.write(lambda connection: self._announce(connection, descriptor))
 

@@ -68,7 +68,12 @@ class QueueProcessor(Workshop):
             raise ConfigError(msg)
         config = config or QueueProcessorConfig()
         super().__init__(
-            queue.database, task_registry or TaskRegistry(), config, limits or Limits(), new_id(), Desk(config.max_workers)
+            queue.database,
+            task_registry or TaskRegistry(),
+            config,
+            limits or Limits(),
+            new_id(),
+            Desk(config.max_workers),
         )
         self.queue = queue
         self._presence = Presence(self.database, self.owner)
@@ -88,8 +93,8 @@ class QueueProcessor(Workshop):
         """Work in the background until `stop`; a second call does nothing."""
         self.database.call(lambda: self._open_shop(self.config.max_workers))
 
-    def stop(self, wait: bool = True, timeout: float = 30.0) -> None:  # noqa: FBT001, FBT002 - the documented signature
-        """Begin nothing more; with `wait` return when the bodies at work have been committed, at most after `timeout` s."""
+    def stop(self, wait: bool = True, timeout: float = 30.0) -> None:
+        """Begin nothing more; with `wait` return once the bodies at work are committed, at most after `timeout` s."""
         reply = self.database.spawn(lambda: self._close_shop(timeout if wait else 0.0), "stabilize-stop")
         reply.wait(timeout + 1 if wait else 1)
 
@@ -292,9 +297,7 @@ class QueueProcessor(Workshop):
     def _renew(self) -> None:
         if self.desk.running:
             until = self.database.clock() + round(self.config.lease * 1_000)
-            self.database.write(
-                lambda connection: connection.run("renew", {"owner": self.owner, "lease_until": until})
-            )
+            self.database.write(lambda connection: connection.run("renew", {"owner": self.owner, "lease_until": until}))
 
     def _end_late_bodies(self) -> None:
         now = self.database.clock()
@@ -318,7 +321,12 @@ class QueueProcessor(Workshop):
                     lambda connection: connection.many(
                         "release",
                         [
-                            {"id": leased.id, "owner": self.owner, "due_at": self.database.clock(), "error": None}
+                            {
+                                "id": leased.id,
+                                "owner": self.owner,
+                                "due_at": self.database.clock(),
+                                "error": None,
+                            }
                             for leased, _ in unbegun
                         ],
                     )

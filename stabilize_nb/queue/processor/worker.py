@@ -133,7 +133,9 @@ class Workshop:
             raise
         self._settle(done, due)
 
-    def _commit(self, connection: Connection, batch: Sequence[Finished]) -> tuple[list[Done], tuple[int | None, int | None]]:
+    def _commit(
+        self, connection: Connection, batch: Sequence[Finished]
+    ) -> tuple[list[Done], tuple[int | None, int | None]]:
         done: list[Done] = []
         free = self.desk.free_slots()
         for leased, message in batch:
@@ -180,7 +182,13 @@ class Workshop:
         now = self.database.clock()
         threads, waiting = self.names()
         slots = free if self.desk.allowance is None else 0
-        env = Env(now=now, limits=self.limits, slots=slots, runnable=threads, coroutines=waiting if slots else frozenset())
+        env = Env(
+            now=now,
+            limits=self.limits,
+            slots=slots,
+            runnable=threads,
+            coroutines=waiting if slots else frozenset(),
+        )
         claim = Claim(self.owner, now + round(self.config.lease * 1_000))
         connection.script("SAVEPOINT message")
         try:
@@ -248,11 +256,7 @@ class Workshop:
 
     def _withdraw_stale(self, result: Done) -> None:
         """Tell bodies at work that their result is no longer wanted."""
-        gone = {
-            fact.stage
-            for fact in result.facts
-            if isinstance(fact, StageEnded | StageReset | StageRetired)
-        }
+        gone = {fact.stage for fact in result.facts if isinstance(fact, StageEnded | StageReset | StageRetired)}
         if gone:
             with self.desk.changed:
                 for running in self.desk.running.values():
@@ -265,22 +269,20 @@ class Workshop:
         """Run one body or hook; return whether this worker may go on (its place was not given to another)."""
         desk = self.desk
         with desk.changed:
-            if desk.ready:
-                leased, body = desk.ready.popleft()
-            elif desk.hooks:
-                hook = desk.hooks.popleft()
-                leased = None
-            else:
+            ready = desk.ready.popleft() if desk.ready else None
+            hook = desk.hooks.popleft() if ready is None and desk.hooks else None
+            if ready is None and hook is None:
                 return True
             desk.in_threads += 1
             self.hire_for(1)
-        if leased is None:
+        if ready is not None:
+            return self._run(*ready)
+        if hook is not None:
             self._run_hook(hook)
-            with desk.changed:
-                desk.in_threads -= 1
-                desk.calm.notify_all()
-            return True
-        return self._run(leased, body)
+        with desk.changed:
+            desk.in_threads -= 1
+            desk.calm.notify_all()
+        return True
 
     def _run_hook(self, body: Body) -> None:
         if body.purpose is not Purpose.ON_CANCEL:
