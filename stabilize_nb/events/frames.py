@@ -1,0 +1,392 @@
+"""Frames of the log: what happened, as plain pandas.
+
+The schema of each frame is a table of columns, stated once: the code builds from it, `schema` prints it, the tests
+read it. Data types are the same with every pandas this package supports. Names of stages and tasks come from the log
+itself, so that rows which a reset took away are named too, and a relayed log can be framed without its store.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from stabilize_nb.events.bus import EventType
+from stabilize_nb.models.status import WorkflowStatus
+from stabilize_nb.store.codec import loads
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import pandas as pd
+
+    from stabilize_nb.store.database import Database
+
+TIME = "datetime64[us, UTC]"
+DURATION = "timedelta64[us]"
+TYPES = tuple(kind.value for kind in EventType)
+STATUSES = tuple(status.name for status in WorkflowStatus)
+#: How an attempt can end beside the statuses of tasks: failed and tried again, asked to be called again, broken off by
+#: the death of its worker, too late.
+ATTEMPT_STATUSES = (*STATUSES, "RETRIED", "POLLED", "LOST", "DISCARDED")
+
+
+class Column(NamedTuple):
+    """A column of a frame. `values` are the categories, in order, of one whose dtype is category."""
+
+    name: str
+    dtype: str
+    meaning: str
+    values: tuple[str, ...] = ()
+
+
+EVENTS = (
+    Column("seq", "int64", "number of the fact in its run, from 1 without gaps"),
+    Column("time", TIME, "when it was committed"),
+    Column("type", "category", "what happened", TYPES),
+    Column("run_id", "string", "id of the run"),
+    Column("stage", "string", "ref_id of the stage; missing when it is about the run"),
+    Column("stage_id", "string", "id of the stage's row"),
+    Column("task", "string", "name of the task, when it is about one"),
+    Column("attempt", "Int64", "number of the attempt, when it is about one"),
+    Column("status", "category", "status after it of the task, stage or run it is about", STATUSES),
+    Column("data", "object", "everything else the fact says, as a dict"),
+)
+
+STAGES = (
+    Column("ref_id", "string", "name of the stage in its workflow; `#2` and up for further activations"),
+    Column("run", "Int64", "1 for the first run of the stage, one more after each reset"),
+    Column("status", "category", "how the run ended, or where it stands", STATUSES),
+    Column("queued", TIME, "when its join fired, its reset was made or the workflow was started"),
+    Column("started", TIME, "when it began; missing when it never did"),
+    Column("finished", TIME, "when it ended or was reset; missing while it goes on"),
+    Column("wait", DURATION, "from queued to started"),
+    Column("duration", DURATION, "from started to finished"),
+    Column("attempts", "Int64", "task bodies begun"),
+    Column("error", "string", "why it failed"),
+    Column("stage_id", "string", "id of the stage's row"),
+)
+
+TASKS = (
+    Column("ref_id", "string", "name of the stage in its workflow"),
+    Column("run", "Int64", "run of the stage, as in the frame of stages"),
+    Column("task", "string", "name of the task"),
+    Column("attempt", "Int64", "number of the attempt in that run"),
+    Column("status", "category", "how the attempt ended; RUNNING while it is at work", ATTEMPT_STATUSES),
+    Column("started", TIME, "when the body was begun"),
+    Column("finished", TIME, "when its result was committed, or when it was given up"),
+    Column("duration", DURATION, "from started to finished"),
+    Column("error", "string", "why it failed or was not taken"),
+    Column("stage_id", "string", "id of the stage's row"),
+)
+
+RUNS = (
+    Column("run_id", "string", "id of the run"),
+    Column("name", "string", "name of the workflow"),
+    Column("application", "string", "application of the workflow"),
+    Column("status", "category", "how it ended, or where it stands", STATUSES),
+    Column("created", TIME, "when it was stored"),
+    Column("started", TIME, "when its first stages were let go"),
+    Column("finished", TIME, "when it ended; missing while it goes on"),
+    Column("duration", DURATION, "from started to finished"),
+    Column("error", "string", "why it failed"),
+)
+
+FRAMES = {"events": EVENTS, "stages": STAGES, "tasks": TASKS, "runs": RUNS}
+
+#: The status that an event brings about, where its data does not say it.
+_STATUS_AFTER = {
+    "workflow.created": "NOT_STARTED",
+    "workflow.started": "RUNNING",
+    "workflow.paused": "PAUSED",
+    "workflow.resumed": "RUNNING",
+    "workflow.restarted": "RUNNING",
+    "stage.started": "RUNNING",
+    "stage.suspended": "SUSPENDED",
+    "stage.paused": "PAUSED",
+    "stage.resumed": "RUNNING",
+    "stage.reset": "NOT_STARTED",
+    "task.started": "RUNNING",
+    "signal.delivered": "RUNNING",
+}
+
+
+def schema(frame: str) -> str:
+    """Return the columns of a frame ("events", "stages", "tasks" or "runs") as text, one a line."""
+    return "\n".join(f"{column.name:<12}{column.dtype:<22}{column.meaning}" for column in FRAMES[frame])
+
+
+def events_frame(database: Database, run_id: str) -> pd.DataFrame:
+    """
+    Frame of the log of a run, one row a fact, in order of `seq`; columns: `EVENTS`.
+
+    A run that is not stored gives an empty frame.
+    """
+    entries = _log(database, run_id)
+    names = _Names()
+    rows = []
+    for entry in entries:
+        data = entry.data
+        names.learn(data)
+        status = None if entry.type == "workflow.ending" else data.get("status", _STATUS_AFTER.get(entry.type))
+        rows.append((
+            entry.sequence, entry.at, entry.type, run_id, names.refs.get(entry.stage_id), entry.stage_id,
+            names.task(entry.stage_id, data.get("position")), data.get("attempt"), status,
+            {key: value for key, value in data.items() if key not in _IN_COLUMNS},
+        ))  # fmt: skip
+    return _frame(EVENTS, rows)
+
+
+#: What the frame of events says in columns of their own.
+_IN_COLUMNS = frozenset({"fact", "stage", "attempt", "status"})
+
+
+def stages_frame(database: Database, run_id: str) -> pd.DataFrame:
+    """
+    Frame of the runs of stages, one row a run, in the order in which they were queued; columns: `STAGES`.
+
+    A stage that was reset by a jump or a restart has one row for each of its runs, a further activation is a stage of
+    its own (`ref#2`), and a stage nothing has led to yet has none.
+    """
+    history = _History(_log(database, run_id))
+    return _frame(
+        STAGES,
+        (
+            (
+                run.stage, run.number, run.status, run.queued, run.started, run.finished,
+                _between(run.queued, run.started), _between(run.started, run.finished), run.attempts, run.error,
+                run.stage_id,
+            )
+            for run in history.runs
+        ),
+    )  # fmt: skip
+
+
+def tasks_frame(database: Database, run_id: str) -> pd.DataFrame:
+    """Frame of the attempts of task bodies, one row an attempt, in the order in which they began; columns: `TASKS`."""
+    history = _History(_log(database, run_id))
+    return _frame(
+        TASKS,
+        (
+            (
+                each.run.stage, each.run.number, each.task, each.number, each.status, each.started, each.finished,
+                _between(each.started, each.finished), each.error, each.run.stage_id,
+            )
+            for each in history.attempts
+        ),
+    )  # fmt: skip
+
+
+def runs_frame(headers: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Frame of runs, one row for each header that `WorkflowStore.list` gave, in its order; columns: `RUNS`."""
+    return _frame(
+        RUNS,
+        (
+            (
+                run["id"], run["name"], run["application"], run["status"], run["created_at"], run["started_at"],
+                run["ended_at"], _between(run["started_at"], run["ended_at"]), run["error"],
+            )
+            for run in headers
+        ),
+    )  # fmt: skip
+
+
+# -- from rows to columns -----------------------------------------------------------------------------
+
+
+def _frame(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> pd.DataFrame:
+    """Make a frame of rows; times and durations come as ms, None is missing."""
+    import pandas as pd  # noqa: PLC0415 - heavy, and the engine needs none
+
+    values = list(zip(*rows, strict=True)) or [()] * len(columns)
+    return pd.DataFrame({column.name: _series(column, cells) for column, cells in zip(columns, values, strict=True)})
+
+
+def _series(column: Column, cells: Sequence[Any]) -> pd.Series[Any]:
+    import numpy as np  # noqa: PLC0415 - comes with pandas
+    import pandas as pd  # noqa: PLC0415 - heavy, and the engine needs none
+
+    match column.dtype:
+        case "category":
+            return pd.Series(pd.Categorical(list(cells), categories=list(column.values)))
+        case _ if column.dtype == TIME:
+            at = np.array(cells, dtype="datetime64[ms]").astype("datetime64[us]")
+            return pd.Series(at).dt.tz_localize("UTC")
+        case _ if column.dtype == DURATION:
+            return pd.Series(np.array(cells, dtype="timedelta64[ms]").astype(DURATION))
+    return pd.Series(list(cells), dtype=column.dtype)
+
+
+def _between(begin: int | None, end: int | None) -> int | None:
+    return None if begin is None or end is None else end - begin
+
+
+# -- reading the log ----------------------------------------------------------------------------------
+
+
+class _Entry(NamedTuple):
+    workflow_id: str
+    sequence: int
+    type: str
+    at: int
+    stage_id: str
+    data: dict[str, Any]
+
+
+def _log(database: Database, run_id: str) -> list[_Entry]:
+    params = {"workflow_id": run_id, "after": 0, "until": 2**62}
+    rows = database.call_read(lambda connection: connection.all("events_of_workflow", params))
+    documents = loads(f"[{','.join(row[6] for row in rows)}]")
+    return [_Entry(*row[1:6], data) for row, data in zip(rows, documents, strict=True)]
+
+
+class _Names:
+    """What the log says of the names of its stages and tasks, by the id of the stage."""
+
+    def __init__(self) -> None:
+        self.refs: dict[str, str] = {}
+        self._tasks: dict[str, list[list[str]]] = {}
+
+    def learn(self, data: Mapping[str, Any]) -> None:
+        if data["fact"] == "WorkflowCreated":
+            for stage in data["definition"]["stages"]:
+                self.refs[stage["id"]] = stage["spec"]["ref_id"]
+                self._tasks[stage["id"]] = stage["spec"]["tasks"]
+        elif data["fact"] == "JoinFired" and data["row"] not in self.refs:
+            self.refs[data["row"]] = f"{self.refs[data['stage']]}#{data['activation']}"
+            self._tasks[data["row"]] = self._tasks[data["stage"]]
+
+    def task(self, stage_id: str, position: int | None) -> str | None:
+        return None if position is None else self._tasks[stage_id][position][0]
+
+
+@dataclass(slots=True)
+class _Run:
+    stage: str
+    stage_id: str
+    number: int
+    queued: int | None
+    status: str = "NOT_STARTED"
+    started: int | None = None
+    finished: int | None = None
+    attempts: int = 0
+    error: str | None = None
+
+
+@dataclass(slots=True)
+class _Attempt:
+    run: _Run
+    task: str | None
+    number: int
+    started: int
+    status: str = "RUNNING"
+    finished: int | None = None
+    error: str | None = None
+
+    def end(self, status: str, at: int, error: str | None) -> None:
+        self.status, self.finished, self.error = status, at, error
+
+
+class _History:
+    """The log of one workflow, folded to the runs of its stages and the attempts of their tasks."""
+
+    def __init__(self, entries: Iterable[_Entry]) -> None:
+        self.runs: list[_Run] = []
+        self.attempts: list[_Attempt] = []
+        self._names = _Names()
+        self._now: dict[str, _Run] = {}
+        self._at_work: dict[tuple[str, int], _Attempt] = {}
+        self._overtaken: list[_Attempt] = []
+        self._queued: dict[str, int] = {}
+        self._begun: int | None = None
+        self._count: dict[str, int] = {}
+        for entry in entries:
+            self._names.learn(entry.data)
+            self._take(entry, entry.data)
+
+    def _take(self, entry: _Entry, data: dict[str, Any]) -> None:
+        at, stage_id = entry.at, entry.stage_id
+        match data["fact"]:
+            case "WorkflowStarted":
+                self._begun = at
+            case "JoinFired":
+                self._queued[data["row"]] = at
+                self._run(data["row"])
+            case "StageStarted":
+                run = self._run(stage_id)
+                run.status, run.started = "RUNNING", at
+            case "StageEnded":
+                run = self._run(stage_id)
+                run.status, run.finished, run.error = data["status"], at, data.get("error") or run.error
+                self._withdraw_attempts(stage_id, at)
+            case "StageSuspended":
+                self._run(stage_id).status = "SUSPENDED"
+                self._end(entry, "SUSPENDED")
+            case "StagePaused" | "StageResumed" | "SignalDelivered":
+                self._run(stage_id).status = _STATUS_AFTER[entry.type]
+            case "StageReset" | "StageRetired":
+                self._queued[stage_id] = at
+                self._break_off(stage_id, at)
+            case "TaskStarted":
+                self._begin(entry)
+            case "TaskEnded":
+                self._end(entry, data["status"])
+                run = self._run(stage_id)
+                run.error = data.get("error") or run.error
+                if data["status"] == "REDIRECT":
+                    run.status = "REDIRECT"
+            case "TaskRetried":
+                self._end(entry, "RETRIED")
+            case "TaskPolled":
+                self._end(entry, "POLLED")
+            case "ResultDiscarded":
+                self._discard(entry)
+            case _:
+                pass
+
+    def _run(self, stage_id: str) -> _Run:
+        run = self._now.get(stage_id)
+        if run is None:
+            ref = self._names.refs[stage_id]
+            number = self._count[ref] = self._count.get(ref, 0) + 1
+            run = _Run(ref, stage_id, number, self._queued.get(stage_id, self._begun))
+            self._now[stage_id] = run
+            self.runs.append(run)
+        return run
+
+    def _break_off(self, stage_id: str, at: int) -> None:
+        run = self._now.pop(stage_id, None)
+        if run is not None and run.finished is None:
+            run.finished = at
+            run.status = "REDIRECT" if run.status == "REDIRECT" else "CANCELED"
+        self._withdraw_attempts(stage_id, at)
+
+    def _withdraw_attempts(self, stage_id: str, at: int) -> None:
+        for key in [key for key in self._at_work if key[0] == stage_id]:
+            attempt = self._at_work.pop(key)
+            attempt.end("CANCELED", at, None)
+            self._overtaken.append(attempt)
+
+    def _begin(self, entry: _Entry) -> None:
+        key = (entry.stage_id, entry.data["position"])
+        earlier = self._at_work.get(key)
+        if earlier is not None:
+            earlier.end("LOST", entry.at, None)
+            self._overtaken.append(earlier)
+        run = self._run(entry.stage_id)
+        run.attempts += 1
+        attempt = _Attempt(run, self._names.task(*key), entry.data["attempt"], entry.at)
+        self._at_work[key] = attempt
+        self.attempts.append(attempt)
+
+    def _end(self, entry: _Entry, status: str) -> None:
+        attempt = self._at_work.pop((entry.stage_id, entry.data["position"]), None)
+        if attempt is not None:
+            attempt.end(status, entry.at, entry.data.get("error"))
+
+    def _discard(self, entry: _Entry) -> None:
+        data = entry.data
+        for attempt in self._overtaken:
+            if attempt.run.stage_id == entry.stage_id and attempt.number == data["attempt"]:
+                attempt.end("DISCARDED", entry.at, data["reason"])
+                self._overtaken.remove(attempt)
+                return
