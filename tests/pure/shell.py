@@ -30,9 +30,7 @@ EPOCH = 1_700_000_000_000
 def stage(ref_id: str, *after: str, tasks: int = 1, **fields: Any) -> StageExecution:
     """Make a stage with so many tasks that follows others."""
     made = [TaskExecution.create(f"{ref_id}.{position}", "task") for position in range(tasks)]
-    return StageExecution(
-        ref_id=ref_id, id=f"id-{ref_id}", tasks=made, requisite_stage_ref_ids=set(after), **fields
-    )
+    return StageExecution(ref_id=ref_id, id=f"id-{ref_id}", tasks=made, requisite_stage_ref_ids=set(after), **fields)
 
 
 def workflow(*stages: StageExecution, **context: Any) -> Workflow:
@@ -88,9 +86,7 @@ class Script:
     """Bodies by ref_id of their stage: the first call gets the first answer, the last answer is repeated."""
 
     def __init__(self, **answers: Answer | list[Answer]) -> None:
-        self.answers = {
-            ref: answer if isinstance(answer, list) else [answer] for ref, answer in answers.items()
-        }
+        self.answers = {ref: answer if isinstance(answer, list) else [answer] for ref, answer in answers.items()}
         self.calls: Counter[str] = Counter()
 
     def __call__(self, body: Body) -> m.Outcome:

@@ -26,9 +26,14 @@ class Case:
 
 
 LETTERS = {
-    "SUCCEEDED": "S", "SKIPPED": "k", "TERMINAL": "T", "STOPPED": "p", "CANCELED": "c", "FAILED_CONTINUE": "f",
+    "SUCCEEDED": "S",
+    "SKIPPED": "k",
+    "TERMINAL": "T",
+    "STOPPED": "p",
+    "CANCELED": "c",
+    "FAILED_CONTINUE": "f",
     "NOT_STARTED": "-",
-}  # fmt: skip
+}
 
 
 def letters(shell: Shell) -> str:
@@ -102,10 +107,13 @@ CASES = [
         name="dead paths travel through several stages",
         stages=[
             stage("a", split_type=SplitType.OR, split_conditions={"b": "false"}),
-            stage("b", "a"), stage("c", "b"), stage("d", "c"), stage("e", "a", "d"),
+            stage("b", "a"),
+            stage("c", "b"),
+            stage("d", "c"),
+            stage("e", "a", "d"),
         ],
         expect="SkkkS",
-    ),  # fmt: skip
+    ),
     Case(
         name="a disabled stage passes its thread on",
         stages=[stage("a"), stage("b", "a", context={"stageEnabled": False}), stage("c", "b")],
@@ -179,12 +187,16 @@ CASES = [
     Case(
         name="branches beside a failed one finish the stage they are in",
         stages=[
-            stage("a"), stage("b", "a"), stage("c", "a", tasks=3), stage("d", "b", "c"), stage("e", "c"),
+            stage("a"),
+            stage("b", "a"),
+            stage("c", "a", tasks=3),
+            stage("d", "b", "c"),
+            stage("e", "c"),
         ],
         script={"b": failed()},
         expect="STS--",
         status="TERMINAL",
-    ),  # fmt: skip
+    ),
     Case(
         name="N_OF_M fires when its threshold is met",
         stages=diamond(join_type=J.N_OF_M, join_threshold=1),
@@ -327,9 +339,13 @@ def test_branch_that_ends_after_the_join_fired_only_completes_the_round(join: Jo
 def test_multi_merge_runs_once_for_each_thread_and_so_does_what_follows():
     """Every live outcome makes an activation `ref#k`, and threads survive behind the merge."""
     made = workflow(
-        stage("x"), stage("y"), stage("z"), stage("m", "x", "y", "z", join_type=J.MULTI_MERGE),
-        stage("n", "m", tasks=2), stage("o", "n"),
-    )  # fmt: skip
+        stage("x"),
+        stage("y"),
+        stage("z"),
+        stage("m", "x", "y", "z", join_type=J.MULTI_MERGE),
+        stage("n", "m", tasks=2),
+        stage("o", "n"),
+    )
     shell = Shell(made).start()
 
     names = {f"{ref}{suffix}" for ref in "mno" for suffix in ("", "#2", "#3")}
@@ -345,9 +361,7 @@ def test_multi_merge_runs_once_for_each_thread_and_so_does_what_follows():
 
 def test_threads_keep_their_data_apart():
     """A run behind a merge sees the thread that led to it and no other."""
-    made = workflow(
-        stage("x"), stage("y"), stage("m", "x", "y", join_type=J.MULTI_MERGE), stage("n", "m")
-    )  # fmt: skip
+    made = workflow(stage("x"), stage("y"), stage("m", "x", "y", join_type=J.MULTI_MERGE), stage("n", "m"))
     shell = Shell(made, Script(m=lambda body: done(seen=sorted(key for key in body.context if key in "xy"))))
     shell.start()
 
@@ -358,10 +372,14 @@ def test_threads_keep_their_data_apart():
 def test_join_behind_a_merge_consumes_one_thread_of_each_branch():
     """Round k of a join takes the k-th outcome of each edge: two merged branches of two threads fire it twice."""
     made = workflow(
-        stage("w"), stage("x"), stage("y"), stage("z"),
-        stage("m", "w", "x", join_type=J.MULTI_MERGE), stage("n", "y", "z", join_type=J.MULTI_MERGE),
+        stage("w"),
+        stage("x"),
+        stage("y"),
+        stage("z"),
+        stage("m", "w", "x", join_type=J.MULTI_MERGE),
+        stage("n", "y", "z", join_type=J.MULTI_MERGE),
         stage("j", "m", "n"),
-    )  # fmt: skip
+    )
     shell = Shell(made).start()
 
     assert shell.runs().count("j") == shell.runs().count("j#2") == 1
@@ -373,7 +391,7 @@ def test_left_over_threads_of_a_join_that_fired_do_not_matter():
     """An AND-join of a two-thread branch and a one-thread branch fires once, and the workflow succeeds."""
     made = workflow(
         stage("x"), stage("y"), stage("z"), stage("m", "x", "y", join_type=J.MULTI_MERGE), stage("j", "m", "z")
-    )  # fmt: skip
+    )
     shell = Shell(made).start()
 
     assert shell.statuses["j"] == "SUCCEEDED"
@@ -384,9 +402,12 @@ def test_left_over_threads_of_a_join_that_fired_do_not_matter():
 def test_further_round_after_a_pruned_one_runs_in_a_row_of_its_own():
     """A join whose first round was pruned still runs for a later round with a live outcome."""
     made = workflow(
-        stage("s", split_type=SplitType.OR, split_conditions={"x": "false"}), stage("x", "s"),
-        stage("y", "s"), stage("m", "x", "y", join_type=J.MULTI_MERGE), stage("n", "m"),
-    )  # fmt: skip
+        stage("s", split_type=SplitType.OR, split_conditions={"x": "false"}),
+        stage("x", "s"),
+        stage("y", "s"),
+        stage("m", "x", "y", join_type=J.MULTI_MERGE),
+        stage("n", "m"),
+    )
     shell = Shell(made).start()
 
     assert shell.statuses == {"s": "SUCCEEDED", "x": "SKIPPED", "y": "SUCCEEDED", "m": "SUCCEEDED", "n": "SUCCEEDED"}

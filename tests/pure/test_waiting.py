@@ -28,9 +28,7 @@ def begun(shell: Shell) -> Shell:
 def starts(shell: Shell, ref_id: str) -> list[int]:
     """Return the times, from the beginning in ms, at which bodies of a stage were begun."""
     stage_id = shell.row(ref_id).id
-    return [
-        at - EPOCH for at, fact in shell.log if isinstance(fact, f.TaskStarted) and fact.stage == stage_id
-    ]
+    return [at - EPOCH for at, fact in shell.log if isinstance(fact, f.TaskStarted) and fact.stage == stage_id]
 
 
 # Retries.
@@ -181,9 +179,7 @@ def test_signal_is_seen_again_when_its_attempt_is_retried():
 def test_signal_at_every_moment(when: str, persistent: bool):
     """A persistent signal is kept until its stage suspends, a transient one is for whoever waits now."""
     shell = chain(until_signalled())
-    signal = m.SignalStage(
-        execution_id=shell.made.id, stage_id="id-a", signal_name="go", persistent=persistent
-    )
+    signal = m.SignalStage(execution_id=shell.made.id, stage_id="id-a", signal_name="go", persistent=persistent)
     if when == "before start":
         shell.push(signal).drain(until=shell.now)
     shell.push(m.StartWorkflow(execution_id=shell.made.id))
@@ -213,9 +209,7 @@ def test_buffered_signals_are_used_one_by_one_oldest_first(order: tuple[str, ...
 
     shell = chain(body)
     for name in order:
-        shell.push(
-            m.SignalStage(execution_id=shell.made.id, stage_id="id-a", signal_name=name, persistent=True)
-        )
+        shell.push(m.SignalStage(execution_id=shell.made.id, stage_id="id-a", signal_name=name, persistent=True))
     begun(shell.drain(until=shell.now))
 
     assert seen == [None, *order]
