@@ -155,8 +155,9 @@ class _Evaluation:
                 return self.value(body if self.value(test) else orelse)
             case ast.List(elts=items) | ast.Tuple(elts=items):
                 return [self.value(item) for item in items]
-        msg = f"{ast.unparse(node)!r} is not allowed"
-        raise ExpressionError(msg)
+            case _:
+                msg = f"{ast.unparse(node)!r} is not allowed"
+                raise ExpressionError(msg)
 
     def name(self, name: str) -> Any:
         if name in self.context:
@@ -208,8 +209,13 @@ def _holds(op: ast.cmpop, left: Any, right: Any) -> bool:
             return _contains(right, left)
         case ast.NotIn():
             return not _contains(right, left)
+        case _:
+            return _precedes(_SIZE[type(op)], left, right)
+
+
+def _precedes(compare: Callable[[Any, Any], Any], left: Any, right: Any) -> bool:
     try:
-        return bool(_SIZE[type(op)](left, right))
+        return bool(compare(left, right))
     except TypeError:
         return False
 

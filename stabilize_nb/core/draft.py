@@ -52,9 +52,7 @@ class Env:
     limits: Limits = field(default_factory=Limits)
     slots: int = 0  # bodies that may be begun at once in threads
     runnable: frozenset[str] = frozenset()  # task names whose bodies run in threads here
-    coroutines: frozenset[str] = (
-        frozenset()
-    )  # task names whose bodies wait on the event loop: they need no thread
+    coroutines: frozenset[str] = frozenset()  # task names whose bodies wait on the event loop: they need no thread
 
 
 class Purpose(Enum):

@@ -119,9 +119,7 @@ def _workflow_ending(view: View, fact: f.WorkflowEnding, _at: int) -> None:
 
 def _workflow_ended(view: View, fact: f.WorkflowEnded, at: int) -> None:
     validate_transition(view.head.status, fact.status, "workflow", view.head.id)
-    view.head = view.head._replace(
-        status=fact.status, ended_at=at, paused=False, error=fact.error or view.head.error
-    )
+    view.head = view.head._replace(status=fact.status, ended_at=at, paused=False, error=fact.error or view.head.error)
 
 
 def _workflow_restarted(view: View, _fact: f.WorkflowRestarted, _at: int) -> None:
@@ -246,9 +244,7 @@ def _stage_reset(view: View, fact: f.StageReset, _at: int) -> None:
 
 
 #: What the engine itself writes into a stage's context and a reset takes away.
-ENGINE_KEYS = frozenset(
-    {"_cancel_reason", "_activation", "_triggered_by", "jump_error", "exception", "error"}
-)
+ENGINE_KEYS = frozenset({"_cancel_reason", "_activation", "_triggered_by", "jump_error", "exception", "error"})
 
 
 def _stage_retired(view: View, fact: f.StageRetired, _at: int) -> None:
@@ -275,7 +271,7 @@ def _task_started(view: View, fact: f.TaskStarted, at: int) -> None:
             due=None,
             started_at=at,
             first_started_at=at if task.first_started_at is None else task.first_started_at,
-        ),  # fmt: skip
+        ),
     )
 
 

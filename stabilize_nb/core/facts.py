@@ -300,7 +300,7 @@ FACTS: dict[str, type[Fact]] = {kind.__name__: kind for kind in Fact.__subclasse
 _FIELDS = {kind: tuple(f.name for f in dataclasses.fields(kind)) for kind in FACTS.values()}
 _BLANK = {
     kind: {
-        f.name: f.default if f.default is not dataclasses.MISSING else f.default_factory()
+        f.name: f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
         for f in dataclasses.fields(kind)
         if f.default is not dataclasses.MISSING or f.default_factory is not dataclasses.MISSING
     }
@@ -325,7 +325,8 @@ def event_type(fact: Fact) -> str:
             return _STAGE_ENDS.get(status, "stage.completed")
         case TaskEnded(status=status):
             return "task.failed" if status is S.TERMINAL else "task.completed"
-    return fact.TYPE
+        case _:
+            return fact.TYPE
 
 
 def to_data(fact: Fact) -> dict[str, Json]:

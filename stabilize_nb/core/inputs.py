@@ -52,9 +52,7 @@ def visible(draft: Draft, row: StageRow) -> dict[str, Any]:
     seen = dict(draft.head.context)
     for key, producers in inherited.items():
         values = [
-            source.outputs[key]
-            for _, _, id_ in producers
-            if (source := draft.find(id_)) and key in source.outputs
+            source.outputs[key] for _, _, id_ in producers if (source := draft.find(id_)) and key in source.outputs
         ]
         if values:
             seen[key] = _folded(values)

@@ -35,17 +35,13 @@ def end_stage(
     """End a run; every outgoing edge says `token`, or DEAD where a split did not choose it (patterns.md 2.1)."""
     not_taken = _not_taken(draft, row) if token is Token.LIVE else []
     draft.record(
-        StageEnded(
-            row.id, status, token=token, not_taken=not_taken, settles=settles, reason=reason, error=error
-        )
+        StageEnded(row.id, status, token=token, not_taken=not_taken, settles=settles, reason=reason, error=error)
     )
     if token is not None:
         send_tokens(draft, draft.stage(row.base_id), row.id, token, not_taken)
 
 
-def send_tokens(
-    draft: Draft, base: StageRow, source: str, token: Token, not_taken: Collection[str] = ()
-) -> None:
+def send_tokens(draft: Draft, base: StageRow, source: str, token: Token, not_taken: Collection[str] = ()) -> None:
     """Send the outcome that has just been counted in `base.sent` along every edge."""
     for edge in draft.downstream(base.id):
         draft.send(
@@ -114,9 +110,7 @@ def _is_polling(draft: Draft, row: StageRow) -> bool:
     return task is not None and task.is_polling
 
 
-def withdraw(
-    draft: Draft, row: StageRow, *, reason: str, token: Token | None = None, settles: int = 0
-) -> None:
+def withdraw(draft: Draft, row: StageRow, *, reason: str, token: Token | None = None, settles: int = 0) -> None:
     """Cancel a run; its clean-up hook is called when one of its tasks had begun (patterns.md 2.7)."""
     if row.status.is_complete:
         return

@@ -70,9 +70,7 @@ def region_of(draft: Draft, base_id: str) -> tuple[str, ...]:
     return region
 
 
-def reset(
-    draft: Draft, base_ids: Iterable[str], *, leaving: str | None = None
-) -> dict[str, list[ArrivalRow]]:
+def reset(draft: Draft, base_ids: Iterable[str], *, leaving: str | None = None) -> dict[str, list[ArrivalRow]]:
     """
     Put stages back to before they ran; what had come from outside them comes again.
 
@@ -102,9 +100,7 @@ def _further(draft: Draft, base: StageRow) -> list[StageRow]:
 
 def _arrivals(draft: Draft, base: StageRow) -> list[ArrivalRow]:
     mine = (base.id, base.generation)
-    found: list[ArrivalRow] = draft.view.members(
-        Arrivals(*mine, 0), "arrival", lambda arrival: arrival[:2] == mine
-    )
+    found: list[ArrivalRow] = draft.view.members(Arrivals(*mine, 0), "arrival", lambda arrival: arrival[:2] == mine)
     return found
 
 
@@ -133,9 +129,7 @@ def begin_again(
     """Activate a stage at once whatever its join says; its first round is over with that."""
     if context:
         draft.record(ContextUpdated(base_id, context))
-    sources = [
-        arrival.source for arrival in arrivals[base_id] if arrival.token is Token.LIVE and arrival.number == 1
-    ]
+    sources = [arrival.source for arrival in arrivals[base_id] if arrival.token is Token.LIVE and arrival.number == 1]
     if source is not None:
         sources.append(source)
     enter(draft, activate(draft, draft.stage(base_id), 1, sources))

@@ -27,7 +27,7 @@ def run_task(draft: Draft, message: RunTask) -> None:
     if draft.head.paused:
         draft.record(StagePaused(row.id, message.position))
         return
-    context = visible(draft, row) | delivered(task.signal)
+    context = {**visible(draft, row), **delivered(task.signal)}
     sources = upstream(draft, row)
     draft.record(TaskStarted(row.id, message.position, task.attempt + 1))
     draft.run(Body(stage=row, task=draft.task(row.id, message.position), context=context, upstream=sources))

@@ -42,9 +42,7 @@ def start_stage(draft: Draft, message: StartStage) -> None:
     arrival = draft.arrival(base, message.number, message.via)
     if arrival is not None and (ending or not arrival.held):
         return
-    draft.record(
-        TokenArrived(base.id, message.number, message.via, message.source, message.token, held=ending)
-    )
+    draft.record(TokenArrived(base.id, message.number, message.via, message.source, message.token, held=ending))
     if not ending:
         _act(draft, base, message)
 

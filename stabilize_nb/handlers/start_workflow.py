@@ -20,8 +20,6 @@ def start_workflow(draft: Draft, message: StartWorkflow) -> None:
     roots = draft.view.get(Roots())
     draft.record(WorkflowStarted())
     if not roots:
-        draft.record(
-            WorkflowEnding(WorkflowStatus.TERMINAL, "the workflow has no stages: there is nothing to run")
-        )
+        draft.record(WorkflowEnding(WorkflowStatus.TERMINAL, "the workflow has no stages: there is nothing to run"))
     for stage_id in roots:
         draft.send(StartStage(execution_id=message.execution_id, stage_id=stage_id))

@@ -73,9 +73,7 @@ def _done(draft: Draft, row: StageRow, task: TaskRow, outcome: Outcome) -> None:
     ended = S.SUCCEEDED if outcome.status is S.REDIRECT else outcome.status
     following = task.position + 1
     more = following < len(row.spec.tasks)
-    draft.record(
-        TaskEnded(row.id, task.position, ended, task.attempt, outcome.context, outcome.outputs, outcome.error)
-    )
+    draft.record(TaskEnded(row.id, task.position, ended, task.attempt, outcome.context, outcome.outputs, outcome.error))
     row = draft.stage(row.id)
     match ended:
         case S.STOPPED:
@@ -97,9 +95,7 @@ def _fail(draft: Draft, row: StageRow, task: TaskRow, outcome: Outcome) -> None:
     if outcome.details:
         context["exception"] = {"details": outcome.details}
     draft.record(
-        TaskEnded(
-            row.id, task.position, S.TERMINAL, task.attempt, context, outcome.outputs, error, outcome.details
-        )
+        TaskEnded(row.id, task.position, S.TERMINAL, task.attempt, context, outcome.outputs, error, outcome.details)
     )
     fail_stage(draft, draft.stage(row.id), error=error)
 
@@ -137,7 +133,7 @@ def _retry(draft: Draft, row: StageRow, task: TaskRow, outcome: Outcome) -> None
 
 def backoff(limits: Limits, task: TaskRow) -> int:
     """Return ms to wait before the next attempt: doubling, with a jitter that the same attempt always gets."""
-    base = min(limits.backoff_min * 2**task.retries, limits.backoff_max)
+    base: int = min(limits.backoff_min * 2**task.retries, limits.backoff_max)
     digest = hashlib.blake2b(f"{task.id}:{task.attempt}".encode(), digest_size=4).digest()
     spread = int.from_bytes(digest, "big") / 0xFFFFFFFF * 2 - 1
     return max(1, round(base * (1 + limits.jitter * spread)))

@@ -25,7 +25,5 @@ def timeout_stage(draft: Draft, message: TimeoutStage) -> None:
         draft.record(StageResumed(row.id))
     error = f"stage {row.ref_id!r} timed out after {row.context.get('stageTimeoutMs')} ms"
     if task is not None:
-        draft.record(
-            TaskEnded(row.id, task.position, S.TERMINAL, task.attempt, {"error": error}, error=error)
-        )
+        draft.record(TaskEnded(row.id, task.position, S.TERMINAL, task.attempt, {"error": error}, error=error))
     fail_stage(draft, draft.stage(row.id), error=error)

@@ -81,7 +81,7 @@ class InvalidStateTransitionError(StabilizeFatalError):
         self.entity_type = entity_type
         self.entity_id = entity_id
         legal = ", ".join(sorted(s.name for s in ALLOWED[current])) or "nothing (final)"
-        super().__init__(f"{entity_type} {entity_id} cannot go from {current} to {target}; from there it may go to: {legal}")
+        super().__init__(f"{entity_type} {entity_id} cannot go from {current} to {target}; it may go to: {legal}")
 
 
 def can_transition(current: WorkflowStatus, target: WorkflowStatus) -> bool:

@@ -32,6 +32,4 @@ class TaskExecution:
         cls, name: str, implementing_class: str, *, stage_start: bool = False, stage_end: bool = False
     ) -> TaskExecution:
         """Make a task that runs the code registered as `implementing_class`."""
-        return cls(
-            name=name, implementing_class=implementing_class, stage_start=stage_start, stage_end=stage_end
-        )
+        return cls(name=name, implementing_class=implementing_class, stage_start=stage_start, stage_end=stage_end)

@@ -31,7 +31,7 @@ NOT_BUILT = (
 
 def check_topology(name: str, stages: Sequence[StageExecution]) -> None:
     """Raise InvalidWorkflowError when the stages do not make a graph that can be run."""
-    faults = [*_names(stages), *_edges(stages), *_cycles(stages), *_joins(stages), *_splits(stages), *_not_built(stages)]
+    faults = [fault for rule in RULES for fault in rule(stages)]
     if faults:
         raise InvalidWorkflowError(name, faults)
 
@@ -71,9 +71,7 @@ def _joins(stages: Sequence[StageExecution]) -> Iterator[str]:
             yield f"stage {stage.ref_id!r} has the negative join_threshold {stage.join_threshold}"
         if stage.join_type is JoinType.N_OF_M and stage.join_threshold > branches:
             members = ", ".join(sorted(stage.requisite_stage_ref_ids)) or "none"
-            yield (
-                f"stage {stage.ref_id!r} waits for {stage.join_threshold} branches but has {branches} ({members})"
-            )
+            yield (f"stage {stage.ref_id!r} waits for {stage.join_threshold} branches but has {branches} ({members})")
 
 
 def _splits(stages: Sequence[StageExecution]) -> Iterator[str]:
@@ -98,3 +96,6 @@ def _not_built(stages: Sequence[StageExecution]) -> Iterator[str]:
         used = [field for field in NOT_BUILT if getattr(stage, field) is not None]
         if used:
             yield f"stage {stage.ref_id!r} uses {', '.join(used)}, which this version does not carry out yet"
+
+
+RULES = (_names, _edges, _cycles, _joins, _splits, _not_built)

@@ -56,7 +56,8 @@ def _plain(value: Any, path: str, depth: int) -> Any:
         return [_plain(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
     if isinstance(value, Mapping):
         return {_key(key, path): _plain(item, f"{path}.{key}", depth + 1) for key, item in value.items()}
-    raise _refused(path, f"a {kind.__module__}.{kind.__qualname__}", "convert it to JSON data (text, number, list, dict)")
+    advice = "convert it to JSON data (text, number, list, dict)"
+    raise _refused(path, f"a {kind.__module__}.{kind.__qualname__}", advice)
 
 
 def _text(value: str, path: str) -> str:

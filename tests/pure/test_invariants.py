@@ -199,16 +199,14 @@ def test_order_does_not_matter_for_what_a_stage_sees(plan: Plan, order: Order):
     assert inputs(work(plan.shell(order))) == inputs(work(plan.shell(Order())))
 
 
-@given(plans(extra=WAITING, contexts=[{}]), st.integers(0, 2**32))
+@given(plans(extra=WAITING, contexts=[{}]), st.sampled_from([1, 32]))
 @settings(max_examples=100)
-def test_budget_and_prefetch_change_no_result(plan: Plan, seed: int):
-    """What is folded into one commit and what is loaded ahead change speed, not the facts of a run in order."""
+def test_loading_ahead_changes_no_result(plan: Plan, budget: int):
+    """What a shell adds to an answer changes speed and not the facts of a run."""
 
-    def facts(**fields) -> Counter:
-        shell = work(plan.shell(Order(slots=0, **fields)))
-        return Counter(str(fact) for fact in shell.facts() if not isinstance(fact, f.WorkflowCreated))
+    ahead, never = (work(plan.shell(Order(budget=budget, prefetch=flag))) for flag in (True, False))
 
-    assert facts(budget=32, prefetch=True) == facts(budget=32, prefetch=False)
+    assert ahead.facts()[1:] == never.facts()[1:]
 
 
 @given(plans(contexts=CONTEXTS, extra=BAD + WAITING, jumps=True), orders())
