@@ -277,7 +277,5 @@ class View:
         if self.complete:
             return ()
         return tuple(
-            id_
-            for id_ in dict.fromkeys(ids)
-            if StageKey(id_) not in self.changed and StageKey(id_) not in self.loaded
+            id_ for id_ in dict.fromkeys(ids) if StageKey(id_) not in self.changed and StageKey(id_) not in self.loaded
         )

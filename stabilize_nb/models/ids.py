@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import os
 import threading
 
 from ulid import ULID
 
 _lock = threading.Lock()
+_serial = itertools.count()
 _last = 0
 #: Crockford's base 32, the alphabet of ULIDs.
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -22,8 +25,23 @@ def new_id() -> str:
         return str(ULID.from_int(_last))
 
 
+def serial_id() -> str:
+    """Return an id that no other call, here or in another process, returns; cheaper than a ULID, in no order."""
+    return f"{_prefix}.{next(_serial):x}"
+
+
+def _renew_prefix() -> None:
+    global _prefix  # noqa: PLW0603 - a forked child must not repeat the ids of its parent
+    _prefix = new_id()
+
+
 def derived_id(parent: str, slot: str, number: int) -> str:
     """Return the 26-character id that `parent` gives its `number`-th child in `slot`: a hash, no entropy."""
     digest = hashlib.blake2b(f"{parent}\x1f{slot}\x1f{number}".encode(), digest_size=17).digest()
     bits = int.from_bytes(digest, "big") >> 6
     return "".join(_ALPHABET[(bits >> (5 * place)) & 31] for place in reversed(range(_LENGTH)))
+
+
+_prefix = new_id()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_prefix)

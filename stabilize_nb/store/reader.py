@@ -135,7 +135,7 @@ class Reader:
 
     def _arrivals(self, query: q.Arrivals) -> Answers:
         here = {"stage_id": query.stage_id, "generation": query.generation, "number": query.number}
-        return self._keyed(query, self._db.all("arrivals", here))
+        return self._keyed(query, self._db.all("arrivals" if query.number else "all_arrivals", here))
 
     def _held(self, query: q.Held) -> Answers:
         answers = self._keyed(query, self._db.all("held", {"workflow_id": self._workflow}))

@@ -75,13 +75,30 @@ def stage(row: Sequence[Any]) -> StageRow:
     )  # fmt: skip
 
 
+def stage_state(row: StageRow) -> dict[str, Any]:
+    """Parameters of `move_stage`."""
+    return {
+        "id": row.id, "status": row.status.name, "generation": row.generation, "fired": row.fired, "sent": row.sent,
+        "depth": row.depth, "softly_failed": int(row.softly_failed), "error": row.error,
+        "started_at": row.started_at, "ended_at": row.ended_at,
+    }  # fmt: skip
+
+
+def same_documents(row: StageRow, other: StageRow) -> bool:
+    """Whether a row differs from another at most in what `move_stage` writes."""
+    return (
+        row.context is other.context
+        and row.outputs is other.outputs
+        and row.inherited is other.inherited
+        and row.triggers is other.triggers
+    )
+
+
 def stage_params(row: StageRow) -> dict[str, Any]:
     """Parameters of `update_stage`."""
     return {
-        "id": row.id, "status": row.status.name, "generation": row.generation, "fired": row.fired, "sent": row.sent,
-        "depth": row.depth, "softly_failed": int(row.softly_failed), "triggers": " ".join(row.triggers),
-        "inherited": dumps(row.inherited), "context": dumps(row.context), "outputs": dumps(row.outputs),
-        "error": row.error, "started_at": row.started_at, "ended_at": row.ended_at,
+        **stage_state(row), "triggers": " ".join(row.triggers), "inherited": dumps(row.inherited),
+        "context": dumps(row.context), "outputs": dumps(row.outputs),
     }  # fmt: skip
 
 
@@ -121,8 +138,8 @@ def task_params(row: TaskRow) -> dict[str, Any]:
     return {
         "id": row.id, "stage_id": row.stage_id, "position": row.position, "name": row.name,
         "implementing_class": row.implementing_class, "status": row.status.name, "attempt": row.attempt,
-        "retries": row.retries, "polls": row.polls, "due": row.due, "signal": dumps(row.signal) if row.signal is not None else None,
-        "error": row.error, "first_started_at": row.first_started_at, "started_at": row.started_at,
+        "retries": row.retries, "polls": row.polls, "due": row.due,
+        "signal": dumps(row.signal) if row.signal is not None else None, "error": row.error, "first_started_at": row.first_started_at, "started_at": row.started_at,
         "ended_at": row.ended_at,
     }  # fmt: skip
 

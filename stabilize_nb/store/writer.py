@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from stabilize_nb.core.facts import Fact, event_type, to_data
 from stabilize_nb.core.rows import ArrivalRow, RoundRow, SignalRow, StageRow, StageSpec, TaskRow
 from stabilize_nb.core.view import SignalKey, StageKey, TaskKey, View
-from stabilize_nb.models.ids import new_id
+from stabilize_nb.models.ids import serial_id
 from stabilize_nb.models.stage import JoinType, SplitType
 from stabilize_nb.queue.messages import Message, RunTask, StageMessage, to_payload
 from stabilize_nb.store import rows
@@ -19,23 +19,30 @@ if TYPE_CHECKING:
     from stabilize_nb.store.sqlite import Connection
 
 
-def write_view(connection: Connection, view: View) -> None:
-    """Write every row that differs from what was loaded, and the header."""
+def write_view(connection: Connection, view: View, before: Head) -> None:
+    """Write every row that differs from what was loaded, and the header, which was `before`."""
     workflow_id = view.head.id
     for key, row in view.changed.items():
+        known = view.loaded.get(key)
         if row is not None:
-            _put(connection, workflow_id, row, known=view.loaded.get(key) is not None)
-        elif view.loaded.get(key) is not None:
+            _put(connection, workflow_id, row, known)
+        elif known is not None:
             _delete(connection, key)
-    connection.run("update_head", rows.head_params(view.head))
+    head = view.head
+    if head == before._replace(active=head.active, sequence=head.sequence):
+        connection.run("count_head", {"id": head.id, "active": head.active, "sequence": head.sequence})
+    else:
+        connection.run("update_head", rows.head_params(head))
 
 
-def _put(connection: Connection, workflow_id: str, row: Any, *, known: bool) -> None:
+def _put(connection: Connection, workflow_id: str, row: Any, known: Any) -> None:
     match row:
-        case StageRow() if known:
-            connection.run("update_stage", rows.stage_params(row))
-        case StageRow():
+        case StageRow() if known is None:
             connection.run("insert_stage", rows.new_stage_params(row, workflow_id, dumps(spec_data(row.spec))))
+        case StageRow() if rows.same_documents(row, known):
+            connection.run("move_stage", rows.stage_state(row))
+        case StageRow():
+            connection.run("update_stage", rows.stage_params(row))
         case TaskRow():
             connection.run("put_task", rows.task_params(row))
         case RoundRow():
@@ -107,7 +114,7 @@ def message_params(
 ) -> dict[str, Any]:
     """Parameters of `insert_message`; with an owner the message is written already claimed (hand-over)."""
     return {
-        "id": id_ or new_id(), "workflow_id": message.execution_id,
+        "id": id_ or serial_id(), "workflow_id": message.execution_id,
         "stage_id": message.stage_id if isinstance(message, StageMessage) else None,
         "kind": type(message).__name__, "task_type": message.task_type if isinstance(message, RunTask) else None,
         "payload": dumps(to_payload(message)), "counts": int(message.COUNTS), "timer": int(message.TIMER),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from stabilize_nb.core.step import Step
-from stabilize_nb.core.view import NotLoaded, View
-from stabilize_nb.models.ids import new_id
+from stabilize_nb.core.view import NotLoaded, StageKey, TaskKey, View
+from stabilize_nb.models.ids import serial_id
 from stabilize_nb.queue.messages import Message, from_payload
 from stabilize_nb.store.codec import loads
 from stabilize_nb.store.reader import Reader, load_head
@@ -17,12 +17,20 @@ if TYPE_CHECKING:
     from typing import Any
 
     from stabilize_nb.core.draft import Body, Env
+    from stabilize_nb.core.rows import Head
     from stabilize_nb.core.facts import Fact
     from stabilize_nb.store.sqlite import Connection
 
 
 class LeaseLost(Exception):
     """The message belongs to somebody else by now; nothing of the step is written."""
+
+
+class Seen(NamedTuple):
+    """Rows of one stage as this process committed them: current while the workflow has the same sequence number."""
+
+    sequence: int
+    rows: dict[Any, Any]
 
 
 class Leased(NamedTuple):
@@ -33,6 +41,7 @@ class Leased(NamedTuple):
     message: Message
     owner: str | None
     deliveries: int
+    seen: Seen | None = None
 
 
 class Claim(NamedTuple):
@@ -73,7 +82,7 @@ def process(
     if head is None:
         _acknowledge(connection, leased, env.now)
         return None
-    step = Step(View(head), message, env, budget=budget)
+    step = Step(View(head, _still_current(leased.seen, head)), message, env, budget=budget)
     reader = Reader(connection, leased.workflow_id, leased.id)
     while True:
         try:
@@ -81,13 +90,25 @@ def process(
             break
         except NotLoaded as gap:
             step.view.add(reader.answer(gap.query, step.current))
-    return _write(connection, leased, step, claim)
+    return _write(connection, leased, step, claim, head)
 
 
-def _write(connection: Connection, leased: Leased, step: Step, claim: Claim) -> Done:
+def _still_current(seen: Seen | None, head: Head) -> dict[Any, Any]:
+    """Return what need not be read again, since nothing has happened to the workflow in between."""
+    return {} if seen is None or seen.sequence != head.sequence else dict(seen.rows)
+
+
+def _seen(view: View, body: Body) -> Seen:
+    """Return what the end of a body will ask for first."""
+    stage, task = body.stage, body.task
+    keys = (StageKey(stage.id), StageKey(stage.base_id), TaskKey(stage.id, task.position))
+    return Seen(view.head.sequence, {key: view.get(key) for key in keys})
+
+
+def _write(connection: Connection, leased: Leased, step: Step, claim: Claim, before: Head) -> Done:
     view, now = step.view, step.env.now
     if step.facts:
-        write_view(connection, view)
+        write_view(connection, view, before)
         rows = event_rows(view.head.id, view.head.sequence, step.facts, now)
         connection.many("insert_event", rows)
     write_messages(connection, ((send.message, now + send.after) for send in step.sends))
@@ -96,9 +117,10 @@ def _write(connection: Connection, leased: Leased, step: Step, claim: Claim) -> 
     for message, body in step.runs:
         if message is leased.message:
             kept = True
-            runs.append((_claim(connection, leased, claim), body))
+            runs.append((_claim(connection, leased, claim)._replace(seen=_seen(view, body)), body))
         else:
-            runs.append((_hand_over(connection, leased.workflow_id, message, now, claim), body))
+            handed = _hand_over(connection, leased.workflow_id, message, now, claim)
+            runs.append((handed._replace(seen=_seen(view, body)), body))
     if not kept:
         _acknowledge(connection, leased, now)
     return Done(
@@ -115,7 +137,7 @@ def _claim(connection: Connection, leased: Leased, claim: Claim) -> Leased:
 
 
 def _hand_over(connection: Connection, workflow_id: str, message: Message, now: int, claim: Claim) -> Leased:
-    id_ = new_id()
+    id_ = serial_id()
     params = message_params(message, now, id_=id_, owner=claim.owner, lease_until=claim.until)
     connection.run("insert_message", params)
     return Leased(id_, workflow_id, message, claim.owner, 1)

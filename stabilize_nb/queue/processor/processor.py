@@ -82,6 +82,7 @@ class QueueProcessor(Workshop):
         self._keeper: threading.Thread | None = None
         self._keeping = False
         self._serial = 0
+        self.closed = False
         self.registry.subscribe(self._registered)
         self.database.registries.append(self.registry)
         self.database.changes.subscribe(self.wake)
@@ -124,7 +125,10 @@ class QueueProcessor(Workshop):
 
     def close(self, timeout: float = 30.0) -> None:
         """Stop and forget the registry's and the database's news."""
+        if self.closed:
+            return
         self.stop(timeout=timeout)
+        self.closed = True
         self.registry.unsubscribe(self._registered)
         self.database.changes.unsubscribe(self.wake)
         if self.registry in self.database.registries:
@@ -342,7 +346,8 @@ class QueueProcessor(Workshop):
 
 def _stop_all() -> None:
     for processor in list(_processors):
-        processor.stop(timeout=EXIT_BUDGET)
+        if not processor.closed:
+            processor.stop(timeout=EXIT_BUDGET)
 
 
 atexit.register(_stop_all)

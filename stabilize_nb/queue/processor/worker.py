@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from stabilize_nb.tasks.registry import TaskRegistry
 
 log = logging.getLogger("stabilize_nb")
+#: When the next message is due (ms since the epoch): without timers, and with them.
+Due = tuple[int | None, int | None]
 #: Messages taken in one transaction at most, so that no commit keeps others waiting long.
 BATCH = 64
 #: Seconds before a store that was not available is tried again.
@@ -112,10 +114,11 @@ class Workshop:
         desk = self.desk
         with desk.changed:
             batch = desk.take_all()
+            look = desk.starved or desk.is_due(self.database.clock())
             desk.dirty = False
         done: list[Done] = []
         try:
-            done, due = self.database.write(lambda connection: self._commit(connection, batch))
+            done, due = self.database.write(lambda connection: self._commit(connection, batch, look=look))
         except StoreError as error:
             log.warning("%s; the work goes on by itself when the store is back", error)
             desk.put_back(batch)
@@ -133,18 +136,19 @@ class Workshop:
             raise
         self._settle(done, due)
 
-    def _commit(
-        self, connection: Connection, batch: Sequence[Finished]
-    ) -> tuple[list[Done], tuple[int | None, int | None]]:
+    def _commit(self, connection: Connection, batch: Sequence[Finished], *, look: bool) -> tuple[list[Done], Due]:
+        """Commit finished bodies, then take messages: those known to be due (`look`) and those just sent."""
+        desk = self.desk
         done: list[Done] = []
-        free = self.desk.free_slots()
+        free = desk.free_slots()
         for leased, message in batch:
-            result = self._one(connection, leased, message, free)
-            free = _after(free, result, done)
+            free = _after(free, self._one(connection, leased, message, free), done)
+        look = look or any(result.left for result in done)
+        if not look:
+            return done, (desk.next_work, desk.next_due)
         while len(done) < BATCH and (rows := self._due(connection, free)):
             for row in rows:
-                result = self._taken(connection, row, free)
-                free = _after(free, result, done)
+                free = _after(free, self._taken(connection, row, free), done)
         return done, self._next_due(connection, free)
 
     def _due(self, connection: Connection, free: int) -> list[Sequence[Any]]:
@@ -158,11 +162,15 @@ class Workshop:
             "due", {"now": self.database.clock(), "bodies": 1, "known": dumps(sorted(known)), "most": most}
         )
 
-    def _next_due(self, connection: Connection, free: int) -> tuple[int | None, int | None]:
-        """Return when something is due that could be taken now: (without timers, with them)."""
+    def _next_due(self, connection: Connection, free: int) -> Due:
+        """Return when something is due that this processor could take; a body that nobody is free for does not count."""
         threads, waiting = self.names()
-        known = threads | waiting if free > 0 else waiting
-        row = connection.one("next_due", {"known": dumps(sorted(known))})
+        due = self._due_among(connection, threads | waiting)
+        self.desk.starved = free <= 0 and due[1] is not None and due[1] <= self.database.clock()
+        return self._due_among(connection, waiting) if self.desk.starved else due
+
+    def _due_among(self, connection: Connection, names: frozenset[str]) -> Due:
+        row = connection.one("next_due", {"known": dumps(sorted(names))})
         return (row[0], row[1]) if row else (None, None)
 
     def _taken(self, connection: Connection, row: Sequence[Any], free: int) -> Done | None:
@@ -217,7 +225,7 @@ class Workshop:
             due_at = now + round(self.config.retry_delay * 1_000)
             connection.run("postpone", {"id": leased.id, "due_at": due_at, "error": cause})
 
-    def _settle(self, done: list[Done], due: tuple[int | None, int | None]) -> None:
+    def _settle(self, done: list[Done], due: Due) -> None:
         """Tell everybody what was committed, then let the desk have what follows from it."""
         for result in done:
             self._withdraw_stale(result)

@@ -12,7 +12,10 @@ SELECT about FROM workflow WHERE id = :workflow_id;
 INSERT INTO workflow (id, application, name, status, sequence, context, about, created_at)
 VALUES (:id, :application, :name, :status, :sequence, :context, :about, :created_at);
 
--- update_head -- The header row after a step.
+-- count_head -- The header row after a step that only counted.
+UPDATE workflow SET active = :active, sequence = :sequence WHERE id = :id;
+
+-- update_head -- The header row after any other step.
 UPDATE workflow SET status = :status, paused = :paused, ending = :ending, cancels = :cancels,
        late_failure = :late_failure, active = :active, sequence = :sequence, jumps = :jumps, error = :error,
        started_at = :started_at, ended_at = :ended_at
@@ -70,7 +73,12 @@ INSERT INTO stage (id, workflow_id, base_id, ref_id, ordinal, spec, status, gene
 VALUES (:id, :workflow_id, :base_id, :ref_id, :ordinal, :spec, :status, :generation, :activation, :fired, :sent, :depth,
        :softly_failed, :triggers, :inherited, :context, :outputs, :error, :started_at, :ended_at);
 
--- update_stage -- A stage row after a step.
+-- move_stage -- A stage row after a step that did not touch its documents.
+UPDATE stage SET status = :status, generation = :generation, fired = :fired, sent = :sent, depth = :depth,
+       softly_failed = :softly_failed, error = :error, started_at = :started_at, ended_at = :ended_at
+WHERE id = :id;
+
+-- update_stage -- A stage row after any other step.
 UPDATE stage SET status = :status, generation = :generation, fired = :fired, sent = :sent, depth = :depth,
        softly_failed = :softly_failed, triggers = :triggers, inherited = :inherited, context = :context,
        outputs = :outputs, error = :error, started_at = :started_at, ended_at = :ended_at
@@ -146,10 +154,13 @@ FROM stage WHERE workflow_id = :workflow_id AND status IN ('SUCCEEDED', 'FAILED_
 SELECT stage_id, generation, number, via, token, source, held FROM arrival
 WHERE stage_id = :stage_id AND generation = :generation AND number = :number AND via = :via;
 
--- arrivals -- The outcomes of one round, or with number 0 of all rounds. Primary key.
+-- arrivals -- The outcomes of one round. Primary key.
 SELECT stage_id, generation, number, via, token, source, held FROM arrival
-WHERE stage_id = :stage_id AND generation = :generation AND (:number = 0 OR number = :number)
-ORDER BY number, via;
+WHERE stage_id = :stage_id AND generation = :generation AND number = :number;
+
+-- all_arrivals -- The outcomes of all rounds of a generation. Primary key.
+SELECT stage_id, generation, number, via, token, source, held FROM arrival
+WHERE stage_id = :stage_id AND generation = :generation;
 
 -- put_arrival -- An outcome.
 INSERT INTO arrival (stage_id, generation, number, via, token, source, held, workflow_id)
@@ -193,7 +204,7 @@ WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL AND due_at <= :now
 ORDER BY due_at, position LIMIT :most;
 
 -- next_due -- When the next free message is due that code here can take; timers apart. Index message_due.
-SELECT min(CASE WHEN timer = 0 THEN due_at END), min(due_at) FROM message
+SELECT min(CASE WHEN timer = 0 THEN due_at END), min(due_at) FROM message INDEXED BY message_due
 WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL
       AND (task_type IS NULL OR task_type IN (SELECT value FROM json_each(:known)));
 

@@ -20,7 +20,7 @@ CREATE TABLE workflow (
     started_at INTEGER,
     ended_at INTEGER,
     CHECK ((ended_at IS NOT NULL) = (status IN ('SUCCEEDED', 'TERMINAL', 'CANCELED')))
-);
+) WITHOUT ROWID;
 CREATE INDEX workflow_by_application ON workflow (application, created_at);
 CREATE INDEX workflow_unfinished ON workflow (created_at) WHERE ended_at IS NULL;
 
@@ -47,7 +47,7 @@ CREATE TABLE stage (
     started_at INTEGER,
     ended_at INTEGER,
     CHECK ((base_id = id) = (activation = 1))
-);
+) WITHOUT ROWID;
 CREATE UNIQUE INDEX stage_by_ref ON stage (workflow_id, ref_id);
 CREATE INDEX stage_activations ON stage (base_id) WHERE activation > 1;
 CREATE INDEX stage_open ON stage (workflow_id)
@@ -70,7 +70,7 @@ CREATE TABLE task (
     started_at INTEGER,
     ended_at INTEGER,
     PRIMARY KEY (stage_id, position)
-);
+) WITHOUT ROWID;
 
 CREATE TABLE edge (
     upstream_id TEXT NOT NULL,
@@ -78,7 +78,7 @@ CREATE TABLE edge (
     downstream_id TEXT NOT NULL,
     ref_id TEXT NOT NULL,
     PRIMARY KEY (upstream_id, ordinal)
-);
+) WITHOUT ROWID;
 
 CREATE TABLE round (
     stage_id TEXT NOT NULL,
@@ -90,7 +90,7 @@ CREATE TABLE round (
     halt INTEGER NOT NULL,
     settled INTEGER NOT NULL CHECK (settled IN (0, 1)),
     PRIMARY KEY (stage_id, generation, number)
-);
+) WITHOUT ROWID;
 CREATE INDEX round_waiting ON round (workflow_id) WHERE settled = 0 AND live > 0;
 
 CREATE TABLE arrival (
@@ -103,7 +103,7 @@ CREATE TABLE arrival (
     workflow_id TEXT NOT NULL,
     held INTEGER NOT NULL CHECK (held IN (0, 1)),
     PRIMARY KEY (stage_id, generation, number, via)
-);
+) WITHOUT ROWID;
 CREATE INDEX arrival_held ON arrival (workflow_id) WHERE held = 1;
 
 CREATE TABLE signal (
@@ -113,7 +113,7 @@ CREATE TABLE signal (
     stage_id TEXT NOT NULL,
     name TEXT NOT NULL,
     data TEXT NOT NULL
-);
+) WITHOUT ROWID;
 CREATE INDEX signal_by_workflow ON signal (workflow_id, position);
 
 CREATE TABLE journal (
@@ -124,7 +124,7 @@ CREATE TABLE journal (
     value TEXT NOT NULL,
     at INTEGER NOT NULL,
     PRIMARY KEY (stage_id, call, name, number)
-);
+) WITHOUT ROWID;
 
 CREATE TABLE message (
     position INTEGER PRIMARY KEY,
@@ -174,4 +174,4 @@ CREATE TABLE migration (
     name TEXT NOT NULL PRIMARY KEY,
     checksum TEXT NOT NULL,
     applied_at INTEGER NOT NULL
-);
+) WITHOUT ROWID;
