@@ -10,12 +10,12 @@ import logging
 import threading
 import time
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import apsw
 
 from stabilize_nb.errors import ConfigError, StoreError
-from stabilize_nb.events.bus import EventBus
+from stabilize_nb.events.bus import EventBus, get_event_bus
 from stabilize_nb.store.migrate import migrate
 from stabilize_nb.store.sqlite import DURABILITY, Connection, database_path, store_error
 from stabilize_nb.store.waiting import Changes, Reply
@@ -30,6 +30,36 @@ T = TypeVar("T")
 log = logging.getLogger("stabilize_nb")
 _shared: dict[str, Database] = {}
 _shared_lock = threading.Lock()
+_greeters: list[Callable[[Database], None]] = []
+
+
+class Follower(Protocol):
+    """Whatever follows the commits of a database in a thread of its own, such as a relay of its log."""
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until it has dealt with everything committed so far, at most `timeout` seconds."""
+
+    def close(self) -> None:
+        """Deal with what was committed so far, then stop."""
+
+
+def on_open(greeter: Callable[[Database], None]) -> None:
+    """Have `greeter`, which is short, called with every database that is or will be open in this process."""
+    with _shared_lock:
+        _greeters.append(greeter)
+        for database in _shared.values():
+            greeter(database)
+
+
+def off_open(greeter: Callable[[Database], None]) -> None:
+    """Stop calling `greeter`."""
+    with _shared_lock:
+        _greeters.remove(greeter)
+
+
+def open_databases() -> list[Database]:
+    """Return the databases that are open in this process."""
+    return list(_shared.values())
 
 
 def wall_clock() -> int:
@@ -49,6 +79,7 @@ class Database:
         self.changes = Changes()
         self.bus = EventBus()
         self.registries: list[TaskRegistry] = []
+        self.followers: list[Follower] = []
         self._users = 0
         self._writer = Connection(path, durability)
         self._write_lock = threading.Lock()
@@ -82,6 +113,8 @@ class Database:
             database = _shared.get(path)
             if database is None:
                 database = _shared[path] = cls(url, path, durability or "full")
+                for greeter in _greeters:
+                    greeter(database)
             elif durability not in (None, database.durability):
                 msg = (
                     f"{url} is open in this process with durability {database.durability!r}; close it before "
@@ -98,6 +131,8 @@ class Database:
             if self._users > 0 or _shared.get(self.path) is not self:
                 return
             del _shared[self.path]
+        for follower in list(self.followers):
+            follower.close()
         self._jobs.put(None)
         if threading.current_thread() is not self._door:
             self._door.join(timeout=5)
@@ -106,6 +141,13 @@ class Database:
         if self._reader is not self._writer:
             with self._read_lock:
                 self._reader.close()
+
+    def flush(self, timeout: float = 5.0) -> None:
+        """Wait until subscribers and followers have dealt with what was committed so far, `timeout` seconds each."""
+        self.bus.flush(timeout)
+        get_event_bus().flush(timeout)
+        for follower in list(self.followers):
+            follower.flush(timeout)
 
     def write(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in one transaction; raises what it raises (nothing is written then), or StoreError."""

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from stabilize_nb.core.draft import Limits
 from stabilize_nb.errors import ConfigError, StabilizeError
-from stabilize_nb.events.bus import get_event_bus
 from stabilize_nb.models.ids import new_id
 from stabilize_nb.queue.processor.config import QueueProcessorConfig
 from stabilize_nb.queue.processor.desk import Desk
@@ -166,8 +165,7 @@ class QueueProcessor(Workshop):
                     desk.allowance = None
                     desk.slots = self.config.max_workers
             self._drains.release()
-        self.database.bus.flush()
-        get_event_bus().flush()
+        self.database.flush()
         return desk.processed - before
 
     def _wait_quiet(self, drain: Drain) -> None:

@@ -369,3 +369,17 @@ SELECT EXISTS (SELECT 1 FROM stage WHERE workflow_id = :workflow_id AND status I
        EXISTS (SELECT 1 FROM message WHERE workflow_id = :workflow_id AND done_at IS NULL AND dead_at IS NULL
                AND (counts = 1 OR kind IN ('RunTask', 'JumpToStage', 'SignalStage', 'CancelStage', 'CancelWorkflow', 'ResumeWorkflow', 'RestartStage'))
                AND (task_type IS NULL OR owner IS NOT NULL OR task_type IN (SELECT value FROM json_each(:known))));
+
+-- log_heads -- How far the log of each workflow goes, and when it began.
+SELECT id, sequence, created_at FROM workflow;
+
+-- log_end -- How far a log goes for one workflow, and when it began. Index event_by_sequence.
+SELECT coalesce(max(sequence), 0), (SELECT at FROM event WHERE workflow_id = :workflow_id AND sequence = 1)
+FROM event WHERE workflow_id = :workflow_id;
+
+-- position_of -- Where a fact stands in the log of all workflows. Index event_by_sequence.
+SELECT position FROM event WHERE workflow_id = :workflow_id AND sequence = :sequence;
+
+-- forget_other_log -- An earlier workflow of the same id, which was deleted, leaves the log. Index event_by_sequence.
+DELETE FROM event WHERE workflow_id = :workflow_id
+      AND EXISTS (SELECT 1 FROM event WHERE workflow_id = :workflow_id AND sequence = 1 AND at <> :at);
