@@ -1,18 +1,17 @@
 """Frames of the log: what happened, as plain pandas.
 
 The schema of each frame is a table of columns, stated once: the code builds from it, `schema` prints it, the tests
-read it. Data types are the same with every pandas this package supports. Names of stages and tasks come from the log
-itself, so that rows which a reset took away are named too, and a relayed log can be framed without its store.
+read it. Data types are the same with every pandas this package supports. Frames read the log alone, so the
+copy of a log can be framed without its store.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stabilize_nb.events.bus import EventType
+from stabilize_nb.events.history import STATUS_AFTER, History, Names, entries_of
 from stabilize_nb.models.status import WorkflowStatus
-from stabilize_nb.store.codec import loads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -93,22 +92,6 @@ RUNS = (
 
 FRAMES = {"events": EVENTS, "stages": STAGES, "tasks": TASKS, "runs": RUNS}
 
-#: The status that an event brings about, where its data does not say it.
-_STATUS_AFTER = {
-    "workflow.created": "NOT_STARTED",
-    "workflow.started": "RUNNING",
-    "workflow.paused": "PAUSED",
-    "workflow.resumed": "RUNNING",
-    "workflow.restarted": "RUNNING",
-    "stage.started": "RUNNING",
-    "stage.suspended": "SUSPENDED",
-    "stage.paused": "PAUSED",
-    "stage.resumed": "RUNNING",
-    "stage.reset": "NOT_STARTED",
-    "task.started": "RUNNING",
-    "signal.delivered": "RUNNING",
-}
-
 
 def schema(frame: str) -> str:
     """Return the columns of a frame ("events", "stages", "tasks" or "runs") as text, one a line."""
@@ -121,13 +104,12 @@ def events_frame(database: Database, run_id: str) -> pd.DataFrame:
 
     A run that is not stored gives an empty frame.
     """
-    entries = _log(database, run_id)
-    names = _Names()
+    names = Names()
     rows = []
-    for entry in entries:
+    for entry in entries_of(database, run_id):
         data = entry.data
         names.learn(data)
-        status = None if entry.type == "workflow.ending" else data.get("status", _STATUS_AFTER.get(entry.type))
+        status = None if entry.type == "workflow.ending" else data.get("status", STATUS_AFTER.get(entry.type))
         rows.append((
             entry.sequence, entry.at, entry.type, run_id, names.refs.get(entry.stage_id), entry.stage_id,
             names.task(entry.stage_id, data.get("position")), data.get("attempt"), status,
@@ -147,12 +129,12 @@ def stages_frame(database: Database, run_id: str) -> pd.DataFrame:
     A stage that was reset by a jump or a restart has one row for each of its runs, a further activation is a stage of
     its own (`ref#2`), and a stage nothing has led to yet has none.
     """
-    history = _History(_log(database, run_id))
+    history = History(entries_of(database, run_id))
     return _frame(
         STAGES,
         (
             (
-                run.stage, run.number, run.status, run.queued, run.started, run.finished,
+                run.ref_id, run.number, run.status, run.queued, run.started, run.finished,
                 _between(run.queued, run.started), _between(run.started, run.finished), run.attempts, run.error,
                 run.stage_id,
             )
@@ -163,12 +145,12 @@ def stages_frame(database: Database, run_id: str) -> pd.DataFrame:
 
 def tasks_frame(database: Database, run_id: str) -> pd.DataFrame:
     """Frame of the attempts of task bodies, one row an attempt, in the order in which they began; columns: `TASKS`."""
-    history = _History(_log(database, run_id))
+    history = History(entries_of(database, run_id))
     return _frame(
         TASKS,
         (
             (
-                each.run.stage, each.run.number, each.task, each.number, each.status, each.started, each.finished,
+                each.run.ref_id, each.run.number, each.task, each.number, each.status, each.started, each.finished,
                 _between(each.started, each.finished), each.error, each.run.stage_id,
             )
             for each in history.attempts
@@ -218,175 +200,3 @@ def _series(column: Column, cells: Sequence[Any]) -> pd.Series[Any]:
 
 def _between(begin: int | None, end: int | None) -> int | None:
     return None if begin is None or end is None else end - begin
-
-
-# -- reading the log ----------------------------------------------------------------------------------
-
-
-class _Entry(NamedTuple):
-    workflow_id: str
-    sequence: int
-    type: str
-    at: int
-    stage_id: str
-    data: dict[str, Any]
-
-
-def _log(database: Database, run_id: str) -> list[_Entry]:
-    params = {"workflow_id": run_id, "after": 0, "until": 2**62}
-    rows = database.call_read(lambda connection: connection.all("events_of_workflow", params))
-    documents = loads(f"[{','.join(row[6] for row in rows)}]")
-    return [_Entry(*row[1:6], data) for row, data in zip(rows, documents, strict=True)]
-
-
-class _Names:
-    """What the log says of the names of its stages and tasks, by the id of the stage."""
-
-    def __init__(self) -> None:
-        self.refs: dict[str, str] = {}
-        self._tasks: dict[str, list[list[str]]] = {}
-
-    def learn(self, data: Mapping[str, Any]) -> None:
-        if data["fact"] == "WorkflowCreated":
-            for stage in data["definition"]["stages"]:
-                self.refs[stage["id"]] = stage["spec"]["ref_id"]
-                self._tasks[stage["id"]] = stage["spec"]["tasks"]
-        elif data["fact"] == "JoinFired" and data["row"] not in self.refs:
-            self.refs[data["row"]] = f"{self.refs[data['stage']]}#{data['activation']}"
-            self._tasks[data["row"]] = self._tasks[data["stage"]]
-
-    def task(self, stage_id: str, position: int | None) -> str | None:
-        return None if position is None else self._tasks[stage_id][position][0]
-
-
-@dataclass(slots=True)
-class _Run:
-    stage: str
-    stage_id: str
-    number: int
-    queued: int | None
-    status: str = "NOT_STARTED"
-    started: int | None = None
-    finished: int | None = None
-    attempts: int = 0
-    error: str | None = None
-
-
-@dataclass(slots=True)
-class _Attempt:
-    run: _Run
-    task: str | None
-    number: int
-    started: int
-    status: str = "RUNNING"
-    finished: int | None = None
-    error: str | None = None
-
-    def end(self, status: str, at: int, error: str | None) -> None:
-        self.status, self.finished, self.error = status, at, error
-
-
-class _History:
-    """The log of one workflow, folded to the runs of its stages and the attempts of their tasks."""
-
-    def __init__(self, entries: Iterable[_Entry]) -> None:
-        self.runs: list[_Run] = []
-        self.attempts: list[_Attempt] = []
-        self._names = _Names()
-        self._now: dict[str, _Run] = {}
-        self._at_work: dict[tuple[str, int], _Attempt] = {}
-        self._overtaken: list[_Attempt] = []
-        self._queued: dict[str, int] = {}
-        self._begun: int | None = None
-        self._count: dict[str, int] = {}
-        for entry in entries:
-            self._names.learn(entry.data)
-            self._take(entry, entry.data)
-
-    def _take(self, entry: _Entry, data: dict[str, Any]) -> None:
-        at, stage_id = entry.at, entry.stage_id
-        match data["fact"]:
-            case "WorkflowStarted":
-                self._begun = at
-            case "JoinFired":
-                self._queued[data["row"]] = at
-                self._run(data["row"])
-            case "StageStarted":
-                run = self._run(stage_id)
-                run.status, run.started = "RUNNING", at
-            case "StageEnded":
-                run = self._run(stage_id)
-                run.status, run.finished, run.error = data["status"], at, data.get("error") or run.error
-                self._withdraw_attempts(stage_id, at)
-            case "StageSuspended":
-                self._run(stage_id).status = "SUSPENDED"
-                self._end(entry, "SUSPENDED")
-            case "StagePaused" | "StageResumed" | "SignalDelivered":
-                self._run(stage_id).status = _STATUS_AFTER[entry.type]
-            case "StageReset" | "StageRetired":
-                self._queued[stage_id] = at
-                self._break_off(stage_id, at)
-            case "TaskStarted":
-                self._begin(entry)
-            case "TaskEnded":
-                self._end(entry, data["status"])
-                run = self._run(stage_id)
-                run.error = data.get("error") or run.error
-                if data["status"] == "REDIRECT":
-                    run.status = "REDIRECT"
-            case "TaskRetried":
-                self._end(entry, "RETRIED")
-            case "TaskPolled":
-                self._end(entry, "POLLED")
-            case "ResultDiscarded":
-                self._discard(entry)
-            case _:
-                pass
-
-    def _run(self, stage_id: str) -> _Run:
-        run = self._now.get(stage_id)
-        if run is None:
-            ref = self._names.refs[stage_id]
-            number = self._count[ref] = self._count.get(ref, 0) + 1
-            run = _Run(ref, stage_id, number, self._queued.get(stage_id, self._begun))
-            self._now[stage_id] = run
-            self.runs.append(run)
-        return run
-
-    def _break_off(self, stage_id: str, at: int) -> None:
-        run = self._now.pop(stage_id, None)
-        if run is not None and run.finished is None:
-            run.finished = at
-            run.status = "REDIRECT" if run.status == "REDIRECT" else "CANCELED"
-        self._withdraw_attempts(stage_id, at)
-
-    def _withdraw_attempts(self, stage_id: str, at: int) -> None:
-        for key in [key for key in self._at_work if key[0] == stage_id]:
-            attempt = self._at_work.pop(key)
-            attempt.end("CANCELED", at, None)
-            self._overtaken.append(attempt)
-
-    def _begin(self, entry: _Entry) -> None:
-        key = (entry.stage_id, entry.data["position"])
-        earlier = self._at_work.get(key)
-        if earlier is not None:
-            earlier.end("LOST", entry.at, None)
-            self._overtaken.append(earlier)
-        run = self._run(entry.stage_id)
-        run.attempts += 1
-        attempt = _Attempt(run, self._names.task(*key), entry.data["attempt"], entry.at)
-        self._at_work[key] = attempt
-        self.attempts.append(attempt)
-
-    def _end(self, entry: _Entry, status: str) -> None:
-        attempt = self._at_work.pop((entry.stage_id, entry.data["position"]), None)
-        if attempt is not None:
-            attempt.end(status, entry.at, entry.data.get("error"))
-
-    def _discard(self, entry: _Entry) -> None:
-        data = entry.data
-        for attempt in self._overtaken:
-            if attempt.run.stage_id == entry.stage_id and attempt.number == data["attempt"]:
-                attempt.end("DISCARDED", entry.at, data["reason"])
-                self._overtaken.remove(attempt)
-                return
