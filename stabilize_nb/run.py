@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.errors import (
@@ -184,6 +185,8 @@ class Run:
             workflow = self._finished()
             if workflow is not None:
                 return result_of(workflow)
+            if self.engine.rehearsal is not None:
+                self._raise_if_stuck()
             await asyncio.sleep(LOOK)
 
     def _finished(self) -> Workflow | None:
@@ -276,8 +279,8 @@ class Run:
         self._push(RestartStage(execution_id=self.id, stage_id=self._stage(stage).id))
 
     def _push(self, message: Any) -> None:
-        self.engine.processor.start()
         self.engine.queue.push(message)
+        self.engine.work()
 
     def _stage(self, name: str) -> StageExecution:
         workflow = self.workflow
@@ -296,9 +299,9 @@ class Run:
         return f"Run({workflow.name!r}, {self.id}, {workflow.status}, {done}/{len(workflow.stages)} stages)"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        from stabilize_nb.notebook.views import run_bundle  # noqa: PLC0415 - IPython calls this; the engine alone needs no notebook
-
-        return run_bundle(self)
+        # IPython calls this; nothing below the notebook may import it.
+        bundle: dict[str, Any] = import_module("stabilize_nb.notebook.views").run_bundle(self)
+        return bundle
 
 
 def result_of(workflow: Workflow) -> Any:
