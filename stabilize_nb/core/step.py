@@ -64,7 +64,7 @@ class Step:
         self.env = env
         self.facts: list[Fact] = []
         self.sends: list[Send] = []
-        self.runs: list[tuple[Message, Body]] = []
+        self.runs: list[tuple[RunTask, Body]] = []
         self.bodies: list[Body] = []
         self._pending: deque[Message] = deque([message])
         self._decided = 0

@@ -149,8 +149,13 @@ class Database:
         for follower in list(self.followers):
             follower.flush(timeout)
 
-    def write(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` in one transaction; raises what it raises (nothing is written then), or StoreError."""
+    def write(self, work: Callable[[Connection], T], then: Callable[[T], None] | None = None) -> T:
+        """
+        Run `work` in one transaction; raises what it raises (nothing is written then), or StoreError.
+
+        `then`, which is short, gets the result after the commit and before anybody else can write: what it publishes
+        is published in the order of commits.
+        """
         connection = self._writer
         with self._write_lock:
             try:
@@ -163,6 +168,8 @@ class Database:
                     raise
             except apsw.Error as error:
                 raise store_error(self.path, error) from error
+            if then is not None:
+                then(result)
             return result
 
     def read(self, work: Callable[[Connection], T]) -> T:

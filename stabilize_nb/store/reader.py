@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from stabilize_nb.core import view as q
 from stabilize_nb.core.rows import Edge, Head, StageRow
 from stabilize_nb.models.status import OPEN
-from stabilize_nb.queue.messages import Message, RunTask, StartStage, TaskFinished
+from stabilize_nb.queue.messages import Message, Outcome, OutcomeKind, RunTask, StartStage, TaskFinished
 from stabilize_nb.store import rows
 from stabilize_nb.store.codec import dumps
 
@@ -42,6 +42,14 @@ class Reader:
             answers |= self._hint(answers[query], message)
         return answers
 
+    def foresee(self, message: Message) -> Answers:
+        """Return what the decision of a message is sure to ask for late."""
+        match message:
+            case TaskFinished(stage_id=stage_id, outcome=Outcome(kind=OutcomeKind.DONE)):
+                return self._downstream(q.Downstream(stage_id))
+            case _:
+                return {}
+
     def _hint(self, row: StageRow, message: Message) -> Answers:
         match message:
             case StartStage(stage_id=row.id, via=via, number=number) if via is not None:
@@ -54,7 +62,7 @@ class Reader:
             case StartStage(stage_id=row.id):
                 return self._first_task(row)
             case TaskFinished(stage_id=row.id, position=position):
-                return self._task(q.TaskKey(row.id, position)) | self._downstream(q.Downstream(row.base_id))
+                return self._task(q.TaskKey(row.id, position))
             case RunTask(stage_id=row.id, position=position):
                 return self._task(q.TaskKey(row.id, position))
             case _:

@@ -133,15 +133,19 @@ def task(row: Sequence[Any]) -> TaskRow:
     )  # fmt: skip
 
 
+def task_state(row: TaskRow) -> dict[str, Any]:
+    """Parameters of `update_task`."""
+    return {
+        "stage_id": row.stage_id, "position": row.position, "status": row.status.name, "attempt": row.attempt,
+        "retries": row.retries, "polls": row.polls, "due": row.due,
+        "signal": dumps(row.signal) if row.signal is not None else None, "error": row.error,
+        "first_started_at": row.first_started_at, "started_at": row.started_at, "ended_at": row.ended_at,
+    }  # fmt: skip
+
+
 def task_params(row: TaskRow) -> dict[str, Any]:
     """Parameters of `put_task`."""
-    return {
-        "id": row.id, "stage_id": row.stage_id, "position": row.position, "name": row.name,
-        "implementing_class": row.implementing_class, "status": row.status.name, "attempt": row.attempt,
-        "retries": row.retries, "polls": row.polls, "due": row.due,
-        "signal": dumps(row.signal) if row.signal is not None else None, "error": row.error, "first_started_at": row.first_started_at, "started_at": row.started_at,
-        "ended_at": row.ended_at,
-    }  # fmt: skip
+    return {**task_state(row), "id": row.id, "name": row.name, "implementing_class": row.implementing_class}
 
 
 def round_(row: Sequence[Any]) -> RoundRow:

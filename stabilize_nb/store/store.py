@@ -23,6 +23,8 @@ from stabilize_nb.store.reader import load_head
 from stabilize_nb.store.writer import event_rows, message_params, write_messages
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from stabilize_nb.core.rows import Head, StageRow, TaskRow
     from stabilize_nb.core.view import View
     from stabilize_nb.store.sqlite import Connection
@@ -59,10 +61,14 @@ class WorkflowStore:
             _insert(connection, view, definition)
             connection.many("insert_event", event_rows(workflow.id, 1, [fact], now))
             write_messages(connection, ((message, now) for message in messages))
-            announce(database.bus, workflow.id, 1, [fact], now)
             return fact, now
 
-        _, workflow.created_at = database.call_write(write)
+        def tell(written: tuple[WorkflowCreated, int]) -> None:
+            fact, now = written
+            announce(database.bus, workflow.id, 1, [fact], now)
+
+        _, workflow.created_at = database.call(lambda: database.write(write, tell))
+        database.changes.notify()
 
     def _check_tasks(self, workflow: Workflow) -> None:
         registries = self.database.registries
@@ -216,12 +222,17 @@ def _retrieve(connection: Connection, workflow_id: str) -> Workflow | None:
     about_row = connection.one("head_about", here)
     about = loads(about_row[0]) if about_row else {}
     stages = [rows.stage(row) for row in connection.all("stages_of_workflow", here)]
-    tasks: dict[str, list[TaskExecution]] = {row.id: [] for row in stages}
-    for row in connection.all("tasks", {"ids": dumps([row.id for row in stages])}):
-        task = rows.task(row)
-        tasks[task.stage_id].append(_task(task))
+    tasks = connection.all("tasks", {"ids": dumps([row.id for row in stages])})
+    return picture(head, about, stages, map(rows.task, tasks))
+
+
+def picture(head: Head, about: dict[str, Any], stages: Sequence[StageRow], tasks: Iterable[TaskRow]) -> Workflow:
+    """Return rows as users know workflows; `about` is what the header row keeps beside its state."""
+    tasks_of: dict[str, list[TaskExecution]] = {row.id: [] for row in stages}
+    for task in tasks:
+        tasks_of[task.stage_id].append(_task(task))
     return Workflow(
-        application=head.application, name=head.name, stages=[picture(row, tasks[row.id]) for row in stages],
+        application=head.application, name=head.name, stages=[_stage(row, tasks_of[row.id]) for row in stages],
         trigger=Trigger(**about["trigger"]), pipeline_config_id=about["pipeline_config_id"],
         context=dict(head.context), id=head.id, status=head.status, created_at=head.created_at,
         start_time=head.started_at, end_time=head.ended_at, error=head.error,
@@ -236,8 +247,7 @@ def _task(row: TaskRow) -> TaskExecution:
     )  # fmt: skip
 
 
-def picture(row: StageRow, tasks: list[TaskExecution]) -> StageExecution:
-    """Return a stage row as users know stages."""
+def _stage(row: StageRow, tasks: list[TaskExecution]) -> StageExecution:
     spec = row.spec
     if tasks:
         tasks[0].stage_start = tasks[-1].stage_end = True

@@ -43,6 +43,8 @@ def _put(connection: Connection, workflow_id: str, row: Any, known: Any) -> None
             connection.run("move_stage", rows.stage_state(row))
         case StageRow():
             connection.run("update_stage", rows.stage_params(row))
+        case TaskRow() if known is not None:
+            connection.run("update_task", rows.task_state(row))
         case TaskRow():
             connection.run("put_task", rows.task_params(row))
         case RoundRow():

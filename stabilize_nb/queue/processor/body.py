@@ -108,7 +108,7 @@ class _JournalRows:
         """Commit one result; raises LeaseLost when another worker has taken the task over."""
 
         def write(connection: Connection) -> None:
-            mine = {"id": self._leased.id, "owner": self._leased.owner, "deliveries": self._leased.deliveries}
+            mine = {"id": self._leased.id, "owner": self._leased.owner, "fence": self._leased.fence}
             held = connection.one("still_mine", mine)
             if not held or not held[0]:
                 raise LeaseLost(self._leased.id)
@@ -126,23 +126,24 @@ def stage_for(body: Body, runtime: Running | None) -> StageExecution:
     if spec.output_reducers:
         sources = [source.outputs for runs in body.upstream.values() for source in runs]
         context |= copied(apply_output_reducers(spec.output_reducers, sources))
-    tasks = [
-        TaskExecution(
-            name=name,
-            implementing_class=implementing,
-            status=S.RUNNING if at == body.task.position else S.NOT_STARTED,
-        )
-        for at, (name, implementing) in enumerate(spec.tasks)
-    ]
-    tasks[body.task.position].id = body.task.id
-    tasks[body.task.position].attempt = body.task.attempt
-    tasks[body.task.position].start_time = body.task.started_at
+    tasks = [_task_for(body, position) for position in range(len(spec.tasks))]
     return StageExecution(
         ref_id=row.ref_id, type=spec.type, name=spec.name, context=context, outputs=copied(row.outputs), tasks=tasks,
         requisite_stage_ref_ids=set(spec.requisites), join_type=spec.join_type, join_threshold=spec.join_threshold,
         split_type=spec.split_type, split_conditions=dict(spec.split_conditions),
         output_reducers=dict(spec.output_reducers), id=row.id, status=row.status, generation=row.generation,
         activation=row.activation, start_time=row.started_at, runtime=runtime,
+    )  # fmt: skip
+
+
+def _task_for(body: Body, position: int) -> TaskExecution:
+    name, implementing = body.stage.spec.tasks[position]
+    task = body.task
+    if position != task.position:
+        return TaskExecution(name=name, implementing_class=implementing, id="")
+    return TaskExecution(
+        name=name, implementing_class=implementing, id=task.id, status=S.RUNNING, attempt=task.attempt,
+        start_time=task.started_at,
     )  # fmt: skip
 
 

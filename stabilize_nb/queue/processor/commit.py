@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from stabilize_nb.core.step import Step
 from stabilize_nb.core.view import NotLoaded, StageKey, TaskKey, View
 from stabilize_nb.models.ids import serial_id
-from stabilize_nb.queue.messages import Message, from_payload
-from stabilize_nb.store.codec import loads
+from stabilize_nb.queue.messages import Message, RunTask, from_payload, to_payload
+from stabilize_nb.store.codec import dumps, loads
 from stabilize_nb.store.reader import Reader, load_head
 from stabilize_nb.store.writer import event_rows, message_params, write_messages, write_view
 
@@ -41,6 +41,7 @@ class Leased(NamedTuple):
     message: Message
     owner: str | None
     deliveries: int
+    fence: int  # raised by every claim: whoever has an older number has lost the message
     seen: Seen | None = None
 
 
@@ -65,9 +66,9 @@ class Done(NamedTuple):
 
 def leased_from_row(row: Sequence[Any]) -> Leased:
     """Make a message of a row of the query `due`; raises StabilizeError when the row cannot be one."""
-    id_, workflow_id, stage_id, kind, _task_type, payload, deliveries = row
+    id_, workflow_id, stage_id, kind, _task_type, payload, deliveries, fence = row
     message = from_payload(kind, workflow_id, stage_id, loads(payload))
-    return Leased(id_, workflow_id, message, None, deliveries)
+    return Leased(id_, workflow_id, message, None, deliveries, fence)
 
 
 def process(
@@ -84,6 +85,7 @@ def process(
         return None
     step = Step(View(head, _still_current(leased.seen, head)), message, env, budget=budget)
     reader = Reader(connection, leased.workflow_id, leased.id)
+    step.view.add(reader.foresee(message))
     while True:
         try:
             step.proceed()
@@ -113,15 +115,16 @@ def _write(connection: Connection, leased: Leased, step: Step, claim: Claim, bef
         connection.many("insert_event", rows)
     write_messages(connection, ((send.message, now + send.after) for send in step.sends))
     runs = []
-    kept = False
+    held = True
     for message, body in step.runs:
         if message is leased.message:
-            kept = True
-            runs.append((_claim(connection, leased, claim)._replace(seen=_seen(view, body)), body))
+            mine, held = _claim(connection, leased, claim), False
+        elif held and leased.owner is not None:
+            mine, held = _pass_on(connection, leased, message, claim), False
         else:
-            handed = _hand_over(connection, leased.workflow_id, message, now, claim)
-            runs.append((handed._replace(seen=_seen(view, body)), body))
-    if not kept:
+            mine = _hand_over(connection, leased.workflow_id, message, now, claim)
+        runs.append((mine._replace(seen=_seen(view, body)), body))
+    if held:
         _acknowledge(connection, leased, now)
     return Done(
         leased.workflow_id, tuple(step.facts), view.head.sequence, now, tuple(runs), tuple(step.bodies),
@@ -133,19 +136,33 @@ def _claim(connection: Connection, leased: Leased, claim: Claim) -> Leased:
     changed = connection.run("claim", {"id": leased.id, "owner": claim.owner, "lease_until": claim.until})
     if not changed:
         raise LeaseLost(leased.id)
-    return leased._replace(owner=claim.owner, deliveries=leased.deliveries + 1)
+    return leased._replace(owner=claim.owner, deliveries=leased.deliveries + 1, fence=leased.fence + 1)
+
+
+def _pass_on(connection: Connection, leased: Leased, message: RunTask, claim: Claim) -> Leased:
+    """Acknowledge a task and claim the next one by one change of one row: a chain of tasks needs no other message."""
+    changed = connection.run(
+        "pass_on",
+        {
+            "id": leased.id, "owner": leased.owner, "fence": leased.fence, "stage_id": message.stage_id,
+            "task_type": message.task_type, "payload": dumps(to_payload(message)), "lease_until": claim.until,
+        },
+    )  # fmt: skip
+    if not changed:
+        raise LeaseLost(leased.id)
+    return Leased(leased.id, leased.workflow_id, message, leased.owner, 1, leased.fence + 1)
 
 
 def _hand_over(connection: Connection, workflow_id: str, message: Message, now: int, claim: Claim) -> Leased:
     id_ = serial_id()
     params = message_params(message, now, id_=id_, owner=claim.owner, lease_until=claim.until)
     connection.run("insert_message", params)
-    return Leased(id_, workflow_id, message, claim.owner, 1)
+    return Leased(id_, workflow_id, message, claim.owner, 1, 1)
 
 
 def _acknowledge(connection: Connection, leased: Leased, now: int) -> None:
     changed = connection.run(
-        "acknowledge", {"id": leased.id, "owner": leased.owner, "deliveries": leased.deliveries, "now": now}
+        "acknowledge", {"id": leased.id, "owner": leased.owner, "fence": leased.fence, "now": now}
     )
     if not changed:
         raise LeaseLost(leased.id)

@@ -97,7 +97,12 @@ SELECT t.id, t.stage_id, t.position, t.name, t.implementing_class, t.status, t.a
        t.error, t.first_started_at, t.started_at, t.ended_at
 FROM json_each(:ids) AS wanted CROSS JOIN task AS t ON t.stage_id = wanted.value ORDER BY t.stage_id, t.position;
 
--- put_task -- A task row, new or after a step.
+-- update_task -- A task row after a step.
+UPDATE task SET status = :status, attempt = :attempt, retries = :retries, polls = :polls, due = :due, signal = :signal,
+       error = :error, first_started_at = :first_started_at, started_at = :started_at, ended_at = :ended_at
+WHERE stage_id = :stage_id AND position = :position;
+
+-- put_task -- A new task row, or all of one.
 INSERT INTO task (id, stage_id, position, name, implementing_class, status, attempt, retries, polls, due, signal, error,
        first_started_at, started_at, ended_at)
 VALUES (:id, :stage_id, :position, :name, :implementing_class, :status, :attempt, :retries, :polls, :due, :signal, :error,
@@ -192,13 +197,13 @@ SELECT EXISTS (SELECT 1 FROM message WHERE workflow_id = :workflow_id AND done_a
 
 -- insert_message -- A message, free or already claimed by the worker that writes it; one that is there stays as it is.
 INSERT INTO message (id, workflow_id, stage_id, kind, task_type, payload, counts, timer, due_at, owner, lease_until,
-       deliveries)
+       deliveries, fence)
 VALUES (:id, :workflow_id, :stage_id, :kind, :task_type, :payload, :counts, :timer, :due_at, :owner, :lease_until,
-       :deliveries)
+       :deliveries, :deliveries)
 ON CONFLICT (id) DO NOTHING;
 
 -- due -- Free messages that are due and whose code is here, oldest first. Index message_due.
-SELECT id, workflow_id, stage_id, kind, task_type, payload, deliveries FROM message
+SELECT id, workflow_id, stage_id, kind, task_type, payload, deliveries, fence FROM message
 WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL AND due_at <= :now
       AND (task_type IS NULL OR (:bodies = 1 AND task_type IN (SELECT value FROM json_each(:known))))
 ORDER BY due_at, position LIMIT :most;
@@ -209,16 +214,21 @@ WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL
       AND (task_type IS NULL OR task_type IN (SELECT value FROM json_each(:known)));
 
 -- claim -- A worker takes a message.
-UPDATE message SET owner = :owner, lease_until = :lease_until, deliveries = deliveries + 1
+UPDATE message SET owner = :owner, lease_until = :lease_until, deliveries = deliveries + 1, fence = fence + 1
 WHERE id = :id AND owner IS NULL AND done_at IS NULL AND dead_at IS NULL;
+
+-- pass_on -- A worker's task is done and its message becomes that of the task it goes on with; none if it was lost.
+UPDATE message SET stage_id = :stage_id, task_type = :task_type, payload = :payload, lease_until = :lease_until,
+       deliveries = 1, fence = fence + 1
+WHERE id = :id AND owner = :owner AND fence = :fence AND done_at IS NULL;
 
 -- acknowledge -- A message is done; nothing happens when its worker has lost it.
 UPDATE message SET done_at = :now, owner = NULL, lease_until = NULL
 WHERE id = :id AND done_at IS NULL AND dead_at IS NULL
-      AND (owner IS NULL AND :owner IS NULL OR owner = :owner) AND deliveries = :deliveries;
+      AND (owner IS NULL AND :owner IS NULL OR owner = :owner) AND fence = :fence;
 
 -- still_mine -- Whether a claim still holds. Unique id.
-SELECT EXISTS (SELECT 1 FROM message WHERE id = :id AND owner = :owner AND deliveries = :deliveries
+SELECT EXISTS (SELECT 1 FROM message WHERE id = :id AND owner = :owner AND fence = :fence
        AND done_at IS NULL AND dead_at IS NULL);
 
 -- release -- A worker gives a message back.

@@ -140,6 +140,7 @@ CREATE TABLE message (
     owner TEXT,
     lease_until INTEGER,
     deliveries INTEGER NOT NULL DEFAULT 0,
+    fence INTEGER NOT NULL DEFAULT 0,
     done_at INTEGER,
     dead_at INTEGER,
     error TEXT,
