@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ast
 import operator
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -39,7 +38,7 @@ def evaluate_expression(expression: str, context: Mapping[str, Any]) -> Any:
 
     Raises ExpressionError when the text is not an expression.
     """
-    return _Evaluation(context).value(_compiled(expression))
+    return _Evaluation(context).value(_checked(expression))
 
 
 def is_true(expression: str, context: Mapping[str, Any]) -> bool:
@@ -49,7 +48,14 @@ def is_true(expression: str, context: Mapping[str, Any]) -> bool:
 
 def check_expression(expression: str) -> None:
     """Raise ExpressionError unless the text can be evaluated."""
-    _compiled(expression)
+    _checked(expression)
+
+
+def _checked(expression: str) -> ast.expr:
+    if type(expression) is not str:
+        msg = f"an expression is text, not {type(expression).__name__}"
+        raise ExpressionError(msg)
+    return _compiled(expression)
 
 
 _SIZE: Mapping[type[ast.cmpop], Callable[[Any, Any], Any]] = {
@@ -66,16 +72,11 @@ _PLAIN_NODES = (
 
 @lru_cache(maxsize=1_024)
 def _compiled(expression: str) -> ast.expr:
-    if not isinstance(expression, str):
-        msg = f"an expression is text, not {type(expression).__name__}"
-        raise ExpressionError(msg)
     if len(expression) > MAX_LENGTH:
         msg = f"the expression has {len(expression)} characters; at most {MAX_LENGTH} are allowed"
         raise ExpressionError(msg)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(expression.strip(), mode="eval").body
+        tree = ast.parse(expression.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else type(error).__name__
         msg = f"{_short(expression)} cannot be parsed: {reason}"

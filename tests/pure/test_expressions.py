@@ -1,0 +1,227 @@
+"""The condition language: what it means, what it refuses, and that it can do nothing else."""
+
+import contextlib
+import copy
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stabilize_nb.expressions import ExpressionError, check_expression, evaluate_expression, is_true
+
+DATA: dict[str, Any] = {
+    "score": 7,
+    "name": "ann",
+    "flag": True,
+    "nothing": None,
+    "items": [1, 2, 3],
+    "report": {"grade": "A", "pages": [{"n": 1}], "items": 3},
+    "_signal_name": "go",
+}
+
+MEANINGS: list[tuple[str, Any]] = [
+    ("score", 7),
+    ("  score  ", 7),
+    ("score > 5", True),
+    ("score >= 7 and name == 'ann'", True),
+    ("score < 5 or flag", True),
+    ("not flag", False),
+    ("1 < score < 10", True),
+    ("1 < score < 3", False),
+    ("-score", -7),
+    ("+score", 7),
+    ("-1 < 0", True),
+    ("'yes' if flag else 'no'", "yes"),
+    ("report.grade", "A"),
+    ("report['grade']", "A"),
+    ("report.pages[0].n", 1),
+    ("report.items", 3),
+    ("report.keys", None),
+    ("items[0]", 1),
+    ("items[-1]", 3),
+    ("items[9]", None),
+    ("items['x']", None),
+    ("name[0]", None),
+    ("2 in items", True),
+    ("'grade' in report", True),
+    ("4 not in items", True),
+    ("name in ['ann', 'bob']", True),
+    ("name in ('ann', 'bob')", True),
+    ("'n' in name", True),
+    ("1 in 2", False),
+    ("1 not in nothing", True),
+    ("report in report", False),
+    ("missing", None),
+    ("missing.deeper.still", None),
+    ("missing > 3", False),
+    ("missing < 3", False),
+    ("missing == none", True),
+    ("missing is None", True),
+    ("score is not null", True),
+    ("name > 3", False),
+    ("-name", None),
+    ("true", True),
+    ("TRUE", True),
+    ("False", False),
+    ("null", None),
+    ("1", True),
+    ("0", False),
+    ("2", 2),
+    ("1.0", 1.0),
+    ("'1'", "1"),
+    ("flag == 1", True),
+    ("_signal_name == 'go'", True),
+    ("_jump_count", None),
+]
+
+
+@pytest.mark.parametrize(("text", "value"), MEANINGS, ids=[text for text, _ in MEANINGS])
+def test_expression_means(text: str, value: Any):
+    """An expression is a look-up, a comparison or logic over the data; what is not there is None."""
+    found = evaluate_expression(text, DATA)
+
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_data_hides_the_words_for_true_and_false():
+    """A key of the data that is called like a literal is the key."""
+    assert evaluate_expression("none", {"none": 5}) == 5
+
+
+HOSTILE = [
+    "-" * 100_000 + "1",
+    "not " * 200 + "1",
+    "-" * 999 + "1",
+    "(" * 250 + "1" + ")" * 250,
+    "(" * 499 + ")" * 499,
+    "[" * 400 + "]" * 400,
+    "a" + ".b" * 300,
+    "a" + "[0]" * 300,
+    " or ".join(["x"] * 200),
+    " < ".join(["1"] * 100),
+    " < ".join(["1"] * 10),
+    "x if x else " * 60 + "x",
+    "[" + ",".join(["1"] * 400) + "]",
+    "x.__class__",
+    "x._private",
+    "__import__('os')",
+    "__builtins__",
+    "_private",
+    "open('/etc/passwd')",
+    "x()",
+    "x.upper()",
+    "lambda: 1",
+    "(x := 1)",
+    "[y for y in x]",
+    "{y for y in x}",
+    "{y: 1 for y in x}",
+    "(y for y in x)",
+    "f'{x}'",
+    "2 ** 9 ** 9 ** 9",
+    "1 + 1",
+    "'a' * 10**9",
+    "x % 2",
+    "1 << 1000000",
+    "~1",
+    "x[1:2]",
+    "x[y]",
+    "x[True]",
+    "x[1.5]",
+    "x[-y]",
+    "{1: 2}",
+    "{1, 2}",
+    "b'x'",
+    "1j",
+    "...",
+    "*x",
+    "await x",
+    "yield",
+    "yield x",
+    "x = 1",
+    "import os",
+    "x; y",
+    "x\ny",
+    "x if y",
+    "x ==",
+    "",
+    " ",
+    "\t\n",
+    "\0",
+    "x\0",
+    "\ud800",
+    "'\ud800'",
+    "x\u2028y",
+    "'unclosed",
+    "0x",
+    "9" * 5_000,
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=[f"{number}-{text[:12]!a}" for number, text in enumerate(HOSTILE)])
+def test_everything_else_is_refused(text: str):
+    """Text that is not of the language is an ExpressionError with a sentence, also when it is only checked."""
+    for use in (check_expression, lambda text: evaluate_expression(text, DATA)):
+        with pytest.raises(ExpressionError) as caught:
+            use(text)
+        message = str(caught.value)
+        assert message
+        assert len(message) < 400
+
+
+@pytest.mark.parametrize("thing", [None, 5, True, b"x", ["x"], {"x": 1}])
+def test_expression_is_text(thing: Any):
+    """Anything but text is refused with its type."""
+    with pytest.raises(ExpressionError, match=f"not {type(thing).__name__}"):
+        evaluate_expression(thing, {})
+
+
+def test_data_is_only_read():
+    """Evaluating changes nothing of the data, and a result shares what it points to."""
+    before = copy.deepcopy(DATA)
+
+    for text, _ in MEANINGS:
+        evaluate_expression(text, DATA)
+
+    assert before == DATA
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+    max_leaves=6,
+)
+operators = st.sampled_from(["==", "!=", "<", "<=", ">", ">=", "in", "not in", "is", "is not"])
+
+
+@given(json_values, operators, json_values)
+def test_any_values_can_be_compared(left: Any, operator: str, right: Any):
+    """No pair of values makes a comparison fail."""
+    assert evaluate_expression(f"a {operator} b", {"a": left, "b": right}) in (True, False)
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_a_value_or_an_expression_error(text: str):
+    """Whatever a person types, there is no other exception."""
+    with contextlib.suppress(ExpressionError):
+        is_true(text, DATA)
+
+
+words = st.sampled_from(["score", "items", "report", ".grade", "[0]", "(", ")", "==", "<", "not", "and", "1", "'a'"])
+
+
+@given(st.lists(words, max_size=12))
+def test_any_arrangement_of_words_is_a_value_or_an_expression_error(parts: list[str]):
+    """Text made of the words of the language is either of the language or refused."""
+    try:
+        check_expression(" ".join(parts))
+    except ExpressionError:
+        return
+    evaluate_expression(" ".join(parts), DATA)
+
+
+def test_number_that_is_none_is_not_ordered():
+    """NaN is neither smaller nor larger nor equal, as everywhere."""
+    assert not any(is_true(f"x {operator} 1", {"x": math.nan}) for operator in ("<", ">", "=="))
