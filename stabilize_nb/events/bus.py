@@ -10,7 +10,7 @@ import logging
 import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import Enum
+from enum import StrEnum
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("stabilize_nb")
 
 
-class EventType(Enum):
+class EventType(StrEnum):
     """What happened; the values are what the log stores."""
 
     WORKFLOW_CREATED = "workflow.created"

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import apsw
@@ -81,6 +82,7 @@ class Database:
         self.registries: list[TaskRegistry] = []
         self.followers: list[Follower] = []
         self._users = 0
+        self._closed = False
         self._writer = Connection(path, durability)
         self._write_lock = threading.Lock()
         try:
@@ -190,10 +192,12 @@ class Database:
 
     def post(self, work: Callable[[], Any]) -> None:
         """Have `work`, which is short, run in the thread of the database; do not wait."""
-        if not self._door.is_alive():
+        if self._closed:
             msg = f"database {self.url} is closed; open it again"
             raise StoreError(msg)
         self._jobs.put(work)
+        if self._closed:
+            self._finish_jobs()
 
     def spawn(self, work: Callable[[], T], name: str) -> Reply[T]:
         """Have `work`, which may be long, run in a thread of its own."""
@@ -227,10 +231,23 @@ class Database:
 
     def _serve(self) -> None:
         while (work := self._jobs.get()) is not None:
-            try:
-                work()
-            except Exception:
-                log.exception("work for the store failed")
+            self._do(work)
+        self._closed = True
+        self._finish_jobs()
+
+    def _finish_jobs(self) -> None:
+        """Do what was asked for while the database was being closed, so that nobody waits for ever."""
+        with suppress(Empty):
+            while True:
+                work = self._jobs.get_nowait()
+                if work is not None:
+                    self._do(work)
+
+    def _do(self, work: Callable[[], Any]) -> None:
+        try:
+            work()
+        except Exception:
+            log.exception("work for the store failed")
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,97 @@
+"""EventReplayer: a workflow as it was after any of its facts, by the fold of `evolve` that also made the rows (C7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from stabilize_nb.core.evolve import evolve, genesis
+from stabilize_nb.core.facts import from_data
+from stabilize_nb.errors import ConfigError, WorkflowNotFoundError
+from stabilize_nb.events.history import Entry, entries_of
+from stabilize_nb.store.store import picture
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from stabilize_nb.core.rows import StageRow, TaskRow
+    from stabilize_nb.core.view import View
+    from stabilize_nb.events.log import EventLog
+    from stabilize_nb.models.stage import StageExecution
+    from stabilize_nb.models.status import WorkflowStatus
+    from stabilize_nb.models.workflow import Workflow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowState:
+    """A workflow as it was right after the fact number `sequence`, at `time` (UTC).
+
+    `workflow` is its picture, as a store returns it; changing it changes nothing else.
+    """
+
+    sequence: int
+    time: datetime
+    workflow: Workflow
+
+    @property
+    def status(self) -> WorkflowStatus:
+        """The status of the workflow."""
+        return self.workflow.status
+
+    @property
+    def stages(self) -> list[StageExecution]:
+        """The stages as written, further activations last."""
+        return self.workflow.stages
+
+    @property
+    def outputs(self) -> dict[str, dict[str, Any]]:
+        """The outputs of every stage that had some, by ref_id."""
+        return {stage.ref_id: stage.outputs for stage in self.workflow.stages if stage.outputs}
+
+    def stage(self, ref_id: str) -> StageExecution:
+        """Return a stage; raises StageNotFoundError."""
+        return self.workflow.stage_by_ref_id(ref_id)
+
+
+class EventReplayer:
+    """Rebuilds workflows from a log alone."""
+
+    def __init__(self, event_store: EventLog) -> None:
+        self._log = event_store
+
+    def rebuild_workflow_state(self, workflow_id: str, as_of_sequence: int | None = None) -> WorkflowState:
+        """
+        Return the workflow as it was after the fact `as_of_sequence`, or after the last one.
+
+        Raises WorkflowNotFoundError when the log has no such workflow, ConfigError for a number below 1.
+        """
+        if as_of_sequence is not None and as_of_sequence < 1:
+            msg = f"as_of_sequence is {as_of_sequence}; facts are numbered from 1, leave it out for the last one"
+            raise ConfigError(msg)
+        entries = entries_of(self._log.database, workflow_id, as_of_sequence)
+        if not entries:
+            msg = f"workflow {workflow_id!r} is not in the log {self._log.database.url}"
+            raise WorkflowNotFoundError(msg)
+        return _state(fold(entries), entries)
+
+
+def fold(entries: Sequence[Entry]) -> View:
+    """Return the rows that the facts of a log, from the first one on, bring about."""
+    view = genesis(entries[0].data["definition"])
+    for entry in entries:
+        evolve(view, from_data(entry.data), entry.at)
+    return view
+
+
+def _state(view: View, entries: Sequence[Entry]) -> WorkflowState:
+    rows = [(key, row) for key, row in view.changed.items() if row is not None]
+    stages: list[StageRow] = [row for key, row in rows if key.kind == "stage"]
+    tasks: list[TaskRow] = [row for key, row in rows if key.kind == "task"]
+    stages.sort(key=lambda row: (row.activation > 1, row.ordinal, row.activation))
+    tasks.sort(key=lambda row: row.position)
+    return WorkflowState(
+        sequence=view.head.sequence,
+        time=datetime.fromtimestamp(entries[-1].at / 1_000, UTC),
+        workflow=picture(view.head, entries[0].data["definition"], stages, tasks),
+    )
