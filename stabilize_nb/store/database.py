@@ -192,7 +192,7 @@ class Database:
 
     def post(self, work: Callable[[], Any]) -> None:
         """Have `work`, which is short, run in the thread of the database; do not wait."""
-        if self._closed:
+        if self._closed or not self._door.is_alive():
             msg = f"database {self.url} is closed; open it again"
             raise StoreError(msg)
         self._jobs.put(work)
