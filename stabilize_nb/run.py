@@ -130,6 +130,13 @@ class Run:
         """The gates of this run that wait for a decision now."""
         return [gate for gate in gates_in(self.engine) if gate.run_id == self.id]
 
+    def waiting_for_code(self) -> list[str]:
+        """Return the names of the tasks that the run waits for and that this process does not know."""
+        rows = self.engine.database.call_read(
+            lambda connection: connection.all("waiting_for_code_of", {"workflow_id": self.id})
+        )
+        return sorted({row[0] for row in rows if row[0] not in self.engine.registry})
+
     def graph(self) -> nx.DiGraph[str]:
         """Return the graph: nodes are ref_ids with `status` and `name`, edges point downstream."""
         return graph_of(self.workflow)
@@ -362,11 +369,7 @@ def explain(run: Run) -> list[str]:
     workflow = run.workflow
     if workflow.status.is_complete:
         return [f"ended {workflow.status}" + (f": {workflow.error}" if workflow.error else "")]
-    known = run.engine.registry
-    waiting = run.engine.database.call_read(
-        lambda connection: connection.all("waiting_for_code_of", {"workflow_id": run.id})
-    )
-    missing = sorted(row[0] for row in waiting if row[0] not in known)
+    missing = run.waiting_for_code()
     sentences = [f"waits for code: task {name!r} is not registered in this process" for name in missing]
     if workflow.status is S.PAUSED:
         sentences.append("paused: run.resume() goes on")
