@@ -256,6 +256,14 @@ class View:
                 return None
             raise NotLoaded(query) from None
 
+    def known(self, keys: Iterable[RowKey]) -> dict[RowKey, Any]:
+        """Return those of some rows that the view has seen."""
+        return {
+            key: self.changed[key] if key in self.changed else self.loaded[key]
+            for key in keys
+            if key in self.changed or key in self.loaded
+        }
+
     def put(self, key: RowKey, row: Any) -> None:
         """Change a row (None: it is gone). Only `evolve` calls this."""
         self.changed[key] = row

@@ -48,6 +48,7 @@ class Running:
         self.leased = leased
         self.body = body
         self.deadline = deadline
+        self.limit = 0.0  # seconds that led to the deadline
         self.abandoned = False
         self.future: Future[Any] | None = None  # of a body that waits on the event loop
         self.upstream: Mapping[str, tuple[Upstream, ...]] = body.upstream

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from stabilize_nb.core.step import Step
-from stabilize_nb.core.view import NotLoaded, StageKey, TaskKey, View
+from stabilize_nb.core.view import NotLoaded, RowKey, StageKey, TaskKey, View
 from stabilize_nb.models.ids import serial_id
 from stabilize_nb.queue.messages import Message, RunTask, from_payload, to_payload
 from stabilize_nb.store.codec import dumps, loads
@@ -30,7 +30,7 @@ class Seen(NamedTuple):
     """Rows of one stage as this process committed them: current while the workflow has the same sequence number."""
 
     sequence: int
-    rows: dict[Any, Any]
+    rows: dict[RowKey, Any]
 
 
 class Leased(NamedTuple):
@@ -104,7 +104,7 @@ def _seen(view: View, body: Body) -> Seen:
     """Return what the end of a body will ask for first."""
     stage, task = body.stage, body.task
     keys = (StageKey(stage.id), StageKey(stage.base_id), TaskKey(stage.id, task.position))
-    return Seen(view.head.sequence, {key: view.get(key) for key in keys})
+    return Seen(view.head.sequence, view.known(keys))
 
 
 def _write(connection: Connection, leased: Leased, step: Step, claim: Claim, before: Head) -> Done:

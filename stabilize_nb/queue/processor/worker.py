@@ -48,6 +48,8 @@ log = logging.getLogger("stabilize_nb")
 Due = tuple[int | None, int | None]
 #: Messages taken in one transaction at most, so that no commit keeps others waiting long.
 BATCH = 64
+#: Milliseconds: a deadline nearer than this wakes the keeper, which looks up less often than that.
+SOON = 2_000
 #: Seconds before a store that was not available is tried again.
 STORE_RETRY = 0.5
 
@@ -320,9 +322,12 @@ class Workshop:
             return failed(f"task {body.task.name!r} of stage {body.stage.ref_id!r} could not be begun: {error}")
         now = self.database.clock()
         first = body.task.first_started_at if body.task.polls else now
+        running.limit = limit
         running.deadline = (first or now) + round(limit * 1_000)
         with self.desk.changed:
             self.desk.running[running.leased.id] = running
+            if running.deadline - now < SOON:
+                self.desk.tick.notify()
         if running.deadline <= now:
             return timed_out(task, stage, running, limit, now)
         try:
@@ -371,10 +376,9 @@ class Workshop:
                 self.desk.in_threads -= 1
         if running.future is not None:
             running.future.cancel()
-        limit = (running.deadline - (body.task.first_started_at or running.deadline)) / 1_000
         try:
             task = self.registry.get(body.task.implementing_class)
-            outcome = timed_out(task, stage_for(body, None), running, limit, self.database.clock())
+            outcome = timed_out(task, stage_for(body, None), running, running.limit, self.database.clock())
         except Exception as error:  # noqa: BLE001 - user code
             outcome = failed(f"task {body.task.name!r} timed out and its hook failed: {error}")
         with self.desk.changed:
