@@ -135,6 +135,7 @@ class Shell:
     bodies: list[Body] = field(default_factory=list)
     cleanups: list[Body] = field(default_factory=list)
     log: list[tuple[int, f.Fact]] = field(default_factory=list)
+    questions: list[int] = field(default_factory=list)  # queries of each step
     commits: int = 0
 
     def __post_init__(self) -> None:
@@ -279,12 +280,13 @@ class Shell:
         """Decide a message over the stored rows, without committing anything."""
         env = Env(now=self.now, limits=self.limits, slots=self.order.slots, runnable={"task"})
         step = Step(q.View(self.head), message, env, budget=budget or self.order.budget)
-        for _ in range(10_000):
+        for number in range(10_000):
             try:
                 step.proceed()
             except NotLoaded as gap:
                 step.view.add(self._answer(gap.query, queued))
             else:
+                self.questions.append(number)
                 return step
         raise AssertionError(f"{message} asks for ever")
 
@@ -312,6 +314,9 @@ class Shell:
         again = f.from_data(json.loads(json.dumps(f.to_data(fact))))
         assert again == fact
         evolve(self.view, again, self.now)
+        if isinstance(fact, f.JoinFired):
+            led = [self.view.get(q.StageKey(source)) for source in fact.triggers]
+            assert all(row.status.is_complete for row in led), f"{fact} although a branch has not ended"
         if not isinstance(fact, f.WorkflowRestarted):
             assert can_transition(head.status, self.view.head.status), fact
         for key, old in before.items():

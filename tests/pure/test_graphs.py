@@ -1,5 +1,6 @@
 """Graphs that run to their end: sequences, splits, joins, dead paths, threads."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -425,3 +426,21 @@ def test_thread_that_nothing_can_consume_is_a_deadlock_with_a_name():
 
     assert shell.status is S.TERMINAL
     assert shell.head.error == "deadlock: d hold a thread that nothing can consume any more"
+
+
+def fan(width: int) -> list[StageExecution]:
+    refs = [f"r{number}" for number in range(width)]
+    return [stage("a"), *(stage(ref, "a") for ref in refs), stage("j", *refs), stage("k", "j")]
+
+
+def line(length: int) -> list[StageExecution]:
+    return [stage(f"s{number}", *([f"s{number - 1}"] if number else [])) for number in range(length)]
+
+
+@pytest.mark.parametrize("make", [fan, line])
+def test_queries_of_a_step_do_not_grow_with_the_graph(make: Callable[[int], list[StageExecution]]):
+    """A decision about one message asks as many questions in a large graph as in a small one."""
+    small, large = (Shell(workflow(*make(size)), order=Order(budget=1)).start() for size in (4, 60))
+
+    assert large.status is S.SUCCEEDED
+    assert max(large.questions) == max(small.questions)

@@ -30,6 +30,7 @@ from shell import (
 
 from stabilize_nb.core import facts as f
 from stabilize_nb.core.evolve import evolve, genesis
+from stabilize_nb.core.rows import ArrivalRow, StageRow
 from stabilize_nb.models.stage import JoinType, SplitType
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.queue import messages as m
@@ -123,9 +124,19 @@ def work(shell: Shell, *, rounds: int = 40) -> Shell:
     return shell
 
 
+def is_blocked(shell: Shell, row: StageRow) -> bool:
+    """Whether a stage never starts because a branch that it needs was broken off."""
+    arrivals = (each for each in shell.rows.values() if isinstance(each, ArrivalRow))
+    return any(each[:2] == (row.id, row.generation) and each.token is m.Token.HALT for each in arrivals)
+
+
 def assert_well_ended(shell: Shell) -> None:
-    """Ended (2), every join fired once a round (7), the log alone gives the rows (3)."""
+    """Ended (2) with nothing left behind, every join fired once a round (7), the log alone gives the rows (3)."""
     assert shell.status.is_complete, shell.statuses
+    assert "deadlock" not in (shell.head.error or ""), shell.head.error
+    if shell.head.ending is None:
+        for row in shell.stages():
+            assert row.status.is_complete or is_blocked(shell, row), f"{row.ref_id!r} waits for ever"
     generations: Counter[str] = Counter()
     fired: Counter[tuple[str, int, int]] = Counter()
     for fact in shell.facts(f.StageReset, f.JoinFired):

@@ -193,6 +193,26 @@ def test_result_from_before_a_reset_is_discarded():
     assert shell.status is S.SUCCEEDED
 
 
+def test_outcome_from_before_a_reset_is_void():
+    """A token that is still queued when its sender is reset does not stand for the run to come."""
+    made = workflow(stage("s"), stage("x", "s"), stage("y", "s"), stage("j", "x"))
+    shell = Shell(made, order=Order(budget=1))
+    shell.push(m.StartWorkflow(execution_id=made.id))
+    shell.finish(shell.begin("s"), done())
+    source = shell.begin("y")
+    shell.finish(shell.begin("x"), done(x="old"))
+    (token,) = [queued.message for queued in shell.queue if isinstance(queued.message, m.StartStage)]
+    shell.finish(source, jump("s"))
+    (order,) = [queued for queued in shell.queue if isinstance(queued.message, m.JumpToStage)]
+    shell._step(order.message, order)
+
+    shell.at_once(token)
+
+    assert shell.statuses["j"] == "NOT_STARTED"
+    assert shell.drain().status is S.SUCCEEDED
+    assert shell.runs().count("j") == 1
+
+
 def test_kept_signal_survives_a_reset():
     """A persistent signal that was kept for a stage is still there after the stage was reset."""
     shell = line("ab", b=[jump("a"), until_signalled()])
