@@ -1,0 +1,160 @@
+"""Bad input gets one sentence that names what is wrong, before anything is stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from stabilize_nb import Engine, Flow, StageExecution, Workflow
+from stabilize_nb.errors import ConfigError, StabilizeError
+from stabilize_nb.models.stage import JoinType
+from tests.makers import Bench, stage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True)
+class Case:
+    """A workflow that cannot be run, and what the sentence about it must name."""
+
+    name: str
+    make: Callable[[], list[StageExecution]]
+    words: tuple[str, ...]
+
+
+CASES = [
+    Case("cycle", lambda: [stage("a", "c"), stage("b", "a"), stage("c", "b")], ("cycle", "a", "b", "c", "→")),
+    Case("duplicate", lambda: [stage("a"), stage("a")], ("duplicate ref_id 'a'",)),
+    Case("unknown requisite", lambda: [stage("a", "ghost")], ("'a' requires unknown stage 'ghost'",)),
+    Case("itself", lambda: [stage("a", "a")], ("'a' requires itself",)),
+    Case(
+        "threshold",
+        lambda: [stage("a"), stage("b"), stage("j", "a", "b", join_type=JoinType.N_OF_M, join_threshold=3)],
+        ("'j' waits for 3 branches but has 2 (a, b)",),
+    ),
+    Case("task name", lambda: [stage("a", task="nop")], ("stage 'a'", "'nop'", "did you mean 'noop'")),
+    Case(
+        "value",
+        lambda: [stage("a", context={"when": [{"at": datetime(2026, 1, 1, tzinfo=UTC)}]})],
+        ("stage 'a' context.when[0].at", "datetime.datetime", "JSON cannot hold"),
+    ),
+    Case("reducer", lambda: [stage("a", output_reducers={"x": "colect"})], ("unknown reducer 'colect'",)),
+    Case("activation name", lambda: [stage("a#2")], ("'a#2'",)),
+    Case("split", lambda: [stage("a", split_conditions={"z": "x == 1"})], ("'a' splits to 'z'",)),
+    Case("condition", lambda: [stage("a", split_conditions={"b": "x.("}), stage("b", "a")], ("'a' has a condition for 'b'",)),
+    Case("not built", lambda: [stage("a", mutex_key="db")], ("'a' uses mutex_key",)),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_refusal_names_its_members(case: Case) -> None:
+    """A workflow that cannot be run is refused in one sentence that names the members, and nothing is stored."""
+    with Bench() as bench:
+        flow = Workflow(application="tests", name="bad", stages=case.make())
+
+        with pytest.raises(StabilizeError) as refused:
+            bench.store.store(flow)
+
+        sentence = str(refused.value)
+        print(sentence)
+        assert "\n" not in sentence
+        for word in case.words:
+            assert word in sentence
+        assert not bench.store.exists(flow.id)
+        assert bench.database.writer.raw.execute("SELECT count(*) FROM stage").get == 0
+
+
+def test_several_faults_come_at_once() -> None:
+    """All faults of a graph stand in one sentence."""
+    with pytest.raises(StabilizeError) as refused:
+        Workflow.create("tests", "bad", [stage("a", "ghost"), stage("a"), stage("b", "b")])
+
+    assert len(refused.value.faults) == 3
+
+
+@pytest.mark.parametrize(
+    ("returned", "words"),
+    [
+        ({"x": {1, 2}}, "outputs of stage 'a'.x is a builtins.set"),
+        ({"x": [float("nan")]}, "outputs of stage 'a'.x[0] is the number nan"),
+        ({"x": {3: 4}}, "key 3 of type int"),
+        ({"x": "\ud800"}, "lone surrogate"),
+        ({"x": 2**70}, "beyond 64 bits"),
+        ("not a result", None),
+    ],
+)
+def test_output_that_cannot_be_stored_fails_its_stage(returned: Any, words: str | None) -> None:
+    """A value JSON cannot hold fails the stage with the path of the value; nothing else is lost."""
+    with Bench(tasks={"give": lambda _stage: returned}) as bench:
+        flow = bench.run(Workflow.create("tests", "odd", [stage("a", task="give"), stage("b")]))
+
+        if words is None:
+            assert flow.stages[0].outputs == {"result": "not a result"}
+        else:
+            assert flow.stages[0].status.name == "TERMINAL"
+            assert words in flow.stages[0].error
+        assert flow.stages[1].status.name == "SUCCEEDED"
+
+
+def test_flow_names_what_it_does_not_know() -> None:
+    """A parameter that is neither a stage nor an input is refused with a suggestion, before anything is stored."""
+    flow = Flow("analyst")
+
+    @flow.stage
+    def synthesize(question):  # noqa: ANN001, ANN202
+        return question
+
+    @flow.stage
+    def report(sythesize):  # noqa: ANN001, ANN202
+        return sythesize
+
+    with Engine(":memory:") as engine:
+        with pytest.raises(StabilizeError, match="'report' .* asks for 'sythesize'.*did you mean 'synthesize'"):
+            engine.start(flow, question="?")
+        assert len(engine.runs()) == 0
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: Engine("mysql://here"), "mysql:// is not a database"),
+        (lambda: Engine("sqlite:relative.db"), "is not a SQLite URL"),
+        (lambda: Engine(":memory:", durability="ful"), "durability 'ful' is not known"),
+        (lambda: Engine(":memory:", workers=0), "max_workers is 0"),
+        (lambda: Flow("f").stage(lambda: 1, ), "cannot be a parameter name"),
+        (lambda: Flow("f").stage(aftr="x")(len), "did you mean 'after'"),
+    ],
+)  # fmt: skip
+def test_setting_that_is_wrong_is_named(call: Callable[[], Any], words: str) -> None:
+    """A setting that is not known is refused with what is expected."""
+    with pytest.raises(ConfigError) as refused:
+        call()
+
+    assert words in str(refused.value)
+
+
+def test_store_and_queue_must_be_one_database(tmp_path) -> None:  # noqa: ANN001
+    """A store and a queue on different databases are refused with the reason."""
+    from stabilize_nb import QueueProcessor, SqliteQueue, SqliteWorkflowStore  # noqa: PLC0415 - only this test
+
+    store = SqliteWorkflowStore(f"sqlite:///{tmp_path}/a.db")
+    queue = SqliteQueue(f"sqlite:///{tmp_path}/b.db")
+    with pytest.raises(ConfigError, match="they must be one database"):
+        QueueProcessor(queue, store=store)
+    store.close()
+    queue.close()
+
+
+def test_file_of_another_program_is_refused(tmp_path) -> None:  # noqa: ANN001
+    """A file that is no store of ours is not touched."""
+    path = tmp_path / "other.db"
+    path.write_text("this is not a database at all, but long enough to look at" * 20)
+
+    with pytest.raises(StabilizeError, match="not a SQLite database"):
+        Engine(path)
+
+
