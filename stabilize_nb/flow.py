@@ -221,8 +221,10 @@ class Flow:
             if name in known or name in own or parameter.default is not parameter.empty:
                 continue
             close = _close(name, known - {stage.name})
-            if close or (given is not None and not self.requisites(stage)):
+            if close:
                 faults.append(f"{place} asks for {name!r}, which is neither a stage nor an input{close}")
+            elif given is not None and not self.requisites(stage):
+                faults.append(f"{place} needs the input {name!r}, which was not given: run({name}=...)")
         return faults
 
     def build(self, **inputs: Any) -> Workflow:
