@@ -55,7 +55,7 @@ STAGES = (
     Column("ref_id", "string", "name of the stage in its workflow; `#2` and up for further activations"),
     Column("run", "Int64", "1 for the first run of the stage, one more after each reset"),
     Column("status", "category", "how the run ended, or where it stands", STATUSES),
-    Column("queued", TIME, "when its join fired, its reset was made or the workflow was started"),
+    Column("queued", TIME, "when its join fired, or else when it was reset or the workflow was started"),
     Column("started", TIME, "when it began; missing when it never did"),
     Column("finished", TIME, "when it ended or was reset; missing while it goes on"),
     Column("wait", DURATION, "from queued to started"),

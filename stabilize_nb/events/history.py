@@ -90,7 +90,7 @@ class Run:
     ref_id: str
     stage_id: str
     number: int
-    queued: int | None
+    queued: int | None = None
     status: str = "NOT_STARTED"
     started: int | None = None
     finished: int | None = None
@@ -125,7 +125,7 @@ class History:
         self._now: dict[str, Run] = {}
         self._at_work: dict[tuple[str, int], Attempt] = {}
         self._overtaken: list[Attempt] = []
-        self._queued: dict[str, int] = {}
+        self._reset: dict[str, int] = {}
         self._begun: int | None = None
         self._count: dict[str, int] = {}
         for entry in entries:
@@ -138,11 +138,11 @@ class History:
             case "WorkflowStarted":
                 self._begun = at
             case "JoinFired":
-                self._queued[data["row"]] = at
-                self._run(data["row"])
+                self._run(data["row"]).queued = at
             case "StageStarted":
                 run = self._run(stage_id)
                 run.status, run.started = "RUNNING", at
+                run.queued = run.queued or self._reset.get(stage_id, self._begun)
             case "StageEnded":
                 run = self._run(stage_id)
                 run.status, run.finished, run.error = data["status"], at, data.get("error") or run.error
@@ -153,7 +153,7 @@ class History:
             case "StagePaused" | "StageResumed" | "SignalDelivered":
                 self._run(stage_id).status = STATUS_AFTER[entry.type]
             case "StageReset" | "StageRetired":
-                self._queued[stage_id] = at
+                self._reset[stage_id] = at
                 self._break_off(stage_id, at)
             case "TaskStarted":
                 self._begin(entry)
@@ -177,7 +177,7 @@ class History:
         if run is None:
             ref = self._names.refs[stage_id]
             number = self._count[ref] = self._count.get(ref, 0) + 1
-            run = Run(ref, stage_id, number, self._queued.get(stage_id, self._begun))
+            run = Run(ref, stage_id, number)
             self._now[stage_id] = run
             self.runs.append(run)
         return run

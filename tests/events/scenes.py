@@ -1,0 +1,235 @@
+"""Scenes: small workflows with what is done to them, which between them bring about every kind of fact."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from stabilize_nb import JoinType, Task, TaskResult, TransientError, WorkflowStream
+from stabilize_nb.events import EventType
+from stabilize_nb.hitl import ApprovalTask, approve, send_signal
+from stabilize_nb.models.stage import SplitType
+from stabilize_nb.queue.messages import CancelStage, RestartStage
+from stabilize_nb.tasks.interface import RetryableTask
+from tests.makers import Bench, stage, workflow
+
+if TYPE_CHECKING:
+    from stabilize_nb import Workflow
+
+
+def give(stage):
+    """Succeed with the context's `give` as outputs."""
+    return TaskResult.success(outputs=dict(stage.context.get("give", {"done": stage.ref_id})))
+
+
+def fail(stage):
+    """Fail."""
+    return TaskResult.terminal("no luck")
+
+
+class FailOnce(Task):
+    """Fails the first time it is called in this process, in a way that asks for another try."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def execute(self, stage):
+        self.calls += 1
+        if self.calls == 1:
+            raise TransientError("not yet", context_update={"tried": True})
+        return TaskResult.success(outputs={"calls": self.calls})
+
+
+class PollTwice(RetryableTask):
+    """Asks to be called again twice."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def get_timeout(self):
+        return timedelta(minutes=1)
+
+    def get_backoff_period(self, stage, duration):
+        return timedelta(milliseconds=1)
+
+    def execute(self, stage):
+        self.calls += 1
+        return TaskResult.running({"seen": self.calls}) if self.calls < 3 else TaskResult.success()
+
+
+class FailThenGive(Task):
+    """Fails for good the first time it is called in this process."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def execute(self, stage):
+        self.calls += 1
+        return TaskResult.terminal("broken") if self.calls == 1 else TaskResult.success(outputs={"ok": True})
+
+
+def loop_back(stage):
+    """Jump to the stage `target` until that was done twice."""
+    round_ = stage.context.get("_jump_count", 0)
+    if round_ < 2:
+        return TaskResult.jump_to("target", context={"round": round_ + 1})
+    return TaskResult.success(outputs={"rounds": round_})
+
+
+class Stubborn(Task):
+    """Goes on after it was withdrawn, until it is let go."""
+
+    def __init__(self):
+        self.begun = threading.Event()
+        self.let_go = threading.Event()
+
+    def execute(self, stage):
+        self.begun.set()
+        self.let_go.wait(20)
+        return TaskResult.success(outputs={"late": True})
+
+
+def work(bench: Bench, flow: Workflow) -> None:
+    """Run until nothing moves."""
+    bench.processor.process_all(timeout=20)
+
+
+def tasks() -> dict[str, Any]:
+    """Make the tasks of the scenes, fresh."""
+    return {
+        "give": give, "fail": fail, "once": FailOnce(), "poll": PollTwice(), "second": FailThenGive(),
+        "loop": loop_back, "gate": ApprovalTask, "stubborn": Stubborn(),
+    }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    name: str
+    flow: Callable[[], Workflow]
+    play: tuple[Callable[[Bench, Workflow], None], ...] = field(default=(work,))
+
+
+def _gate(bench: Bench, flow: Workflow) -> None:
+    approve(bench.queue, flow.id, flow.stage_by_ref_id("gate").id, {"user": "ann"})
+
+
+def _ping(bench: Bench, flow: Workflow) -> None:
+    send_signal(bench.queue, flow.id, flow.stage_by_ref_id("gate").id, "ping", persistent=False)
+
+
+def _withdraw_at_work(bench: Bench, flow: Workflow) -> None:
+    body = bench.registry.get("stubborn")
+    bench.processor.start()
+    body.begun.wait(20)
+    with WorkflowStream(flow.id) as stream:
+        bench.queue.push(CancelStage(execution_id=flow.id, stage_id=flow.stage_by_ref_id("a").id))
+        kinds = (item.event_type for item in stream.follow())
+        while next(kinds) is not EventType.STAGE_CANCELED:
+            pass
+    body.let_go.set()
+    bench.processor.stop()
+
+
+def _restart(bench: Bench, flow: Workflow) -> None:
+    bench.queue.push(RestartStage(execution_id=flow.id, stage_id=flow.stage_by_ref_id("b").id))
+
+
+def _withdraw(bench: Bench, flow: Workflow) -> None:
+    bench.queue.push(CancelStage(execution_id=flow.id, stage_id=flow.stage_by_ref_id("gate").id))
+
+
+def _cancel(bench: Bench, flow: Workflow) -> None:
+    bench.store.cancel(flow.id, user="ann", reason="enough")
+
+
+def _pause(bench: Bench, flow: Workflow) -> None:
+    bench.store.pause(flow.id)
+
+
+def _resume(bench: Bench, flow: Workflow) -> None:
+    bench.store.resume(flow.id)
+
+
+SCENES = [
+    Scene(name="one stage", flow=lambda: workflow(stage("a", task="give"))),
+    Scene(
+        name="diamond with a tolerated failure",
+        flow=lambda: workflow(
+            stage("a", task="give"),
+            stage("b", "a", task="fail", context={"continuePipelineOnFailure": True}),
+            stage("c", "a", task="give"),
+            stage("d", "b", "c", task="give"),
+        ),
+    ),
+    Scene(
+        name="branch not taken",
+        flow=lambda: workflow(
+            stage("a", task="give", split_type=SplitType.OR, split_conditions={"b": "done == 'a'", "c": "done == 'x'"}),
+            stage("b", "a", task="give"),
+            stage("c", "a", task="give"),
+            stage("d", "b", "c", task="give", join_type=JoinType.OR),
+        ),
+    ),
+    Scene(
+        name="retry",
+        flow=lambda: workflow(stage("a", task="once"), stage("b", "a", task="give")),
+    ),
+    Scene(name="poll", flow=lambda: workflow(stage("a", task="poll"))),
+    Scene(
+        name="loop over activations",
+        flow=lambda: workflow(
+            stage("target", task="give"),
+            stage("p", "target", task="give"),
+            stage("q", "target", task="give"),
+            stage("each", "p", "q", task="give", join_type=JoinType.MULTI_MERGE),
+            stage("decide", "p", "q", task="loop"),
+        ),
+    ),
+    Scene(
+        name="gate",
+        flow=lambda: workflow(stage("gate", task="gate"), stage("b", "gate", task="give")),
+        play=(_ping, work, _ping, work, _gate, work),
+    ),
+    Scene(
+        name="decision before the gate",
+        flow=lambda: workflow(stage("a", task="give"), stage("gate", "a", task="gate")),
+        play=(_gate, work),
+    ),
+    Scene(
+        name="failure, then restart",
+        flow=lambda: workflow(
+            stage("a", task="give"),
+            stage("b", "a", task="second"),
+            stage("c", "b", task="give"),
+            stage("gate", task="gate"),
+        ),
+        play=(work, _restart, work, _gate, work),
+    ),
+    Scene(
+        name="pause, resume, withdrawal",
+        flow=lambda: workflow(stage("gate", task="gate"), stage("b", "gate", task="give"), stage("c", task="give")),
+        play=(_pause, work, _resume, work, _withdraw, work),
+    ),
+    Scene(
+        name="withdrawn at work",
+        flow=lambda: workflow(stage("a", task="stubborn"), stage("b", "a", task="give")),
+        play=(_withdraw_at_work,),
+    ),
+    Scene(
+        name="cancel",
+        flow=lambda: workflow(stage("gate", task="gate"), stage("b", "gate", task="give")),
+        play=(work, _cancel, work),
+    ),
+]
+
+
+def play(scene: Scene, bench: Bench) -> Workflow:
+    """Store and start the workflow of a scene and do what the scene says."""
+    flow = scene.flow()
+    bench.begin(flow)
+    for act in scene.play:
+        act(bench, flow)
+    return flow
