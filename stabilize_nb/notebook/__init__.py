@@ -1,0 +1,61 @@
+"""
+The notebook face: magics, what cells show, and completion. `%load_ext stabilize_nb` brings it.
+
+Loading runs nothing: it looks whether the store of this notebook exists and names what has not ended there.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from stabilize_nb.engine import default_url, store_path
+from stabilize_nb.errors import StabilizeError
+from stabilize_nb.notebook import complete, config, failure, views
+from stabilize_nb.notebook.doctor import shown_path
+from stabilize_nb.notebook.magic import WorkflowMagics
+from stabilize_nb.notebook.runtime import RUNTIME
+
+if TYPE_CHECKING:
+    from stabilize_nb.notebook.shell import Shell
+
+
+def load_ipython_extension(shell: Shell) -> None:
+    """Make %%workflow, %workflow, %config StabilizeNB and completion known, and name unfinished runs."""
+    chosen = config.load(shell, lambda _: RUNTIME.renew())
+    shell.register_magics(WorkflowMagics)
+    views.register(shell)
+    failure.register(shell)
+    complete.register(shell)
+    if chosen.recover != "off" and (line := unfinished(resume=chosen.recover == "auto")):
+        sys.stdout.write(line + "\n")
+
+
+def unload_ipython_extension(shell: Shell) -> None:
+    """Take everything away again; engines, runs and definitions stay."""
+    complete.unregister(shell)
+    failure.unregister()
+    views.unregister(shell)
+    config.unload(shell)
+    for kind in ("line", "cell"):
+        shell.magics_manager.magics[kind].pop("workflow", None)
+
+
+def unfinished(*, resume: bool) -> str:
+    """Return a line about the runs of this notebook's store that have not ended; empty when there is nothing to say."""
+    path = store_path(default_url())
+    if not RUNTIME.engines() and (path is None or not path.exists()):
+        return ""
+    try:
+        engine = RUNTIME.engine()
+        runs = engine.unfinished()
+        if runs and resume:
+            engine.resume()
+    except StabilizeError as error:
+        return f"Stabilize: {error}"
+    if not runs:
+        return ""
+    place = store_path(engine.url)
+    where = "memory" if place is None else shown_path(place)
+    count = "1 unfinished run" if len(runs) == 1 else f"{len(runs)} unfinished runs"
+    return f"Stabilize: {count} in {where} — {'resumed' if resume else '%workflow resume'}"

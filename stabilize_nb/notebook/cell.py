@@ -1,0 +1,247 @@
+"""
+The body of a %%workflow cell: compiled so that tracebacks name the cell, run in the user's names, made a definition.
+
+`stage`, `approval` and `Flow` are there while the body runs, and what the user had under these names is back
+afterwards. `jump` stays, because stage functions call it when they run. Lines count as in the cell, whose first line
+is the magic. A definition runs nothing and is checked whole before its name is bound.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from stabilize_nb.errors import ConfigError, StabilizeError
+from stabilize_nb.flow import Flow, FlowStage, jump
+from stabilize_nb.models.stage import StageExecution
+from stabilize_nb.models.workflow import Workflow
+from stabilize_nb.notebook.runtime import Definition
+from stabilize_nb.tasks.interface import Task
+
+if TYPE_CHECKING:
+    from stabilize_nb.notebook.shell import Shell
+
+_ABSENT: Final = object()
+#: Entry of the prints that stands for everything of the body that is no stage.
+REST: Final = ""
+
+
+class CellSyntaxError(ConfigError):
+    """A body is no Python; `fault` says where."""
+
+    def __init__(self, fault: SyntaxError) -> None:
+        super().__init__(fault.msg)
+        self.fault = fault
+
+
+class Draft:
+    """The flow of a body that is being run; it refuses what two statements of one cell do to each other."""
+
+    def __init__(self, name: str) -> None:
+        self.flow = Flow(name)
+        self._unnamed: list[FlowStage] = []
+
+    def stage(self, function: Any = None, /, **settings: Any) -> Any:
+        """Make a function a stage: `@stage` or `@stage(after=..., join=..., retry=...)`."""
+        if function is None:
+            return lambda given: self._once(lambda flow: flow.stage(**settings)(given))
+        return self._once(lambda flow: flow.stage(function))
+
+    def approval(self, question: str, *, name: str | None = None, **settings: Any) -> FlowStage:
+        """Add a gate at which a person decides; its name is that of the variable it is bound to."""
+        number = len(self.flow.stages) + 1
+        gate = self._once(lambda flow: flow.approval(question, name=name or f"approval_{number}", **settings))
+        gate.line = sys._getframe(1).f_lineno  # noqa: SLF001 - the line of the cell
+        if name is None:
+            self._unnamed.append(gate)
+        return gate
+
+    def _once(self, add: Any) -> FlowStage:
+        before = dict(self.flow.stages)
+        stage: FlowStage = add(self.flow)
+        if (earlier := before.get(stage.name)) is not None:
+            lines = f"lines {earlier.line} and {stage.line}" if earlier.line and stage.line else "twice"
+            raise ConfigError(f"stage {stage.name!r} is defined on {lines}: give one of them another name")
+        return stage
+
+    def name_gates(self, names: Mapping[str, Any]) -> None:
+        """Name each approval after the variable that holds it."""
+        for gate in self._unnamed:
+            variable = next((name for name, value in names.items() if value is gate and name[:1] != "_"), None)
+            if variable is None:
+                continue
+            if variable in self.flow.stages:
+                raise ConfigError(f"approval {variable!r} (line {gate.line}) has the name of a stage; rename one")
+            self.flow.rename(gate, variable)
+
+
+def define(shell: Shell, line: str, name: str, body: str) -> Definition:
+    """
+    Run a body and return what it defines; nothing is bound to `name` yet.
+
+    Raises CellSyntaxError, ConfigError or InvalidWorkflowError, and whatever the body raises.
+    """
+    tree, file = _parsed(shell, line, body)
+    _refuse_foreign_jump(tree, shell.user_ns)
+    draft = Draft(name)
+    with _names_in(shell.user_ns, {"stage": draft.stage, "approval": draft.approval, "Flow": Flow}):
+        shell.user_ns["jump"] = jump
+        value = _run(shell, tree, file)
+        draft.name_gates(shell.user_ns)
+    work = _work(name, draft.flow, value)
+    if isinstance(work, Flow):
+        work.check()
+    return Definition(name=name, work=work, source=body, prints=_prints(tree, work), tasks=_tasks(work, shell.user_ns))
+
+
+# -- compiling ----------------------------------------------------------------------------------------
+
+
+def _parsed(shell: Shell, line: str, body: str) -> tuple[ast.Module, str]:
+    blank = len(body) - len(body.lstrip("\n"))
+    try:
+        source = "\n" * (1 + blank) + shell.transform_cell(body)
+        file = shell.compile.cache(source, _number(shell), raw_code=f"%%workflow {line}\n{body}")
+        return shell.transform_ast(shell.compile.ast_parse(source, file)), file
+    except SyntaxError as fault:
+        raise CellSyntaxError(fault) from None
+
+
+def _number(shell: Shell) -> int:
+    """Return the number that IPython gives to the cell that is run: its module is somewhere below on the stack."""
+    numbers: Mapping[str, int] = getattr(shell.compile, "_filename_map", {})
+    frame = sys._getframe(1)  # noqa: SLF001 - the stack of the cell
+    while frame.f_back is not None:
+        frame = frame.f_back
+        if frame.f_code.co_filename in numbers:
+            return numbers[frame.f_code.co_filename]
+    return shell.execution_count
+
+
+def _run(shell: Shell, tree: ast.Module, file: str) -> Any:
+    """Run the statements and return the value of the last one, when it is an expression."""
+    last = tree.body[-1] if tree.body else None
+    statements = tree.body[:-1] if isinstance(last, ast.Expr) else tree.body
+    code = shell.compile(ast.Module(statements, tree.type_ignores), file, "exec")
+    try:
+        exec(code, shell.user_ns)  # noqa: S102 - a cell is the user's own code
+        if isinstance(last, ast.Expr):
+            return eval(shell.compile(ast.Expression(last.value), file, "eval"), shell.user_ns)  # noqa: S307 - as above
+    except Exception as error:
+        _begin_at_cell(shell, error)
+        raise
+    return None
+
+
+def _begin_at_cell(shell: Shell, error: Exception) -> None:
+    """Have IPython show the traceback of an error from the cell on; errors of this package say it shorter."""
+    if isinstance(error, StabilizeError):
+        return
+    trace = error.__traceback__.tb_next if error.__traceback__ is not None else None
+    error._render_traceback_ = lambda: shell.InteractiveTB.structured_traceback(  # type: ignore[attr-defined]  # IPython looks for it
+        type(error), error, trace, tb_offset=0
+    )
+
+
+@contextmanager
+def _names_in(names: dict[str, Any], added: Mapping[str, Any]) -> Iterator[None]:
+    """Have names in a namespace for a while; those that are bound anew meanwhile stay as they are then."""
+    before = {name: names.get(name, _ABSENT) for name in added}
+    names.update(added)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if names.get(name) is not added[name]:
+                continue
+            if value is _ABSENT:
+                del names[name]
+            else:
+                names[name] = value
+
+
+def _refuse_foreign_jump(tree: ast.Module, names: Mapping[str, Any]) -> None:
+    uses = next((node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == "jump"), None)
+    if uses is not None and names.get("jump", jump) is not jump:
+        raise ConfigError(
+            f"line {uses.lineno} calls jump, but this notebook has bound that name to something else; "
+            "run `del jump` or rename yours"
+        )
+
+
+# -- what was defined ---------------------------------------------------------------------------------
+
+
+def _work(name: str, flow: Flow, value: Any) -> Flow | Workflow:
+    given = _given(name, value)
+    if given is None:
+        return flow
+    if flow.stages:
+        stages = ", ".join(flow.stages)
+        raise ConfigError(
+            f"the body defines stages ({stages}) and ends with {type(value).__name__}: a cell defines one workflow, "
+            "either by @stage or by its last expression"
+        )
+    return given
+
+
+def _given(name: str, value: Any) -> Flow | Workflow | None:
+    """Return what the last expression of a body is, when it is a workflow in some form."""
+    if isinstance(value, Flow | Workflow):
+        return value
+    is_list = isinstance(value, list | tuple) and bool(value)
+    if is_list and all(isinstance(each, StageExecution) for each in value):
+        return Workflow.create(application=name, name=name, stages=value)
+    return None
+
+
+def _tasks(work: Flow | Workflow, names: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the code of the tasks of a Workflow that the notebook itself has under their names."""
+    if isinstance(work, Flow):
+        return {}
+    wanted = {task.implementing_class for stage in work.stages for task in stage.tasks}
+    return {name: names[name] for name in sorted(wanted & names.keys()) if _is_task(names[name])}
+
+
+def _is_task(value: Any) -> bool:
+    return isinstance(value, Task) or callable(value)
+
+
+def _prints(tree: ast.Module, work: Flow | Workflow) -> dict[str, str]:
+    """Return what changes when a stage changes, by its name; comments and layout change nothing."""
+    stages = {stage.ref_id: stage for stage in (work.picture() if isinstance(work, Flow) else work).stages}
+    code: dict[str, str] = dict.fromkeys(stages, "")
+    rest = []
+    for node in tree.body:
+        name = getattr(node, "name", None)
+        if name in code:
+            code[name] += ast.dump(node)
+        else:
+            rest.append(ast.dump(node))
+    prints = {ref: _print(code[ref], _settings(stage)) for ref, stage in stages.items()}
+    return {**prints, REST: _print(*rest)}
+
+
+def _settings(stage: StageExecution) -> str:
+    return repr((
+        sorted(stage.requisite_stage_ref_ids), stage.join_type, stage.join_threshold, stage.split_type,
+        stage.split_conditions, stage.output_reducers, stage.context, [task.implementing_class for task in stage.tasks],
+    ))  # fmt: skip
+
+
+def _print(*texts: str) -> str:
+    return hashlib.blake2b("\x1f".join(texts).encode(), digest_size=8).hexdigest()
+
+
+def changes(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+    """Say what differs between two definitions: "plan changed, review is new"; nothing when nothing does."""
+    said = [f"{name} is new" for name in after if name not in before]
+    said += [f"{name} changed" for name in after if name and before.get(name, after[name]) != after[name]]
+    said += [f"{name} is gone" for name in before if name not in after]
+    if not said and before[REST] != after[REST]:
+        said.append("code around the stages changed")
+    return ", ".join(said)

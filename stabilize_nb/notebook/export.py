@@ -1,0 +1,61 @@
+"""A %%workflow cell as a Python module: the same stages without a notebook."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+
+from stabilize_nb.errors import ConfigError
+from stabilize_nb.flow import Flow
+from stabilize_nb.notebook.runtime import Definition
+
+_HEAD = '''"""Workflow {name}, written by %workflow export."""
+
+from stabilize_nb import Flow
+from stabilize_nb.flow import jump
+
+{name} = Flow({name!r})
+stage, approval = {name}.stage, {name}.approval
+
+'''
+_GIVEN = frozenset({"stage", "approval", "jump", "Flow", "__name__", "__file__", *dir(builtins)})
+
+
+def module_of(definition: Definition) -> str:
+    """
+    Return the text of a module that defines the same flow.
+
+    Names that come from other cells are listed at the end of its head: they have to be imported or written there.
+
+    Raises ConfigError for a definition that is no flow of a cell.
+    """
+    flow = definition.work
+    if not isinstance(flow, Flow) or not definition.source:
+        raise ConfigError(
+            f"{definition.name!r} was not written with @stage in a %%workflow cell; only such a cell can be exported"
+        )
+    body = definition.source.strip("\n")
+    foreign = sorted(_foreign(ast.parse(body)))
+    note = f"# From other cells of the notebook: {', '.join(foreign)}\n\n" if foreign else ""
+    names = [f'{definition.name}.rename({gate}, "{gate}")' for gate, stage in flow.stages.items() if stage.is_gate]
+    tail = "\n".join(["", "", *names, ""]) if names else "\n"
+    return _HEAD.format(name=definition.name) + note + body + tail
+
+
+def _foreign(tree: ast.Module) -> set[str]:
+    """Return the names that a body reads and nowhere binds."""
+    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    bound = {node.id for node in names if not isinstance(node.ctx, ast.Load)}
+    for node in ast.walk(tree):
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                bound.add(node.name)
+            case ast.arg():
+                bound.add(node.arg)
+            case ast.alias():
+                bound.add((node.asname or node.name).partition(".")[0])
+            case ast.ExceptHandler() if node.name:
+                bound.add(node.name)
+            case _:
+                pass
+    return {node.id for node in names} - bound - _GIVEN
