@@ -44,7 +44,7 @@ INTERRUPTED = 130
     "--report", type=click.Path(dir_okay=False, path_type=Path), default=Path("penguins.md"), show_default=True,
     help="Markdown file to write.",
 )  # fmt: skip
-@click.option("--samples", type=click.IntRange(min=40), default=SAMPLES, hidden=True)
+@click.option("--samples", type=click.IntRange(min=400), default=SAMPLES, hidden=True)
 def demo(*, yes: bool, fresh: bool, store: Path, report: Path, samples: int) -> None:
     """
     Study the Palmer penguins: three analysts, a quorum of two, a review, your approval, a report.
@@ -58,20 +58,19 @@ def demo(*, yes: bool, fresh: bool, store: Path, report: Path, samples: int) -> 
     report.parent.mkdir(parents=True, exist_ok=True)
     console = Console(highlight=False)
     engine = Engine(store)
+    define(engine)
+    if fresh:
+        drop(engine, console)
+    run, earlier = begin(engine, console, report, samples)
     try:
-        define(engine)
-        if fresh:
-            drop(engine, console)
-        run, earlier = begin(engine, console, report, samples)
-        try:
-            with Watch(run, console, earlier=earlier) as watch:
-                decide(watch, yes=yes)
-        except KeyboardInterrupt:
-            say_kept(run, console, store)
-            sys.exit(INTERRUPTED)
-        conclude(run, console)
-    finally:
-        engine.close(timeout=1.0)
+        with Watch(run, console, earlier=earlier) as watch:
+            decide(watch, yes=yes)
+    except KeyboardInterrupt:
+        say_kept(run, console, store)
+        sys.exit(INTERRUPTED)  # bodies at work are left to the end of the process: they go on from their last step
+    succeeded = conclude(run, console)
+    engine.close()
+    sys.exit(0 if succeeded else 1)
 
 
 def define(engine: Engine) -> None:
@@ -131,9 +130,12 @@ def begin(engine: Engine, console: Console, report: Path, samples: int) -> tuple
     run = unfinished[-1]
     stages = run.workflow.stages
     done = [stage.ref_id for stage in stages if stage.status.is_complete]
+    begun = [stage.ref_id for stage in stages if stage.status is WorkflowStatus.RUNNING]
     console.print(
         f"resumed run {run.id}: {len(done)} of {len(stages)} stages were already done"
         + (f": {', '.join(done)}" if done else "")
+        + (f"; begun, and going on from their last committed step: {', '.join(begun)}" if begun else ""),
+        soft_wrap=True,
     )
     engine.resume(run.id)
     return run, done
@@ -182,14 +184,17 @@ def say_kept(run: Run, console: Console, store: Path) -> None:
     stages = run.workflow.stages
     done = sum(stage.status.is_complete for stage in stages)
     again = shlex.join(["stabilize-nb", *(argument for argument in sys.argv[1:] if argument != "--fresh")])
-    console.print(f"\nrun {run.id} is kept in {store} ({done} of {len(stages)} stages done); go on with: {again}")
+    console.print(
+        f"\nrun {run.id} is kept in {store} ({done} of {len(stages)} stages done); go on with: {again}", soft_wrap=True
+    )
 
 
-def conclude(run: Run, console: Console) -> None:
-    """Say what came of the run; exits with 1 when it did not succeed."""
+def conclude(run: Run, console: Console) -> bool:
+    """Say what came of the run and return whether it succeeded."""
     if run.status is not WorkflowStatus.SUCCEEDED:
-        console.print(f"run {run.id} ended {run.status}: {'; '.join(run.explain())}")
-        sys.exit(1)
+        console.print(f"run {run.id} {'; '.join(run.explain())}")
+        return False
     path = Path(run.inputs["path"])
     console.print(f"report: {path}\n")
     console.print(Markdown(path.read_text(encoding="utf-8")))
+    return True
