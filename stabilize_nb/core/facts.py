@@ -307,6 +307,11 @@ _BLANK = {
     for kind in FACTS.values()
 }
 
+#: Fields that hold a member of an enum.
+_ENUMS = frozenset({"status", "token"})
+#: Field -> default, in order; a field without a default has one that nothing equals.
+_LAYOUT = {kind: tuple((name, _BLANK[kind].get(name, object())) for name in _FIELDS[kind]) for kind in FACTS.values()}
+
 S = WorkflowStatus
 _WORKFLOW_ENDS = {
     S.SUCCEEDED: "workflow.completed",
@@ -318,6 +323,8 @@ _STAGE_ENDS = {S.TERMINAL: "stage.failed", S.SKIPPED: "stage.skipped", S.CANCELE
 
 def event_type(fact: Fact) -> str:
     """Return the name under which a fact is published, such as `stage.completed`."""
+    if fact.TYPE:
+        return fact.TYPE
     match fact:
         case WorkflowEnded(status=status):
             return _WORKFLOW_ENDS[status]
@@ -326,19 +333,18 @@ def event_type(fact: Fact) -> str:
         case TaskEnded(status=status):
             return "task.failed" if status is S.TERMINAL else "task.completed"
         case _:
-            return fact.TYPE
+            msg = f"{type(fact).__name__} has no name"
+            raise StabilizeFatalError(msg)
 
 
 def to_data(fact: Fact) -> dict[str, Json]:
     """Return a fact as JSON data, its class under "fact"; fields with their default are left out."""
-    kind = type(fact)
-    blank = _BLANK[kind]
+    kind = fact.__class__
     data: dict[str, Json] = {"fact": kind.__name__}
-    for name in _FIELDS[kind]:
+    for name, blank in _LAYOUT[kind]:
         value = getattr(fact, name)
-        if name in blank and value == blank[name]:
-            continue
-        data[name] = value.value if isinstance(value, Token | WorkflowStatus) else value
+        if value != blank:
+            data[name] = value.value if name in _ENUMS and value is not None else value
     return data
 
 

@@ -26,6 +26,9 @@ class WorkflowStatus(Enum):
     SKIPPED = "SKIPPED"  # not carried out: disabled, or on a branch not taken
     BUFFERED = "BUFFERED"  # waits for a slot
 
+    #: Members are singletons: their identity is a hash, and a quicker one than that of their name.
+    __hash__ = object.__hash__
+
     def __str__(self) -> str:
         return self.name
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import traceback
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -56,16 +55,16 @@ class Running:
         self.idempotency_key = call
         place = f"stage {body.stage.ref_id!r} task {body.task.name!r}"
         self._journal = Journal(_JournalRows(database, leased, body.stage.id, call), place)
-        self._cancelled = threading.Event()
+        self._cancelled = False
 
     @property
     def cancelled(self) -> bool:
         """Whether the result is no longer wanted."""
-        return self._cancelled.is_set()
+        return self._cancelled
 
     def cancel(self) -> None:
         """Say that the result is no longer wanted."""
-        self._cancelled.set()
+        self._cancelled = True
 
     def step(self, name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Run a durable step."""

@@ -266,6 +266,8 @@ class Workshop:
 
     def _withdraw_stale(self, result: Done) -> None:
         """Tell bodies at work that their result is no longer wanted."""
+        if not self.desk.running:
+            return
         gone = {fact.stage for fact in result.facts if isinstance(fact, StageEnded | StageReset | StageRetired)}
         if gone:
             with self.desk.changed:
