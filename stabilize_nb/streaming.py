@@ -75,9 +75,8 @@ class WorkflowStream:
         self._inboxes.append(inbox)
         self._subscribe()
         following = _Following(self, inbox)
-        if not include_history:
-            following.skip(self._logged(0))
-        return following.items()
+        history = self._logged(0)
+        return following.items(history) if include_history else following.after(history)
 
     def close(self) -> None:
         """Stop listening; iterations end."""
@@ -107,6 +106,8 @@ class WorkflowStream:
     def _leave(self, inbox: SimpleQueue[Event | None]) -> None:
         if inbox in self._inboxes:
             self._inboxes.remove(inbox)
+        if not (self._inboxes or self._listeners):
+            get_event_bus().unsubscribe(self._name)
 
     def __enter__(self) -> Self:
         return self
@@ -124,13 +125,14 @@ class _Following:
         self._last = 0
         self._ended = False
 
-    def skip(self, events: list[Event]) -> None:
-        for event in events:
+    def after(self, history: list[Event]) -> Iterator[StreamItem]:
+        for event in history:
             self._note(event)
+        return self.items([])
 
-    def items(self) -> Iterator[StreamItem]:
+    def items(self, history: list[Event]) -> Iterator[StreamItem]:
         try:
-            yield from self._log("replay")
+            yield from self._logged(history, "replay")
             while True:
                 if self._ended:
                     yield from self._rest()
@@ -144,20 +146,23 @@ class _Following:
         try:
             event = self._inbox.get(timeout=LOOK_OUTSIDE)
         except Empty:
-            yield from self._log("live")
+            yield from self._look()
             return
         if event is not None:
             yield from self._show(event)
 
     def _show(self, event: Event) -> Iterator[StreamItem]:
         if event.sequence > self._last + 1:
-            yield from self._log("live", until=event.sequence - 1)
+            yield from self._look(until=event.sequence - 1)
         if event.sequence == 0 or event.sequence > self._last:
             self._note(event)
             yield _item(event, "live")
 
-    def _log(self, source: Source, until: int | None = None) -> Iterator[StreamItem]:
-        for event in self._stream._logged(self._last, until):  # noqa: SLF001 - its own module
+    def _look(self, until: int | None = None) -> Iterator[StreamItem]:
+        yield from self._logged(self._stream._logged(self._last, until), "live")  # noqa: SLF001 - its own module
+
+    def _logged(self, events: list[Event], source: Source) -> Iterator[StreamItem]:
+        for event in events:
             self._note(event)
             yield _item(event, source)
 
@@ -166,7 +171,7 @@ class _Following:
         with suppress(Empty):
             while (event := self._inbox.get_nowait()) is not None:
                 yield from self._show(event)
-        yield from self._log("live")
+        yield from self._look()
 
     def _note(self, event: Event) -> None:
         if event.sequence:

@@ -30,12 +30,12 @@ ATTEMPT_STATUSES = (*STATUSES, "RETRIED", "POLLED", "LOST", "DISCARDED")
 
 
 class Column(NamedTuple):
-    """A column of a frame. `values` are the categories, in order, of one whose dtype is category."""
+    """A column of a frame. `categories` are those, in order, of one whose dtype is category."""
 
     name: str
     dtype: str
     meaning: str
-    values: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
 
 
 EVENTS = (
@@ -189,7 +189,7 @@ def _series(column: Column, cells: Sequence[Any]) -> pd.Series[Any]:
 
     match column.dtype:
         case "category":
-            return pd.Series(pd.Categorical(list(cells), categories=list(column.values)))
+            return pd.Series(pd.Categorical(list(cells), categories=list(column.categories)))
         case _ if column.dtype == TIME:
             at = np.array(cells, dtype="datetime64[ms]").astype("datetime64[us]")
             return pd.Series(at).dt.tz_localize("UTC")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -227,7 +227,8 @@ SCENES = [
 
 
 def play(scene: Scene, bench: Bench) -> Workflow:
-    """Store and start the workflow of a scene and do what the scene says."""
+    """Store and start the workflow of a scene and do what the scene says; other tries come at once."""
+    bench.processor.limits = replace(bench.processor.limits, backoff_min=1)
     flow = scene.flow()
     bench.begin(flow)
     for act in scene.play:

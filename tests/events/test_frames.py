@@ -52,8 +52,8 @@ def check_schema(frame, name):
     assert list(frame.columns) == [column.name for column in FRAMES[name]]
     assert [str(dtype) for dtype in frame.dtypes] == [column.dtype for column in FRAMES[name]]
     for column in FRAMES[name]:
-        if column.values:
-            assert tuple(frame[column.name].cat.categories) == column.values
+        if column.categories:
+            assert tuple(frame[column.name].cat.categories) == column.categories
 
 
 @pytest.mark.parametrize("scene", SCENE)
