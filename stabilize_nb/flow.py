@@ -105,7 +105,7 @@ class Flow:
     @overload
     def stage(self, **settings: Any) -> Callable[[Callable[..., Any]], FlowStage]: ...
 
-    def stage(self, function: Any = None, /, **settings: Any) -> Any:
+    def stage(self, function: Any = None, /, **settings: Any) -> Any:  # type: ignore[misc]
         """
         Make a function a stage of this flow: `@flow.stage` or `@flow.stage(after=..., ...)`.
 

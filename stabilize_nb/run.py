@@ -84,7 +84,7 @@ class Run:
     @property
     def status(self) -> WorkflowStatus:
         """The status of the workflow now."""
-        return S[str(self._header("status"))]
+        return WorkflowStatus[str(self._header("status"))]
 
     @property
     def error(self) -> str | None:

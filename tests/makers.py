@@ -40,7 +40,8 @@ def workflow(*stages: StageExecution, name: str = "test", **fields: Any) -> Work
 
 def chain(length: int, task: str = "noop") -> Workflow:
     """Make a chain of stages s0 → s1 → ..."""
-    return workflow(*(stage(f"s{at}", *([f"s{at - 1}"] if at else []), task=task) for at in range(length)), name="chain")
+    stages = (stage(f"s{at}", *([f"s{at - 1}"] if at else []), task=task) for at in range(length))
+    return workflow(*stages, name="chain")
 
 
 class Bench:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from json.encoder import c_make_encoder, encode_basestring
+from json.encoder import c_make_encoder, encode_basestring  # type: ignore[attr-defined]
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.errors import StoreError
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 #: Made once: JSONEncoder.encode makes one for every call, which costs more than encoding a small value.
-_encode = c_make_encoder(None, dict, encode_basestring, None, ":", ",", False, False, False)  # noqa: FBT003 - C signature
+_encode = c_make_encoder(None, dict, encode_basestring, None, ":", ",", False, False, False)
 
 
 def dumps(value: Any) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +58,7 @@ class Reply(Ticket, Generic[T]):
         self.wait()
         if self._error is not None:
             raise self._error
-        return self._value  # type: ignore[return-value] - set by fulfil
+        return cast("T", self._value)
 
 
 class Changes:

@@ -16,6 +16,7 @@ from stabilize_nb.store.codec import dumps
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from stabilize_nb.core.rows import Head
     from stabilize_nb.store.sqlite import Connection
 
 

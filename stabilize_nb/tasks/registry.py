@@ -6,7 +6,7 @@ import difflib
 import inspect
 import threading
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from stabilize_nb.errors import ConfigError, TaskNotFoundError
 from stabilize_nb.tasks.interface import CallableTask, Task
@@ -97,8 +97,7 @@ class TaskRegistry:
 
 def _maker(name: str, task: Any) -> Callable[[], Task]:
     if inspect.isclass(task) and callable(getattr(task, "execute", None)):
-        made: Callable[[], Task] = task
-        return made
+        return cast("Callable[[], Task]", task)
     if callable(getattr(task, "execute", None)):
         return lambda: task
     if callable(task):

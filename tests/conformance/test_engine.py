@@ -94,7 +94,9 @@ def test_outputs_reach_later_stages(bench: Callable[..., Bench]) -> None:
         }
     )
 
-    made.run(workflow(stage("s1", task="a"), stage("s2", "s1", task="b"), stage("s3", "s2", task="look"), context={"z": 0}))
+    made.run(
+        workflow(stage("s1", task="a"), stage("s2", "s1", task="b"), stage("s3", "s2", task="look"), context={"z": 0})
+    )
 
     assert (seen["x"], seen["y"], seen["z"], seen["l"]) == (1, 2, 0, [1, 2])
 
@@ -108,7 +110,13 @@ def test_context_of_a_body_is_its_own(bench: Callable[..., Bench]) -> None:
         seen.append(stage.context["shared"])
         return TaskResult.success()
 
-    made = bench(tasks={"give": lambda _s: {"shared": {"n": 1}}, "spoil": spoil, "look": lambda s: seen.append(s.context["shared"])})
+    made = bench(
+        tasks={
+            "give": lambda _s: {"shared": {"n": 1}},
+            "spoil": spoil,
+            "look": lambda s: seen.append(s.context["shared"]),
+        }
+    )
 
     made.run(workflow(stage("a", task="give"), stage("b", "a", task="spoil"), stage("c", "b", task="look")))
 
@@ -358,7 +366,9 @@ def test_jump_back_repeats_the_region(bench: Callable[..., Bench]) -> None:
         return TaskResult.jump_to("plan", context={"feedback": "tighter"})
 
     made = bench(tasks={"note": note, "route": route})
-    flow = workflow(stage("plan", task="note"), stage("work", "plan", task="note"), stage("route", "work", task="route"))
+    flow = workflow(
+        stage("plan", task="note"), stage("work", "plan", task="note"), stage("route", "work", task="route")
+    )
 
     done = made.run(flow)
 
@@ -454,7 +464,9 @@ def test_restart_repeats_a_failed_stage(bench: Callable[..., Bench]) -> None:
 
     def work(stage: StageExecution) -> TaskResult:
         seen.append(stage.ref_id)
-        return TaskResult.terminal("first time") if seen.count("b") == 1 and stage.ref_id == "b" else TaskResult.success()
+        return (
+            TaskResult.terminal("first time") if seen.count("b") == 1 and stage.ref_id == "b" else TaskResult.success()
+        )
 
     made = bench(tasks={"work": work})
     flow = workflow(*(stage(ref, *after, task="work") for ref, after in (("a", ()), ("b", ("a",)), ("c", ("b",)))))
@@ -537,7 +549,7 @@ def test_delete_leaves_no_row(bench: Callable[..., Bench]) -> None:
     made.store.delete(flow.id)
 
     tables = ("workflow", "stage", "task", "edge", "round", "arrival", "signal", "journal", "message", "event")
-    counts = {table: made.database.writer.raw.execute(f"SELECT count(*) FROM {table}").get for table in tables}  # noqa: S608
+    counts = {table: made.database.writer.raw.execute(f"SELECT count(*) FROM {table}").get for table in tables}
     assert counts == dict.fromkeys(tables, 0)
 
 
@@ -548,7 +560,8 @@ def test_poisoned_message_is_buried_with_its_cause(bench: Callable[..., Bench]) 
     made.begin(flow)
     made.database.write(
         lambda c: c.raw.execute(
-            "INSERT INTO message (id, workflow_id, kind, payload, counts, timer, due_at) VALUES ('x', ?, 'Nonsense', '{}', 0, 0, 0)",
+            "INSERT INTO message (id, workflow_id, kind, payload, counts, timer, due_at)"
+            " VALUES ('x', ?, 'Nonsense', '{}', 0, 0, 0)",
             (flow.id,),
         )
     )

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import subprocess
 import sys
 import textwrap
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from jupyter_client.manager import start_new_kernel
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 INTERRUPTS = 50
 
@@ -79,7 +75,7 @@ def test_script_can_be_interrupted_anywhere(tmp_path: Path) -> None:
     seed = random.randrange(10**6)
     found = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(tmp_path / "runs.db"), str(seed), str(INTERRUPTS)],
-        capture_output=True, text=True, timeout=100, check=False, cwd=os.getcwd(),
+        capture_output=True, text=True, timeout=100, check=False, cwd=Path.cwd(),
     )  # fmt: skip
 
     assert found.returncode == 0, f"seed {seed}: {found.stderr[-3000:]}"
@@ -97,7 +93,7 @@ def test_waiting_cell_can_be_interrupted_anywhere(tmp_path: Path) -> None:
     manager, client = start_new_kernel(kernel_name="python3", cwd=str(tmp_path))
     try:
         setup = f"""
-        import sys; sys.path.insert(0, {os.getcwd()!r})
+        import sys; sys.path.insert(0, {str(Path.cwd())!r})
         import time
         from stabilize_nb import Engine, Flow
         engine = Engine({str(tmp_path / "kernel.db")!r}, durability="normal")

@@ -1,4 +1,4 @@
-"""A processor that is killed loses nothing, repeats nothing that was committed, and is replaced within a second (C2, C8)."""
+"""A killed processor loses nothing, repeats nothing committed, and is replaced within a second (C2, C8)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stabilize_nb.models.status import WorkflowStatus
@@ -16,8 +17,6 @@ from stabilize_nb.queue.processor import QueueProcessorConfig
 from tests.makers import Bench, stage, workflow
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from stabilize_nb.models.stage import StageExecution
 
 WORKER = """
@@ -62,7 +61,7 @@ def start_worker(folder: Path, pause: float) -> subprocess.Popen[str]:
     """Start a process that works on the store until nothing is unfinished."""
     return subprocess.Popen(
         [sys.executable, "-c", WORKER, str(folder / "runs.db"), str(folder / "effects"), str(pause)],
-        stdout=subprocess.PIPE, text=True, cwd=os.getcwd(),
+        stdout=subprocess.PIPE, text=True, cwd=Path.cwd(),
     )  # fmt: skip
 
 
@@ -91,12 +90,14 @@ def test_killed_again_and_again(tmp_path: Path) -> None:
     with Bench(f"sqlite:///{tmp_path}/runs.db", tasks={"work": lambda _stage: None}) as bench:
         done = bench.store.retrieve(flow.id)
         rows = bench.database.writer.raw.execute(
-            "SELECT s.ref_id, count(*) FROM event e JOIN stage s ON s.id = e.stage_id WHERE e.type = 'task.completed' GROUP BY 1"
+            "SELECT s.ref_id, count(*) FROM event e JOIN stage s ON s.id = e.stage_id"
+            " WHERE e.type = 'task.completed' GROUP BY 1"
         )
         completed = dict(rows)
         assert bench.database.writer.raw.pragma("integrity_check") == "ok"
     effects = Counter((tmp_path / "effects").read_text().split("\n"))
-    print(f"seed {seed}: {kills} kills, {sum(n for e, n in effects.items() if e.startswith('begin'))} bodies begun for 16 stages")
+    begun = sum(count for effect, count in effects.items() if effect.startswith("begin"))
+    print(f"seed {seed}: {kills} kills, {begun} bodies begun for 16 stages")
     assert kills > 0
     assert done.status is WorkflowStatus.SUCCEEDED, f"seed {seed}"
     assert set(completed.values()) == {1}, f"seed {seed}"
@@ -106,7 +107,7 @@ def test_killed_again_and_again(tmp_path: Path) -> None:
 
 
 def test_another_processor_takes_over_within_a_second(tmp_path: Path) -> None:
-    """A live processor sees the death of another and begins its task again within a second, long before the lease ends."""
+    """A live processor sees the death of another and begins its task again within a second, not after a lease."""
     begun: list[float] = []
     with Bench(
         f"sqlite:///{tmp_path}/runs.db",

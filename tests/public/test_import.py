@@ -22,7 +22,7 @@ def run(source: str) -> str:
 
 @pytest.mark.parametrize(
     "source",
-    ["import stabilize_nb", "from stabilize_nb import Engine, Flow, Workflow, QueueProcessor, SqliteWorkflowStore, approve"],
+    ["import stabilize_nb", "from stabilize_nb import Engine, Flow, QueueProcessor, SqliteWorkflowStore, approve"],
 )
 def test_heavy_modules_stay_out(source: str) -> None:
     """Neither the package nor the engine loads a heavy module before it is used."""
@@ -33,9 +33,7 @@ def test_heavy_modules_stay_out(source: str) -> None:
 
 def test_import_is_quick() -> None:
     """The import takes at most 150 ms more than an empty program, in the median of interleaved runs."""
-    pairs = []
-    for _ in range(7):
-        pairs.append((timed("import stabilize_nb"), timed("pass")))
+    pairs = [(timed("import stabilize_nb"), timed("pass")) for _ in range(7)]
     extra = statistics.median(a - b for a, b in pairs) * 1_000
 
     print(f"import stabilize_nb: {extra:.0f} ms more than an empty program")

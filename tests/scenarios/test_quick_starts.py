@@ -167,9 +167,7 @@ def test_one_model_call(url: str) -> None:
                     name="Answer",
                     context={"prompt": "In one sentence, what is a token bucket rate limiter?"},
                     tasks=[
-                        TaskExecution.create(
-                            name="answer", implementing_class="llm", stage_start=True, stage_end=True
-                        )
+                        TaskExecution.create(name="answer", implementing_class="llm", stage_start=True, stage_end=True)
                     ],
                 ),
             ],
@@ -225,9 +223,7 @@ def test_agent_with_tool_and_approval(url: str) -> None:
                     name="Human sign-off",
                     requisite_stage_ref_ids={"agent"},
                     tasks=[
-                        TaskExecution.create(
-                            name="ap", implementing_class="approval", stage_start=True, stage_end=True
-                        )
+                        TaskExecution.create(name="ap", implementing_class="approval", stage_start=True, stage_end=True)
                     ],
                 ),
             ],

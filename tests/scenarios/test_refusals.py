@@ -45,7 +45,11 @@ CASES = [
     Case("reducer", lambda: [stage("a", output_reducers={"x": "colect"})], ("unknown reducer 'colect'",)),
     Case("activation name", lambda: [stage("a#2")], ("'a#2'",)),
     Case("split", lambda: [stage("a", split_conditions={"z": "x == 1"})], ("'a' splits to 'z'",)),
-    Case("condition", lambda: [stage("a", split_conditions={"b": "x.("}), stage("b", "a")], ("'a' has a condition for 'b'",)),
+    Case(
+        "condition",
+        lambda: [stage("a", split_conditions={"b": "x.("}), stage("b", "a")],
+        ("'a' has a condition for 'b'",),
+    ),
     Case("not built", lambda: [stage("a", mutex_key="db")], ("'a' uses mutex_key",)),
 ]
 
@@ -105,15 +109,15 @@ def test_flow_names_what_it_does_not_know() -> None:
     flow = Flow("analyst")
 
     @flow.stage
-    def synthesize(question):  # noqa: ANN001, ANN202
+    def synthesize(question):
         return question
 
     @flow.stage
-    def report(sythesize):  # noqa: ANN001, ANN202
+    def report(sythesize):
         return sythesize
 
     with Engine(":memory:") as engine:
-        with pytest.raises(StabilizeError, match="'report' .* asks for 'sythesize'.*did you mean 'synthesize'"):
+        with pytest.raises(StabilizeError, match=r"'report' .* asks for 'sythesize'.*did you mean 'synthesize'"):
             engine.start(flow, question="?")
         assert len(engine.runs()) == 0
 
@@ -125,7 +129,7 @@ def test_flow_names_what_it_does_not_know() -> None:
         (lambda: Engine("sqlite:relative.db"), "is not a SQLite URL"),
         (lambda: Engine(":memory:", durability="ful"), "durability 'ful' is not known"),
         (lambda: Engine(":memory:", workers=0), "max_workers is 0"),
-        (lambda: Flow("f").stage(lambda: 1, ), "cannot be a parameter name"),
+        (lambda: Flow("f").stage(lambda: 1 ), "cannot be a parameter name"),
         (lambda: Flow("f").stage(aftr="x")(len), "did you mean 'after'"),
     ],
 )  # fmt: skip
@@ -137,9 +141,9 @@ def test_setting_that_is_wrong_is_named(call: Callable[[], Any], words: str) -> 
     assert words in str(refused.value)
 
 
-def test_store_and_queue_must_be_one_database(tmp_path) -> None:  # noqa: ANN001
+def test_store_and_queue_must_be_one_database(tmp_path) -> None:
     """A store and a queue on different databases are refused with the reason."""
-    from stabilize_nb import QueueProcessor, SqliteQueue, SqliteWorkflowStore  # noqa: PLC0415 - only this test
+    from stabilize_nb import QueueProcessor, SqliteQueue, SqliteWorkflowStore
 
     store = SqliteWorkflowStore(f"sqlite:///{tmp_path}/a.db")
     queue = SqliteQueue(f"sqlite:///{tmp_path}/b.db")
@@ -149,12 +153,10 @@ def test_store_and_queue_must_be_one_database(tmp_path) -> None:  # noqa: ANN001
     queue.close()
 
 
-def test_file_of_another_program_is_refused(tmp_path) -> None:  # noqa: ANN001
+def test_file_of_another_program_is_refused(tmp_path) -> None:
     """A file that is no store of ours is not touched."""
     path = tmp_path / "other.db"
     path.write_text("this is not a database at all, but long enough to look at" * 20)
 
     with pytest.raises(StabilizeError, match="not a SQLite database"):
         Engine(path)
-
-

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from stabilize_nb.core.draft import Body, Env
-    from stabilize_nb.core.rows import Head
     from stabilize_nb.core.facts import Fact
+    from stabilize_nb.core.rows import Head
     from stabilize_nb.store.sqlite import Connection
 
 
@@ -161,8 +161,6 @@ def _hand_over(connection: Connection, workflow_id: str, message: Message, now: 
 
 
 def _acknowledge(connection: Connection, leased: Leased, now: int) -> None:
-    changed = connection.run(
-        "acknowledge", {"id": leased.id, "owner": leased.owner, "fence": leased.fence, "now": now}
-    )
+    changed = connection.run("acknowledge", {"id": leased.id, "owner": leased.owner, "fence": leased.fence, "now": now})
     if not changed:
         raise LeaseLost(leased.id)

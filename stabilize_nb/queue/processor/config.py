@@ -23,10 +23,10 @@ class QueueProcessorConfig:
     """How a processor works. Units are in the names or given here; the defaults suit one machine.
 
     `poll_frequency_ms`: how often commits of other processes are looked for. `retry_delay`: s before a message
-    that could not be processed is tried again. `lease`: s a claim lasts without a sign of life from its owner; it matters only
-    where the owner's death cannot be seen at once. `task_timeout`: s a task body may take unless it says otherwise.
-    `fold_budget`: messages decided in one step at most. `recover_on_start` and the other recovery settings are accepted
-    for programs that set them: recovery is not a pass at the start here, it always happens.
+    that could not be processed is tried again. `lease`: s a claim lasts without a sign of life from its owner; it
+    matters only where the owner's death cannot be seen at once. `task_timeout`: s a task body may take unless it
+    says otherwise. `fold_budget`: messages decided in one step at most. `recover_on_start` and the other recovery
+    settings are accepted for programs that set them: recovery is not a pass at the start here, it always happens.
     """
 
     poll_frequency_ms: int = 50

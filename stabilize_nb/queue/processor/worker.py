@@ -165,7 +165,7 @@ class Workshop:
         )
 
     def _next_due(self, connection: Connection, free: int) -> Due:
-        """Return when something is due that this processor could take; a body that nobody is free for does not count."""
+        """Return when something is due that could be taken; a body that nobody is free for does not count."""
         threads, waiting = self.names()
         due = self._due_among(connection, threads | waiting)
         self.desk.starved = free <= 0 and due[1] is not None and due[1] <= self.database.clock()
