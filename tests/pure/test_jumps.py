@@ -281,3 +281,18 @@ def test_jump_in_a_workflow_that_has_failed_is_not_carried_out():
 
     assert shell.statuses == {"a": "TERMINAL", "b": "CANCELED", "c": "NOT_STARTED"}
     assert shell.status is S.TERMINAL
+
+
+def test_jump_that_is_queued_when_the_workflow_fails_is_not_carried_out():
+    """The stage that had asked for it is withdrawn, and nothing is reset."""
+    made = workflow(stage("a"), stage("b"), stage("c", "b"))
+    shell = Shell(made, order=Order(budget=1))
+    shell.push(m.StartWorkflow(execution_id=made.id))
+    failing = shell.begin("a")
+    shell.finish(shell.begin("b"), jump("c"))
+
+    shell.finish(failing, done(S.TERMINAL))
+    shell.drain()
+
+    assert shell.statuses == {"a": "TERMINAL", "b": "CANCELED", "c": "NOT_STARTED"}
+    assert not shell.facts(f.JumpExecuted)

@@ -17,7 +17,14 @@ from stabilize_nb import errors
 from stabilize_nb.core.rows import ArrivalRow
 from stabilize_nb.dag.readiness import Verdict, judge
 from stabilize_nb.dag.region import kept
-from stabilize_nb.errors import ConfigError, InvalidWorkflowError, ValueNotStorableError, is_permanent, is_transient
+from stabilize_nb.errors import (
+    ConfigError,
+    InvalidWorkflowError,
+    StageNotFoundError,
+    ValueNotStorableError,
+    is_permanent,
+    is_transient,
+)
 from stabilize_nb.models.ids import derived_id, new_id
 from stabilize_nb.models.multi_instance import MultiInstanceConfig
 from stabilize_nb.models.stage import JoinType, SplitType, StageExecution
@@ -231,6 +238,24 @@ def test_sound_graph_is_accepted_in_the_order_given():
     stages = [stage("c", "a", "b"), stage("b", "a"), stage("a")]
 
     assert [each.ref_id for each in Workflow.create("app", "good", stages).stages] == ["c", "b", "a"]
+
+
+def test_stages_of_a_workflow_are_found_by_name():
+    """A ref_id names the first run of a stage, `activations` gives all of them in order."""
+    rows = [stage("a"), stage("m#10", activation=10), stage("m#2", activation=2), stage("m")]
+    picture = Workflow(name="w", stages=rows)
+
+    assert picture.stage_by_ref_id("m").ref_id == "m"
+    assert [each.ref_id for each in picture.activations("m")] == ["m", "m#2", "m#10"]
+    with pytest.raises(StageNotFoundError, match=r"workflow 'w' has no stage 'z'; its stages are: a, m, m#10, m#2"):
+        picture.stage_by_ref_id("z")
+
+
+def test_context_of_a_workflow_is_the_outputs_of_its_stages():
+    """Later stages win."""
+    picture = Workflow(stages=[stage("a", outputs={"x": 1, "y": 1}), stage("b", outputs={"x": 2})])
+
+    assert picture.get_context() == {"x": 2, "y": 1}
 
 
 # Ids.

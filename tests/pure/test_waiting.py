@@ -412,3 +412,13 @@ def test_task_that_no_worker_knows_stays_in_the_queue():
 
     assert [type(queued.message).__name__ for queued in shell.queue] == ["RunTask"]
     assert shell.statuses == {"a": "RUNNING"}
+
+
+def test_body_that_took_too_long_fails_its_stage():
+    """A task's own time limit ends in failure, without another try."""
+    answer = m.Outcome(kind=m.OutcomeKind.TIMED_OUT, error="task 'a.0' timed out after 5 s")
+    shell = chain(answer).start()
+
+    assert shell.runs() == ["a"]
+    assert shell.row("a").error == "task 'a.0' timed out after 5 s"
+    assert shell.status is S.TERMINAL
