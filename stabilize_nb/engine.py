@@ -6,12 +6,11 @@ import os
 import tempfile
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from stabilize_nb.deterministic import Rehearsal, is_deterministic
 from stabilize_nb.errors import ConfigError, WorkflowNotFoundError
 from stabilize_nb.events.frames import runs_frame
-from stabilize_nb.flow import Flow
 from stabilize_nb.hitl import ApprovalTask
 from stabilize_nb.models.workflow import Workflow
 from stabilize_nb.queue.messages import StartWorkflow
@@ -32,6 +31,16 @@ if TYPE_CHECKING:
 
 #: Tasks every engine knows, by the names that stages use.
 BUILT_IN = {"noop": NoOpTask, "wait": WaitTask, "approval": ApprovalTask}
+
+
+class Definition(Protocol):
+    """What can be started: it knows its code and makes a workflow of inputs. A Flow is one."""
+
+    def register(self, registry: TaskRegistry) -> None:
+        """Make its code known."""
+
+    def build(self, **inputs: Any) -> Workflow:
+        """Return the workflow of a run."""
 
 
 class Engine:
@@ -76,7 +85,7 @@ class Engine:
         """Whether `close` was called."""
         return self._closed
 
-    def start(self, work: Flow | Workflow, **inputs: Any) -> Run:
+    def start(self, work: Definition | Workflow, **inputs: Any) -> Run:
         """
         Store a workflow and begin it, in one commit; returns at once.
 
@@ -84,7 +93,7 @@ class Engine:
 
         Raises what `WorkflowStore.store` raises, before anything is stored.
         """
-        if isinstance(work, Flow):
+        if not isinstance(work, Workflow):
             work.register(self.registry)
             workflow = work.build(**inputs)
         else:
@@ -103,7 +112,7 @@ class Engine:
         else:
             self.rehearsal.play()
 
-    def define(self, flow: Flow) -> None:
+    def define(self, flow: Definition) -> None:
         """Make the code of a flow known, so that runs that wait for it go on."""
         flow.register(self.registry)
 

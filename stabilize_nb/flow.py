@@ -13,12 +13,13 @@ import re
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, overload
 
+from stabilize_nb.engine import default_engine
 from stabilize_nb.errors import ConfigError, InvalidWorkflowError
 from stabilize_nb.models.stage import JoinType, StageExecution
 from stabilize_nb.models.task import TaskExecution
 from stabilize_nb.models.workflow import Workflow
 from stabilize_nb.tasks.interface import Task
-from stabilize_nb.tasks.result import TaskResult
+from stabilize_nb.tasks.result import TaskResult, returned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -296,8 +297,6 @@ class Flow:
         """Start a run, in the default engine unless `engine` is set, and return its handle at once."""
         if self.engine is not None:
             return self.engine.start(self, **inputs)
-        from stabilize_nb.engine import default_engine  # noqa: PLC0415 - the engine knows flows, so flows ask for it late
-
         return default_engine().start(self, **inputs)
 
     def __repr__(self) -> str:
@@ -358,14 +357,6 @@ class FunctionTask(Task):
 def _value(stage: StageExecution, name: str) -> Any:
     values = [returned(source.outputs, source.context) for source in stage.upstream[name]]
     return values[0] if len(values) == 1 else values
-
-
-def returned(outputs: Mapping[str, Any], context: Mapping[str, Any]) -> Any:
-    """Return what a stage function gave back: its outputs, or the one value that it returned instead of a mapping."""
-    kind = context.get("_returns")
-    if kind == "value":
-        return outputs.get("result")
-    return None if kind == "nothing" else dict(outputs)
 
 
 def result_of_function(value: Any) -> TaskResult:

@@ -17,7 +17,6 @@ from stabilize_nb.errors import (
     WaitTimeoutError,
 )
 from stabilize_nb.events.frames import events_frame, stages_frame, tasks_frame
-from stabilize_nb.flow import returned
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.models.values import EMPTY
 from stabilize_nb.queue.messages import (
@@ -29,6 +28,7 @@ from stabilize_nb.queue.messages import (
     SignalStage,
 )
 from stabilize_nb.store.codec import dumps, loads
+from stabilize_nb.tasks.result import returned
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping

@@ -114,3 +114,11 @@ class TaskResultBuilder:
     def build(self) -> TaskResult:
         """Return the result."""
         return TaskResult(self._status, self._context, self._outputs)
+
+
+def returned(outputs: Mapping[str, Any], context: Mapping[str, Any]) -> Any:
+    """Return what a stage function gave back: its outputs, or the one value that it returned instead of a mapping."""
+    kind = context.get("_returns")
+    if kind == "value":
+        return outputs.get("result")
+    return None if kind == "nothing" else dict(outputs)
