@@ -13,7 +13,8 @@ from IPython.core.completer import CompletionContext, SimpleCompletion, context_
 
 from stabilize_nb.flow import Flow
 from stabilize_nb.models.workflow import Workflow
-from stabilize_nb.notebook.commands import COMMANDS, FORMATS, Command
+from stabilize_nb.notebook.commands import COMMANDS, Command
+from stabilize_nb.notebook.looking import FORMATS
 from stabilize_nb.notebook.magic import OPTIONS
 from stabilize_nb.notebook.runtime import RUNTIME
 from stabilize_nb.run import Run

@@ -12,8 +12,9 @@ from IPython.display import display
 
 from stabilize_nb.flow import Flow
 from stabilize_nb.models.workflow import Workflow
+from stabilize_nb.notebook.acting import export, start
 from stabilize_nb.notebook.cell import changes, define
-from stabilize_nb.notebook.commands import execute, export, start
+from stabilize_nb.notebook.commands import execute
 from stabilize_nb.notebook.dot import Direction
 from stabilize_nb.notebook.runtime import RUNTIME, Definition
 from stabilize_nb.notebook.views import flow_bundle, workflow_bundle

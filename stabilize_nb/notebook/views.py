@@ -13,14 +13,17 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from IPython.core.getipython import get_ipython
 from markupsafe import Markup
 
 from stabilize_nb.models.status import FAILURE, WorkflowStatus
 from stabilize_nb.notebook.config import settings
 from stabilize_nb.notebook.dot import Direction
 from stabilize_nb.notebook.draw import data_uri, svg_of
+from stabilize_nb.notebook.gates import Asked, is_asking, is_gate
 from stabilize_nb.notebook.tables import Table, duration, join, moment
 from stabilize_nb.notebook.text import LOOKS, describe, shorten, to_text
+from stabilize_nb.notebook.traces import places
 
 if TYPE_CHECKING:
     from stabilize_nb.flow import Flow, FlowStage
@@ -35,12 +38,9 @@ Bundle = dict[str, Any]
 _NOTHING: Final = Markup()
 _HEADING: Final = Markup("<p><b>{}</b> · {}</p>")
 _IMAGE: Final = Markup('<p><img alt="{}" src="{}"></p>')
-_GATE: Final = Markup("<p>{} <b>{}</b> waits for a decision: {}</p>{}<p>{}<code>{}</code> or <code>{}</code></p>")
-_SHOWN: Final = Markup('<pre style="white-space:pre-wrap">{}</pre>')
-_CODE: Final = Markup("<p>{} waits for code: {}</p>")
-#: Characters of what a gate shows, and columns of an error.
-PREVIEW: Final = 1_200
-ERROR_COLUMNS: Final = 120
+_LINE: Final = Markup("<p>{}</p>")
+#: Columns of an error or a docstring.
+COLUMNS: Final = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,17 +114,17 @@ def run_bundle(run: Run, *, direction: Direction = "auto") -> Bundle:
     """Show a run as it is now: picture, gates that wait and how to decide, and a table of the stages."""
     workflow = run.workflow
     now = run.engine.database.clock()
-    gates = [stage for stage in workflow.stages if _asks(stage)]
-    missing = [] if workflow.status.is_complete else run.waiting_for_code()
+    gates = [Asked(run.id, stage) for stage in workflow.stages if is_asking(stage)]
+    remarks = list(_remarks(run, workflow))
     facts = f"{run.id} · {_facts(workflow, now)}"
-    before = _HEADING.format(workflow.name, facts)
-    before += join(_gate(run, stage) for stage in gates)
-    if missing:
-        before += _CODE.format(LOOKS[S.SUSPENDED].symbol, ", ".join(missing))
     text = [f"{workflow.name} · {facts}", *to_text(workflow, notes=_notes(workflow, now)).splitlines()[1:]]
-    text += [line for stage in gates for line in _gate_lines(run, stage)]
-    text += [f"{LOOKS[S.SUSPENDED].symbol} waits for code: {', '.join(missing)}"] if missing else []
-    return _bundle(workflow, direction, text="\n".join(text), before=before, after=_progress(workflow, now).html())
+    text += ["", *remarks] if remarks else []
+    text += [line for gate in gates for line in ("", *gate.lines())]
+    after = join(_LINE.format(remark) for remark in remarks) + join(gate.html() for gate in gates)
+    return _bundle(
+        workflow, direction, text="\n".join(text), before=_HEADING.format(workflow.name, facts),
+        after=after + _progress(workflow, now).html(),
+    )  # fmt: skip
 
 
 def _bundle(
@@ -171,9 +171,9 @@ def _settings(stage: FlowStage) -> Iterator[str]:
 
 def _purpose(stage: FlowStage) -> str:
     if stage.is_gate:
-        return shorten(stage.settings["question"], ERROR_COLUMNS)
+        return shorten(stage.settings["question"], COLUMNS)
     said = stage.settings.get("title") or (stage.function.__doc__ if stage.function is not None else "") or ""
-    return shorten(said.strip().partition("\n")[0], ERROR_COLUMNS)
+    return shorten(said.strip().partition("\n")[0], COLUMNS)
 
 
 def _stage_row(stage: StageExecution) -> list[str]:
@@ -182,6 +182,16 @@ def _stage_row(stage: StageExecution) -> list[str]:
 
 
 # -- runs ---------------------------------------------------------------------------------------------
+
+
+def _remarks(run: Run, workflow: Workflow) -> Iterator[str]:
+    """Say what a reader of the picture has to know besides: code that is missing, and where stages failed."""
+    if not workflow.status.is_complete and (missing := run.waiting_for_code()):
+        yield f"{LOOKS[S.SUSPENDED].symbol} waits for code that no cell has defined yet: {', '.join(missing)}"
+    shell = get_ipython()
+    if shell is not None and any(stage.status in FAILURE for stage in workflow.stages):
+        for ref, place in places(shell, run).items():
+            yield f"{LOOKS[S.TERMINAL].symbol} {ref} failed at {place}"
 
 
 def _wall() -> int:
@@ -202,8 +212,8 @@ def _facts(workflow: Workflow, now: int) -> str:
     facts = [f"{look.symbol} {look.word}", f"{done} of {_count(len(workflow.stages))}"]
     if workflow.start_time is not None:
         facts.append(duration((workflow.end_time or now) - workflow.start_time))
-    if workflow.error and workflow.status in FAILURE:
-        facts.append(shorten(workflow.error, ERROR_COLUMNS))
+    if workflow.error and not any(stage.error for stage in workflow.stages):
+        facts.append(shorten(workflow.error, COLUMNS))
     return " · ".join(facts)
 
 
@@ -220,8 +230,8 @@ def _progress_row(stage: StageExecution, now: int) -> list[str]:
         stage.ref_id + (f" (round {stage.generation + 1})" if stage.generation else ""),
         moment(stage.start_time, now),
         _took(stage, now),
-        str(attempts) if attempts and not _is_gate(stage) else "",
-        shorten((stage.error or "").strip().rpartition("\n")[2], ERROR_COLUMNS),
+        str(attempts) if attempts and not is_gate(stage) else "",
+        shorten((stage.error or "").strip().rpartition("\n")[2], COLUMNS),
     ]
 
 
@@ -233,66 +243,6 @@ def _took(stage: StageExecution, now: int) -> str:
 
 def _notes(workflow: Workflow, now: int) -> Mapping[str, str]:
     return {stage.ref_id: _took(stage, now) for stage in workflow.stages}
-
-
-# -- gates --------------------------------------------------------------------------------------------
-
-
-def _is_gate(stage: StageExecution) -> bool:
-    return stage.type == "approval" or any(task.implementing_class == "approval" for task in stage.tasks)
-
-
-def _asks(stage: StageExecution) -> bool:
-    return stage.status is S.SUSPENDED and _is_gate(stage)
-
-
-def _gate(run: Run, stage: StageExecution) -> Markup:
-    context = stage.context
-    shown = _SHOWN.format(_preview(context["show"])) if context.get("show") is not None else _NOTHING
-    return _GATE.format(
-        LOOKS[stage.status].symbol, stage.ref_id, context.get("message") or "", shown, _form(context.get("form")),
-        *_answers(run, stage),
-    )  # fmt: skip
-
-
-def _gate_lines(run: Run, stage: StageExecution) -> Iterator[str]:
-    context = stage.context
-    yield ""
-    yield f"{LOOKS[stage.status].symbol} {stage.ref_id} waits for a decision: {context.get('message') or ''}"
-    if context.get("show") is not None:
-        yield from (f"  | {line}" for line in _preview(context["show"]).splitlines())
-    yield f"  {_form(context.get('form'))}{' or '.join(_answers(run, stage))}"
-
-
-def _answers(run: Run, stage: StageExecution) -> tuple[str, str]:
-    fields = "".join(f" {name}=…" for name in stage.context.get("form") or ())
-    return f"%workflow approve {run.id}/{stage.ref_id}{fields}", f"%workflow reject {run.id}/{stage.ref_id}"
-
-
-def _form(fields: Mapping[str, Any] | None) -> str:
-    """Say what a form asks for: "note (str), grade (1, 2 or 3): "."""
-    said = [f"{name} ({_kind(kind)})" for name, kind in (fields or {}).items()]
-    return f"{', '.join(said)}: " if said else ""
-
-
-def _kind(kind: Any) -> str:
-    if not isinstance(kind, list):
-        return str(kind)
-    *first, last = map(str, kind) if kind else ("nothing",)
-    return f"{', '.join(first)} or {last}" if first else last
-
-
-def _preview(value: Any) -> str:
-    """Return what is to be approved, as text that fits a page."""
-    text = "\n".join(_preview_lines(value))
-    return text if len(text) <= PREVIEW else f"{text[:PREVIEW]}… ({len(text) - PREVIEW} characters more)"
-
-
-def _preview_lines(value: Any) -> Iterator[str]:
-    parts = [f"{name}: {each}" for name, each in value.items()] if isinstance(value, dict) and value else [str(value)]
-    for line in "\n".join(parts).splitlines():
-        words = line.lstrip(" ")
-        yield " " * (len(line) - len(words)) + shorten(words, PREVIEW)
 
 
 # -- IPython ------------------------------------------------------------------------------------------

@@ -1,0 +1,133 @@
+"""The sub-commands that begin, stop and keep something."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from IPython.core.error import UsageError
+
+from stabilize_nb.flow import Flow
+from stabilize_nb.models.status import COMPLETE, WorkflowStatus
+from stabilize_nb.notebook.config import settings
+from stabilize_nb.notebook.export import module_of
+from stabilize_nb.notebook.order import Order, defined, definition
+from stabilize_nb.notebook.runtime import RUNTIME, Definition
+from stabilize_nb.notebook.views import status_of
+from stabilize_nb.run import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from stabilize_nb.engine import Engine
+
+S = WorkflowStatus
+#: Statuses of a run that nothing is done about just now.
+AT_REST: Final = frozenset({*COMPLETE, S.SUSPENDED, S.PAUSED})
+#: Seconds that an order is given to take effect before its run is shown, and that what follows from it is given.
+SETTLE: Final = 1.0
+FOLLOW: Final = 0.3
+
+
+def run(order: Order) -> Run:
+    """Start a run of NAME."""
+    found = defined(order) or definition(order.word())
+    if len(order.words) > 1:
+        raise UsageError(f"{order.words[1]!r} is no input: write name=value; usage: {order.usage}")
+    return start(found, order.line.given)
+
+
+def start(found: Definition, inputs: Mapping[str, Any]) -> Run:
+    """Start a run of a definition in its engine, the default one when it has none."""
+    own = found.work.engine if isinstance(found.work, Flow) else found.engine
+    return settled(found.start(own or RUNTIME.engine(), inputs))
+
+
+def attach(order: Order) -> Run:
+    """Return the handle of a run, the newest one when none is named."""
+    order.only(1)
+    return order.run("last")
+
+
+def resume(order: Order) -> Run | pd.DataFrame:
+    """Go on with a run, or with every run that has not ended."""
+    order.only(1)
+    engine = order.run().engine if order.words else RUNTIME.engine()
+    runs = engine.resume(order.run().id if order.words else None)
+    for run in runs:
+        if run.status.name == "PAUSED":
+            run.resume()
+    return settled(runs[0]) if len(runs) == 1 else _frame_of(engine, runs)
+
+
+def _frame_of(engine: Engine, runs: Collection[Run]) -> pd.DataFrame:
+    ids = {run.id for run in runs}
+    every = engine.runs()
+    return every[every["run_id"].isin(ids)].reset_index(drop=True)
+
+
+def cancel(order: Order) -> Run:
+    """Withdraw a run, or one stage of it."""
+    order.only(1)
+    run, stage = order.run_and_part()
+    run.cancel(stage, user=settings().who)
+    return settled(run, lambda: run.status.is_complete or stage is not None)
+
+
+def pause(order: Order) -> Run:
+    """Begin nothing more of a run."""
+    order.only(1)
+    run = order.run()
+    run.pause()
+    return settled(run, lambda: run.status.name == "PAUSED" or run.status.is_complete)
+
+
+def retry(order: Order) -> Run:
+    """Run a stage again, the one that failed when none is named."""
+    order.only(1)
+    run, stage = order.run_and_part()
+    run.retry(stage)
+    return settled(run, lambda: not run.status.is_complete)
+
+
+def signal(order: Order) -> Run:
+    """Send a signal to a stage."""
+    run, stage = order.run_and_part()
+    if stage is None or len(order.words) != len(("RUN/STAGE", "NAME")):
+        raise UsageError(f"a stage and the name of a signal are needed; usage: {order.usage}")
+    run.signal(stage, order.words[1], order.line.given)
+    return settled(run)
+
+
+def settled(run: Run, done: Callable[[], bool] = lambda: True) -> Run:
+    """Give an order a moment to take effect, so that the run is shown after it."""
+    _wait(run, done, SETTLE)
+    _wait(run, lambda: status_of(run.workflow) in AT_REST, FOLLOW)
+    return run
+
+
+def _wait(run: Run, done: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not done() and time.monotonic() < deadline:
+        run.engine.database.changes.ticket().wait(0.02)
+
+
+def write_module(order: Order) -> Path:
+    """Write a definition as a Python module."""
+    order.only(2)
+    return export(definition(order.word()), order.word(1))
+
+
+def export(found: Definition, file: str) -> Path:
+    """Write a definition as a Python module and return where."""
+    path = Path(file)
+    path.write_text(module_of(found), encoding="utf-8")
+    return path
+
+
+def store(order: Order) -> Engine:
+    """Return the engine that is used, after changing to another when one is named."""
+    order.only(1)
+    return RUNTIME.use(order.words[0]) if order.words else RUNTIME.engine()

@@ -1,0 +1,81 @@
+"""The sub-commands that show something and change nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, get_args
+
+from IPython.core.error import UsageError
+
+from stabilize_nb.flow import Flow
+from stabilize_nb.models.workflow import Workflow
+from stabilize_nb.notebook.dot import Direction, to_dot, to_mermaid
+from stabilize_nb.notebook.order import Order, defined, definition
+from stabilize_nb.notebook.runtime import RUNTIME
+from stabilize_nb.notebook.text import to_text
+from stabilize_nb.notebook.views import Lines, Picture
+from stabilize_nb.notebook.words import did_you_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMATS: Final = ("svg", "mermaid", "dot", "ascii")
+#: Ended runs that `list` names, and the columns it shows.
+RECENT: Final = 20
+LISTED: Final = ["run_id", "name", "status", "created", "duration", "error"]
+
+
+def list_runs(order: Order) -> pd.DataFrame:
+    """Return the runs that have not ended and the newest of those that have, or all."""
+    order.only(1)
+    runs = RUNTIME.engine().runs(order.words[0] if order.words else None)
+    if "--all" not in order.line.options:
+        runs = runs[runs["finished"].isna() | (runs.index < RECENT)].reset_index(drop=True)
+    return runs[LISTED]
+
+
+def show(order: Order) -> Flow | Workflow:
+    """Return a definition."""
+    order.only(1)
+    return (defined(order) or definition(order.word())).work
+
+
+def status(order: Order) -> Lines:
+    """Return a sentence for each thing that runs wait for or work at."""
+    order.only(1)
+    runs = [order.run()] if order.words else RUNTIME.engine().unfinished()
+    lines = [f"{run.name} {run.id}: {sentence}" for run in runs for sentence in run.explain()]
+    return Lines("\n".join(lines) or "no run is unfinished")
+
+
+def events(order: Order) -> pd.DataFrame:
+    """Return the log of a run."""
+    order.only(1)
+    events = order.run("last").events
+    if file := order.line.options.get("--csv"):
+        events.to_csv(file, index=False)
+    return events
+
+
+def graph(order: Order) -> Picture | Lines:
+    """Return the picture of a definition or of a run, as drawing or in a notation."""
+    order.only(1)
+    found = defined(order)
+    if found is None:
+        workflow = order.run().workflow
+    else:
+        workflow = found.work.picture() if isinstance(found.work, Flow) else found.work
+    direction: Direction = order.line.options.get("--direction", "auto")
+    if direction not in get_args(Direction):
+        raise UsageError(f"--direction {direction} is not known; write one of {', '.join(get_args(Direction))}")
+    match order.line.options.get("--format", "svg"):
+        case "svg":
+            return Picture(workflow=workflow, direction=direction)
+        case "mermaid":
+            return Lines(to_mermaid(workflow, direction=direction))
+        case "dot":
+            return Lines(to_dot(workflow, direction=direction))
+        case "ascii":
+            return Lines(to_text(workflow))
+        case unknown:
+            close = did_you_mean(unknown, FORMATS)
+            raise UsageError(f"--format {unknown} is not known{close}; write one of {', '.join(FORMATS)}")
