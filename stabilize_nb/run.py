@@ -62,6 +62,20 @@ class Gate:
     since: int | None = None
 
 
+class WaitInterrupted(KeyboardInterrupt):
+    """The waiting for a run was interrupted; the run goes on."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"only the waiting was stopped: run {run_id} goes on (run.cancel() ends it)")
+
+
+class AwaitInterrupted(asyncio.CancelledError):
+    """The awaiting of a run was cancelled; the run goes on."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"only the waiting was stopped: run {run_id} goes on (run.cancel() ends it)")
+
+
 class Run:
     """One execution of a workflow in an engine. `await run` waits for its end and gives its result."""
 
@@ -182,7 +196,10 @@ class Run:
         if left <= 0:
             msg = f"run {self.id} is still {status}; it goes on in the background: {'; '.join(self.explain())}"
             raise WaitTimeoutError(msg)
-        wait(left)
+        try:
+            wait(left)
+        except KeyboardInterrupt:
+            raise WaitInterrupted(self.id) from None
 
     def __await__(self) -> Generator[Any, None, Any]:
         return self._watch().__await__()
@@ -194,7 +211,10 @@ class Run:
                 return result_of(workflow)
             if self.engine.rehearsal is not None:
                 self._raise_if_stuck()
-            await asyncio.sleep(LOOK)
+            try:
+                await asyncio.sleep(LOOK)
+            except asyncio.CancelledError:
+                raise AwaitInterrupted(self.id) from None
 
     def _finished(self) -> Workflow | None:
         return self.workflow if self.status.is_complete else None

@@ -16,6 +16,7 @@ from stabilize_nb.errors import RunFailedError, StabilizeError
 from stabilize_nb.notebook.cell import CellSyntaxError
 from stabilize_nb.notebook.runtime import RUNTIME
 from stabilize_nb.notebook.traces import cell_of, places
+from stabilize_nb.run import AwaitInterrupted, WaitInterrupted
 
 if TYPE_CHECKING:
     from stabilize_nb.notebook.shell import Shell
@@ -23,24 +24,23 @@ if TYPE_CHECKING:
 _RED: Final = "\x1b[31m"
 _PLAIN: Final = "\x1b[0m"
 _HOOK: Final = "_render_traceback_"
+BRIEF: Final = (StabilizeError, WaitInterrupted, AwaitInterrupted)
 
 
 def register(shell: Shell) -> None:
     """Have errors of this package shown briefly."""
-
-    def render(error: StabilizeError) -> list[str]:
-        return rendered(shell, error)
-
-    setattr(StabilizeError, _HOOK, render)
+    for kind in BRIEF:
+        setattr(kind, _HOOK, lambda error: rendered(shell, error))
 
 
 def unregister() -> None:
     """Undo `register`."""
-    if _HOOK in vars(StabilizeError):
-        delattr(StabilizeError, _HOOK)
+    for kind in BRIEF:
+        if _HOOK in vars(kind):
+            delattr(kind, _HOOK)
 
 
-def rendered(shell: Shell, error: StabilizeError) -> list[str]:
+def rendered(shell: Shell, error: BaseException) -> list[str]:
     """Return the lines that stand in place of a traceback."""
     if shell.InteractiveTB.mode == "Verbose":
         lines: list[str] = shell.InteractiveTB.structured_traceback(type(error), error, error.__traceback__)
