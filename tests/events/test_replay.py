@@ -86,10 +86,12 @@ def test_state_goes_back_in_time():
     """As of a fact, nothing of what came after it is there."""
     with Bench(tasks=tasks()) as bench:
         flow = bench.run(workflow(stage("a", task="give"), stage("b", "a", task="give")))
-        replayer = EventReplayer(SqliteEventStore("sqlite:///:memory:"))
+        event_store = SqliteEventStore("sqlite:///:memory:")
+        replayer = EventReplayer(event_store)
         first = replayer.rebuild_workflow_state(flow.id, as_of_sequence=1)
         middle = replayer.rebuild_workflow_state(flow.id, as_of_sequence=6)
         last = replayer.rebuild_workflow_state(flow.id)
+        event_store.close()
 
         assert (first.status, first.outputs) == (WorkflowStatus.NOT_STARTED, {})
         assert (middle.sequence, middle.outputs) == (6, {"a": {"done": "a"}})

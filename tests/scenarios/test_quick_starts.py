@@ -143,6 +143,8 @@ def test_event_sourcing_in_one_line(tmp_path: Path, url: str) -> None:
     assert heard == [kind.value for kind in recorded]
     assert state.status is WorkflowStatus.SUCCEEDED
     assert metrics.get_state()["hello"].success_rate == 100.0
+    configure_event_sourcing(None)
+    event_store.close()
     processor.close()
     store.close()
     queue.close()
