@@ -31,7 +31,7 @@ _CELL: Final = re.compile(r"^%%workflow[ \t]+(?P<rest>.*)$")
 _STAGE: Final = re.compile(r"^(?:async[ \t]+)?def[ \t]+(\w+)|^(\w+)[ \t]*=[ \t]*approval\(", re.MULTILINE)
 #: Where the body of a cell names a stage: after=, show=, jump("...") and the parameters of a function.
 _AFTER: Final = re.compile(
-    r"\b(?:after|show)[ \t]*=[ \t]*(?:[\[(][^\])]*)?[\"']?(?P<part>\w*)$|\bjump\([\"']?(?P<target>\w*)$"
+    r"\b(?:after|show)[ \t]*=[ \t]*(?:[\[(](?:[^\])]*[,\s])?)?[\"']?(?P<part>\w*)$|\bjump\([\"']?(?P<target>\w*)$"
 )
 _PARAMETER: Final = re.compile(r"^[ \t]*(?:async[ \t]+)?def[ \t]+\w+\((?:[^)]*,[ \t]*)?(?P<part>\w*)$")
 

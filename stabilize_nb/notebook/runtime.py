@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakSet
 
+from stabilize_nb.deterministic import is_deterministic
 from stabilize_nb.engine import Engine, default_engine, opened_engine, store_url, use_engine
 from stabilize_nb.errors import WorkflowNotFoundError
 from stabilize_nb.flow import Flow
@@ -83,13 +84,16 @@ class Runtime:
         """Return the engine of a store, opened once."""
         known = store_url(url)
         for engine in self.engines():
-            if engine.url == known:
+            if engine.url == known and (engine.rehearsal is not None) == is_deterministic():
                 return engine
         engine = self._opened[known] = Engine(url)
         return self._equipped(engine)
 
     def use(self, url: str | None) -> Engine:
-        """Make the engine of a store the default one."""
+        """Make the engine of a store the default one; runs of the earlier one go on and are still found."""
+        earlier = opened_engine()
+        if earlier is not None:
+            self._opened[earlier.url] = earlier
         return use_engine(self.open(url))
 
     def engines(self) -> list[Engine]:
@@ -99,9 +103,9 @@ class Runtime:
         return [default, *others] if default is not None else others
 
     def renew(self) -> None:
-        """Change to an engine of the mode that was just chosen; runs of the earlier one go on."""
+        """Change to an engine of the mode that was just chosen."""
         if opened_engine() is not None:
-            use_engine(Engine())
+            self.use(None)
 
     def _equipped(self, engine: Engine) -> Engine:
         if engine not in self._with_code:
