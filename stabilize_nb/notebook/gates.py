@@ -84,15 +84,24 @@ class Asked:
         return self.stage.context.get("show")
 
     def _preview(self) -> str:
-        text = "\n".join(_lines_of(self._show))
-        return text if len(text) <= PREVIEW else f"{text[:PREVIEW]}… ({len(text) - PREVIEW} characters more)"
+        text = _text_of(self._show)
+        lines = (_clean(line) for line in text[:PREVIEW].splitlines())
+        more = f"… ({len(text) - PREVIEW} characters more)" if len(text) > PREVIEW else ""
+        return "\n".join(lines) + more
 
 
-def _lines_of(value: Any) -> Iterator[str]:
-    parts = [f"{name}: {each}" for name, each in value.items()] if isinstance(value, dict) and value else [str(value)]
-    for line in "\n".join(parts).splitlines():
-        words = line.lstrip(" ")
-        yield " " * (len(line) - len(words)) + shorten(words, PREVIEW)
+def _text_of(value: Any) -> str:
+    """Return a value as a person reads it: a mapping line by line, one with a single entry as that entry."""
+    if not isinstance(value, dict) or not value:
+        return str(value)
+    if len(value) == 1:
+        return str(next(iter(value.values())))
+    return "\n".join(f"{name}: {each}" for name, each in value.items())
+
+
+def _clean(line: str) -> str:
+    words = line.lstrip(" ")
+    return " " * (len(line) - len(words)) + shorten(words, 2 * PREVIEW)
 
 
 def _sample(kind: Any) -> str:

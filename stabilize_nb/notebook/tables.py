@@ -22,6 +22,7 @@ _ROW: Final = Markup("<tr>{}</tr>")
 _TABLE: Final = Markup("<table><thead>{}</thead><tbody>{}</tbody></table>")
 MINUTE, HOUR, DAY = 60, 3_600, 86_400
 SHORT_MS = 100
+ROUNDING = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ def duration(ms: int | None) -> str:
     if ms < SHORT_MS:
         return f"{max(0, ms)} ms"
     seconds = ms / 1_000
-    if seconds < MINUTE:
+    if seconds < MINUTE - ROUNDING:
         return f"{seconds:.1f}".removesuffix(".0") + " s"
     whole = round(seconds)
     for size, name, smaller, its_name in ((DAY, "d", HOUR, "h"), (HOUR, "h", MINUTE, "min"), (MINUTE, "min", 1, "s")):
