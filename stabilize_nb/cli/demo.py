@@ -20,6 +20,7 @@ from rich.panel import Panel
 from stabilize_nb.cli.live import Watch
 from stabilize_nb.cli.penguins import flow
 from stabilize_nb.engine import Engine
+from stabilize_nb.errors import StageNotReadyError
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.tasks.interface import Task
 
@@ -146,10 +147,13 @@ def decide(watch: Watch, *, yes: bool) -> None:
     decided: list[str] = []
     while (gate := watch.follow(decided)) is not None:
         watch.hide()
-        if yes:
-            watch.run.approve(gate.name, user=f"{user_name()} (--yes)")
-        else:
-            ask(watch.run, gate, watch.console)
+        try:
+            if yes:
+                watch.run.approve(gate.name, user=f"{user_name()} (--yes)")
+            else:
+                ask(watch.run, gate, watch.console)
+        except StageNotReadyError:
+            watch.console.print(f"{gate.name} was decided elsewhere meanwhile")
         decided.append(gate.stage_id)
         watch.show()
 

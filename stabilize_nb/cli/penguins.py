@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 import os
-import tempfile
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -238,9 +237,9 @@ def fitted(x: Any, truth: Any, weights: Any) -> Any:
 
 def write_whole(path: Path, text: str) -> None:
     """Replace a file in one step: readers see the old text or the new, never half of one."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
+    new = path.with_name(f".{path.name}.new")
+    with new.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    Path(name).replace(path)
+    new.replace(path)

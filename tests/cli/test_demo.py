@@ -256,6 +256,22 @@ def test_a_rejected_report_is_not_written(tmp_path):
     assert not (tmp_path / "penguins.md").exists()
 
 
+def test_a_decision_made_elsewhere_ends_the_question(tmp_path):
+    """An answer to a question that was answered in another process meanwhile changes nothing, and says so."""
+    with Terminal(tmp_path, *SMALL) as terminal:
+        terminal.read_until("Approve?")
+        elsewhere = call(tmp_path, *SMALL, "--yes")
+        terminal.type("n\n")
+        terminal.read_until("Why not?")
+        terminal.type("too late\n")
+        code = terminal.end()
+
+    assert elsewhere.returncode == 0
+    assert code == 0
+    assert "sign_off was decided elsewhere meanwhile" in terminal.text
+    check_report((tmp_path / "penguins.md").read_text())
+
+
 def test_a_missing_data_set_is_one_sentence(monkeypatch):
     """Without the package of the data set the demo says in one sentence what to install."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
