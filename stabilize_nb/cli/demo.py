@@ -34,7 +34,7 @@ EFFECTS = "STABILIZE_NB_DEMO_EFFECTS"
 INTERRUPTED = 130
 
 
-@click.command()
+@click.command(short_help="Study penguins; killed at any moment, it goes on where it was.")
 @click.option("--yes", is_flag=True, help="Approve the report without asking.")
 @click.option("--fresh", is_flag=True, help="Drop an unfinished run and start a new one.")
 @click.option(

@@ -289,7 +289,7 @@ def test_no_command_shows_the_help():
     outcome = CliRunner().invoke(main, [])
 
     assert outcome.exit_code == 0
-    assert re.search(r"demo +Study the Palmer penguins", outcome.output)
+    assert re.search(r"demo +Study penguins; killed at any moment, it goes on", outcome.output)
 
 
 def test_a_store_that_is_no_database_is_one_sentence(tmp_path):
