@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
 #: Parameters that the engine fills in.
 HANDLES = ("stage", "progress")
+#: How alike two names are (0 to 1) for one to be suggested for the other.
+CLOSE = 0.75
+#: The same where the name may also be an output of a stage before: only what can hardly be anything but a slip.
+TYPO = 0.88
 _QUORUM = re.compile(r"^\s*(\d+)\s*(?:of\s*(\d+))?\s*$")
 
 
@@ -221,7 +225,7 @@ class Flow:
         for name, parameter in stage.parameters.items():
             if name in known or name in own or parameter.default is not parameter.empty:
                 continue
-            close = _close(name, known - {stage.name})
+            close = _close(name, known - {stage.name}, TYPO if self.requisites(stage) else CLOSE)
             if close:
                 faults.append(f"{place} asks for {name!r}, which is neither a stage nor an input{close}")
             elif given is not None and not self.requisites(stage):
@@ -406,8 +410,8 @@ def _form_field(kind: Any) -> Any:
     return list(kind) if isinstance(kind, list | tuple) else str(kind)
 
 
-def _close(name: str, known: Iterable[str]) -> str:
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.75)
+def _close(name: str, known: Iterable[str], cutoff: float = CLOSE) -> str:
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
     return f"; did you mean {found[0]!r}?" if found else ""
 
 

@@ -175,6 +175,20 @@ class Run:
                 return status
             self._pause(ticket.wait, deadline, status)
 
+    def until_gate(self, timeout: float | None = None) -> list[Gate]:
+        """
+        Wait until the run waits for decisions or has ended, and return the gates that wait now.
+
+        Raises WaitTimeoutError after `timeout` seconds; the run goes on.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            ticket = self.engine.database.changes.ticket()
+            gates = self.gates
+            if gates or self.status.is_complete:
+                return gates
+            self._pause(ticket.wait, deadline, S.RUNNING)
+
     def result(self, timeout: float | None = None) -> Any:
         """
         Wait for the end and return the result: what the last stage returned, or a mapping by stage of several.
@@ -244,22 +258,33 @@ class Run:
     # -- ordering ---------------------------------------------------------------------------------
 
     def approve(self, gate: str | None = None, **payload: Any) -> None:
-        """Approve a gate (the only one that waits, when not named); the payload reaches the stages behind it."""
+        """
+        Approve a gate; the payload reaches the stages behind it.
+
+        Not named: the only one that waits now. Named: also one that does not wait yet, for which the decision is kept.
+
+        Raises StageNotReadyError when there is not exactly one such gate.
+        """
         self._decide("approve", gate, payload)
 
     def reject(self, gate: str | None = None, **payload: Any) -> None:
-        """Reject a gate."""
+        """Reject a gate; as `approve` otherwise."""
         self._decide("reject", gate, payload)
 
     def _decide(self, decision: str, name: str | None, payload: dict[str, Any]) -> None:
+        if name is not None:
+            stage = self._stage(name)
+            if stage.status.is_complete:
+                msg = f"gate {name!r} of run {self.id} was decided already: it is {stage.status}"
+                raise StageNotReadyError(msg)
+            self._signal(stage.id, decision, payload, persistent=True)
+            return
         waiting = self.gates
-        chosen = [gate for gate in waiting if name in (None, gate.name, gate.stage_id)]
-        if len(chosen) != 1:
+        if len(waiting) != 1:
             names = ", ".join(repr(gate.name) for gate in waiting) or "none"
-            wanted = "a gate" if name is None else f"gate {name!r}"
-            msg = f"run {self.id} has not exactly one such {wanted} that waits; waiting now: {names}"
+            msg = f"run {self.id} has not exactly one gate that waits (waiting now: {names}); name the gate"
             raise StageNotReadyError(msg)
-        self._signal(chosen[0].stage_id, decision, payload, persistent=False)
+        self._signal(waiting[0].stage_id, decision, payload, persistent=False)
 
     def signal(self, stage: str, name: str, data: Mapping[str, Any] | None = None, *, persistent: bool = True) -> None:
         """Send a signal to a stage; a persistent one is kept until the stage waits for it."""

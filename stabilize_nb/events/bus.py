@@ -61,6 +61,10 @@ class EventType(StrEnum):
     JUMP_EXECUTED = "jump.executed"
     RESULT_DISCARDED = "result.discarded"
     CUSTOM = "custom.progress"  # told by a body; not part of the log
+    UNKNOWN = "unknown"  # written by another version; its name is in the event's metadata
+
+
+_KNOWN = frozenset(kind.value for kind in EventType)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,13 +88,14 @@ def make_event(
     entity = kind.partition(".")[0]
     is_workflow = entity == "workflow" or stage_id is None
     return Event(
-        event_type=EventType(kind),
+        event_type=EventType(kind) if kind in _KNOWN else EventType.UNKNOWN,
         entity_type="workflow" if is_workflow else ("task" if entity == "task" else "stage"),
         entity_id=workflow_id if is_workflow else str(stage_id),
         workflow_id=workflow_id,
         sequence=sequence,
         timestamp=datetime.fromtimestamp(at / 1_000, UTC),
         data=data,
+        metadata={} if kind in _KNOWN else {"type": kind},
     )
 
 

@@ -1,13 +1,14 @@
 """The one door for values: what may be stored, and the sentence that says where a value cannot be.
 
 Storable is what JSON holds without loss: None, bool, int within 64 bits, finite float, text without lone
-surrogates or NUL, lists, and mappings with text keys. Tuples become lists.
+surrogates or NUL, lists, and mappings with text keys. Tuples become lists; numpy's numbers become plain ones.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from enum import Enum
 from types import MappingProxyType
 from typing import Any
 
@@ -56,8 +57,21 @@ def _plain(value: Any, path: str, depth: int) -> Any:
         return [_plain(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)]
     if isinstance(value, Mapping):
         return {_key(key, path): _plain(item, f"{path}.{key}", depth + 1) for key, item in value.items()}
+    scalar = _scalar(value)
+    if scalar is not value:
+        return _plain(scalar, path, depth + 1)
     advice = "convert it to JSON data (text, number, list, dict)"
     raise _refused(path, f"a {kind.__module__}.{kind.__qualname__}", advice)
+
+
+def _scalar(value: Any) -> Any:
+    """Return the plain number or text that a subclass or a numpy scalar stands for; anything else as it is."""
+    for plain_kind in (str, int, float):
+        if isinstance(value, plain_kind) and not isinstance(value, Enum):
+            return plain_kind(value)
+    if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
+        return value.item()
+    return value
 
 
 def _text(value: str, path: str) -> str:

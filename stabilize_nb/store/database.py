@@ -126,6 +126,11 @@ class Database:
             database._users += 1
             return database
 
+    def retain(self) -> None:
+        """Be one more user: the database stays open until that one, too, has closed it."""
+        with _shared_lock:
+            self._users += 1
+
     def close(self) -> None:
         """Give the database back; the last user closes it. A shared in-memory database is gone then."""
         with _shared_lock:

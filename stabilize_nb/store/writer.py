@@ -27,7 +27,7 @@ def write_view(connection: Connection, view: View, before: Head) -> None:
         known = view.loaded.get(key)
         if row is not None:
             _put(connection, workflow_id, row, known)
-        elif known is not None:
+        elif known is not None or key.kind == "task":
             _delete(connection, key)
     head = view.head
     if head == before._replace(active=head.active, sequence=head.sequence):

@@ -7,6 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from stabilize_nb import RetryableTask, Task, TaskResult, TransientError, WaitTask
@@ -587,3 +588,37 @@ def test_two_processors_share_the_work(bench: Callable[..., Bench]) -> None:
     other.close()
 
     assert len(seen) == len(set(seen)) == 50
+
+
+def test_engine_may_close_while_a_body_is_at_work(bench: Callable[..., Bench]) -> None:
+    """A body that is at work when its engine closes is committed by the thread it runs in."""
+    begun, release = threading.Event(), threading.Event()
+
+    def hold(_stage: StageExecution) -> None:
+        begun.set()
+        release.wait(10)
+
+    made = bench(tasks={"hold": hold})
+    flow = workflow(stage("a", task="hold"), stage("b", "a"))
+    made.begin(flow)
+    made.processor.start()
+    assert begun.wait(10)
+    made.database.retain()
+
+    made.processor.close(timeout=0.05)
+    made.database.close()
+    release.set()
+    wait_for(lambda: made.statuses(flow)["a"] == "SUCCEEDED")
+
+    assert made.statuses(flow)["b"] == "RUNNING"
+    wait_for(lambda: made.processor.desk.workers == 0)
+
+
+def test_numbers_of_numpy_become_plain(bench: Callable[..., Bench]) -> None:
+    """What numpy and pandas compute may be returned as it is."""
+    made = bench(tasks={"give": lambda _s: {"f": np.float64(1.5), "i": np.int32(2), "b": np.bool_(True)}})
+
+    done = made.run(workflow(stage("a", task="give")))
+
+    assert done.stages[0].outputs == {"f": 1.5, "i": 2, "b": True}
+    assert [type(value) for value in done.stages[0].outputs.values()] == [float, int, bool]

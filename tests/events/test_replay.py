@@ -44,7 +44,7 @@ def watch_commits(bench, monkeypatch):
     seen = {}
     write = bench.database.write
 
-    def looking(work, *more):
+    def looking(work, *more, **named):
         def both(connection):
             result = work(connection)
             for (workflow_id,) in connection.raw.execute("SELECT id FROM workflow").fetchall():
@@ -52,7 +52,7 @@ def watch_commits(bench, monkeypatch):
                 seen[workflow_id, picture[0].sequence] = picture
             return result
 
-        return write(both, *more)
+        return write(both, *more, **named)
 
     monkeypatch.setattr(bench.database, "write", looking)
     return seen

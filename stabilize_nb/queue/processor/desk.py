@@ -106,7 +106,11 @@ class Desk:
         self.finished.clear()
         return batch
 
-    def put_back(self, batch: Iterable[Finished]) -> None:
-        """Keep finished bodies that could not be committed."""
+    def put_back(self, batch: Iterable[Finished], pause: float) -> None:
+        """Keep finished bodies that could not be committed, and let nobody lead for `pause` seconds."""
         with self.changed:
             self.finished.extendleft(reversed(list(batch)))
+            self.retry_at = time.monotonic() + pause
+            self.dirty = True
+            self.leading = False
+            self.changed.notify()

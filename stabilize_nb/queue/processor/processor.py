@@ -192,6 +192,7 @@ class QueueProcessor(Workshop):
                 desk.changed.notify()
                 return
             self._keeping = True
+            self.database.retain()  # given back by the keeper: bodies may outlive their engine
             keeper = threading.Thread(
                 target=self._keep_after, args=(self._keeper,), name="stabilize-keeper", daemon=True
             )
@@ -312,30 +313,21 @@ class QueueProcessor(Workshop):
                     self.hire_for(1)
 
     def _go_home(self) -> None:
-        """Give back what was taken and not begun, then withdraw the announcement."""
+        """Give back what was taken and not begun, withdraw the announcement, and leave the database."""
         desk = self.desk
         with desk.changed:
             unbegun = list(desk.ready)
             desk.ready.clear()
+        now = self.database.clock()
+        free = [{"id": leased.id, "owner": self.owner, "due_at": now, "error": None} for leased, _ in unbegun]
         try:
-            if unbegun:
-                self.database.write(
-                    lambda connection: connection.many(
-                        "release",
-                        [
-                            {
-                                "id": leased.id,
-                                "owner": self.owner,
-                                "due_at": self.database.clock(),
-                                "error": None,
-                            }
-                            for leased, _ in unbegun
-                        ],
-                    )
-                )
+            if free:
+                self.database.write(lambda connection: connection.many("release", free))
             self._presence.leave()
         except StabilizeError as error:
             log.warning("%s", error)
+        finally:
+            self.database.close()
 
     def _registered(self) -> None:
         self.forget_names()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import inspect
 import logging
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.core.draft import Env, Purpose
@@ -118,25 +117,22 @@ class Workshop:
             batch = desk.take_all()
             look = desk.starved or desk.is_due(self.database.clock())
             desk.dirty = False
-        done: list[Done] = []
         try:
-            done, due = self.database.write(lambda connection: self._commit(connection, batch, look=look))
-        except StoreError as error:
+            done, due = self.database.write(lambda db: self._commit(db, batch, look=look), then=self._announce)
+        except BaseException as error:
+            desk.put_back(batch, STORE_RETRY)
+            if not isinstance(error, StoreError):
+                raise
             log.warning("%s; the work goes on by itself when the store is back", error)
-            desk.put_back(batch)
-            with desk.changed:
-                desk.retry_at = time.monotonic() + STORE_RETRY
-                desk.dirty = True
-                desk.leading = False
-                desk.changed.notify()
             return
-        except BaseException:
-            desk.put_back(batch)
-            with desk.changed:
-                desk.leading = False
-                desk.dirty = True
-            raise
         self._settle(done, due)
+
+    def _announce(self, committed: tuple[list[Done], Due]) -> None:
+        """Tell everybody what has just been committed, in the order of commits."""
+        for result in committed[0]:
+            self._withdraw_stale(result)
+            if result.facts:
+                announce(self.database.bus, result.workflow_id, result.last, result.facts, result.at)
 
     def _commit(self, connection: Connection, batch: Sequence[Finished], *, look: bool) -> tuple[list[Done], Due]:
         """Commit finished bodies, then take messages: those known to be due (`look`) and those just sent."""
@@ -228,11 +224,7 @@ class Workshop:
             connection.run("postpone", {"id": leased.id, "due_at": due_at, "error": cause})
 
     def _settle(self, done: list[Done], due: Due) -> None:
-        """Tell everybody what was committed, then let the desk have what follows from it."""
-        for result in done:
-            self._withdraw_stale(result)
-            if result.facts:
-                announce(self.database.bus, result.workflow_id, result.last, result.facts, result.at)
+        """Let the desk have what follows from a commit."""
         if done:
             self.database.changes.notify(origin=self.wake)
         desk = self.desk

@@ -142,7 +142,7 @@ ON CONFLICT (stage_id, generation, number) DO UPDATE SET live = excluded.live, d
 -- unsettled -- Rounds that hold a live outcome and are not settled, of stages that never fired. Index round_waiting.
 SELECT r.stage_id, r.generation, r.number, r.live, r.dead, r.halt, r.settled
 FROM round AS r JOIN stage AS s ON s.id = r.stage_id AND s.generation = r.generation
-WHERE r.workflow_id = :workflow_id AND r.settled = 0 AND r.live > 0 AND s.fired = 0;
+WHERE r.workflow_id = :workflow_id AND r.settled = 0 AND r.live > 0 AND s.fired = 0 AND s.sent = 0;
 
 -- broken -- Rows that failed or were withdrawn, as written. Index stage_by_ref.
 SELECT id, base_id, ref_id, ordinal, spec, status, generation, activation, fired, sent, depth, softly_failed, triggers,
