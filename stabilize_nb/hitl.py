@@ -67,16 +67,12 @@ def _rejected(stage: StageExecution, data: Mapping[str, Any]) -> TaskResult:
     return TaskResult.terminal(error)
 
 
-def approve(
-    queue: SignalQueue, workflow_id: str, stage_id: str, data: Mapping[str, Any] | None = None
-) -> None:
+def approve(queue: SignalQueue, workflow_id: str, stage_id: str, data: Mapping[str, Any] | None = None) -> None:
     """Approve at the gate `stage_id`; `data` (such as `user`) becomes the output `approval`."""
     send_signal(queue, workflow_id, stage_id, APPROVE, data)
 
 
-def reject(
-    queue: SignalQueue, workflow_id: str, stage_id: str, data: Mapping[str, Any] | None = None
-) -> None:
+def reject(queue: SignalQueue, workflow_id: str, stage_id: str, data: Mapping[str, Any] | None = None) -> None:
     """Reject at the gate `stage_id`; `user` and `reason` in `data` stand in the error."""
     send_signal(queue, workflow_id, stage_id, REJECT, data)
 

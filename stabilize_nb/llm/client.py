@@ -279,9 +279,7 @@ def _seconds(header: str | None) -> float | None:
 
 def _usage(api: Api, data: Any) -> dict[str, int]:
     names = ("prompt_tokens", "completion_tokens")
-    told, keys = (
-        (data, ("prompt_eval_count", "eval_count")) if api == "ollama" else (_get(data, "usage"), names)
-    )
+    told, keys = (data, ("prompt_eval_count", "eval_count")) if api == "ollama" else (_get(data, "usage"), names)
     counts = [_get(told, key) for key in keys]
     return {name: count for name, count in zip(names, counts, strict=True) if isinstance(count, int)}
 

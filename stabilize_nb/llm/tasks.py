@@ -62,9 +62,7 @@ class AgentLoopTask(Task):
     last iteration the task is FAILED_CONTINUE and the text is empty.
     """
 
-    def __init__(
-        self, client: ChatClient, tools: ToolRegistry | None = None, max_iterations: int = 8
-    ) -> None:
+    def __init__(self, client: ChatClient, tools: ToolRegistry | None = None, max_iterations: int = 8) -> None:
         self.client = client
         self.tools = ToolRegistry() if tools is None else tools
         self.max_iterations = max_iterations

@@ -108,9 +108,7 @@ class _Compiled:
 class Tool(Generic[P, R]):
     """A function, with name and description as a model knows them; calling the tool calls the function."""
 
-    def __init__(
-        self, function: Callable[P, R], name: str | None = None, description: str | None = None
-    ) -> None:
+    def __init__(self, function: Callable[P, R], name: str | None = None, description: str | None = None) -> None:
         functools.update_wrapper(self, function)
         self.function = function
         self.name = name or str(getattr(function, "__name__", ""))
@@ -141,9 +139,7 @@ class Tool(Generic[P, R]):
             msg = f"tool {self.name!r} has parameters that JSON cannot describe: {str(error).splitlines()[0]}"
             raise ConfigError(msg) from error
         if parameters.get("type") != "object":
-            msg = (
-                f"tool {self.name!r} has positional-only parameters: a model can only fill parameters by name"
-            )
+            msg = f"tool {self.name!r} has positional-only parameters: a model can only fill parameters by name"
             raise ConfigError(msg)
         return _Compiled(parameters, checked, pydantic.ValidationError)
 
@@ -175,9 +171,7 @@ def _inlined(schema: Any, definitions: Mapping[str, Any], open_names: tuple[str,
 @overload
 def tool(function: Callable[P, R], /) -> Tool[P, R]: ...
 @overload
-def tool(
-    *, name: str | None = None, description: str | None = None
-) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
+def tool(*, name: str | None = None, description: str | None = None) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
 def tool(
     function: Callable[..., Any] | None = None,
     /,
@@ -244,9 +238,7 @@ class ToolRegistry:
 
 
 def _origin(known: Tool[..., Any]) -> str:
-    return (
-        f"{getattr(known.function, '__module__', '?')}.{getattr(known.function, '__qualname__', known.name)}"
-    )
+    return f"{getattr(known.function, '__module__', '?')}.{getattr(known.function, '__qualname__', known.name)}"
 
 
 def _complaint(known: Tool[..., Any], error: Exception) -> str:
