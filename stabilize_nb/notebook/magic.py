@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -91,7 +92,7 @@ class WorkflowMagics(Magics):
 
 
 def _name(asked: Line) -> str:
-    if len(asked.words) != 1 or not asked.words[0].isidentifier():
+    if len(asked.words) != 1 or not asked.words[0].isidentifier() or keyword.iskeyword(asked.words[0]):
         given = " ".join(asked.words) or "nothing"
         raise UsageError(f"one name for the workflow is needed, such as research, not {given}; usage: {USAGE}")
     if asked.given and "--input" not in asked.options:

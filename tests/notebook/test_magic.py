@@ -423,6 +423,7 @@ REFUSED = [
     ),
     Refused("no name", "%%workflow --run\nx = 1\n", "one name for the workflow is needed, such as research"),
     Refused("bad name", "%%workflow my-flow\nx = 1\n", "such as research, not my-flow"),
+    Refused("keyword as name", "%%workflow class\nx = 1\n", "such as research, not class"),
     Refused("unknown option", "%%workflow bad --strore x\nx = 1\n", "--strore is not known, did you mean --store?"),
     Refused("missing value", "%%workflow bad --store\nx = 1\n", "option --store needs a value"),
     Refused("input without --input", "%%workflow bad n=1\nx = 1\n", "n=… is given without --input"),
