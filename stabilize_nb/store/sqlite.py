@@ -54,6 +54,7 @@ class Connection:
         try:
             self._db = apsw.Connection(path, statementcachesize=200)
             self._configure(durability)
+            self._cursor = self._db.cursor()  # one for all statements: making one costs as much as a small statement
         except apsw.Error as error:
             raise store_error(path, error) from error
 
@@ -74,38 +75,38 @@ class Connection:
 
     def begin(self) -> None:
         """Begin a transaction that may write."""
-        self._db.execute("BEGIN IMMEDIATE")
+        self._cursor.execute("BEGIN IMMEDIATE")
 
     def commit(self) -> None:
         """Make everything since `begin` durable."""
-        self._db.execute("COMMIT")
+        self._cursor.execute("COMMIT")
 
     def rollback(self) -> None:
         """Undo everything since `begin`."""
         if self._db.in_transaction:
-            self._db.execute("ROLLBACK")
+            self._cursor.execute("ROLLBACK")
 
     def script(self, sql: str) -> None:
         """Run several statements."""
-        self._db.execute(sql)
+        self._cursor.execute(sql)
 
     def one(self, name: str, params: dict[str, Any]) -> Sequence[Any] | None:
-        """Return the first row of a named query."""
-        row: Sequence[Any] | None = self._db.execute(queries()[name], params).fetchone()
-        return row
+        """Return the row of a named query that has at most one; it is read to its end, so no read stays open."""
+        rows = self._cursor.execute(queries()[name], params).fetchall()
+        return rows[0] if rows else None
 
     def all(self, name: str, params: dict[str, Any]) -> list[Sequence[Any]]:
         """Return all rows of a named query."""
-        return list(self._db.execute(queries()[name], params))
+        return list(self._cursor.execute(queries()[name], params).fetchall())
 
     def run(self, name: str, params: dict[str, Any]) -> int:
         """Run a named statement and return how many rows it changed."""
-        self._db.execute(queries()[name], params)
+        self._cursor.execute(queries()[name], params)
         return self._db.changes()
 
     def many(self, name: str, rows: Iterable[dict[str, Any]]) -> None:
         """Run a named statement for each row."""
-        self._db.executemany(queries()[name], rows)
+        self._cursor.executemany(queries()[name], rows)
 
     def data_version(self) -> int:
         """Return a number that changes when another connection commits."""
