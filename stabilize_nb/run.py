@@ -274,6 +274,10 @@ class Run:
     def _decide(self, decision: str, name: str | None, payload: dict[str, Any]) -> None:
         if name is not None:
             stage = self._stage(name)
+            if not is_gate(stage):
+                gates = ", ".join(repr(each.ref_id) for each in self.workflow.stages if is_gate(each)) or "none"
+                msg = f"stage {name!r} of run {self.id} asks nobody for a decision; its gates are: {gates}"
+                raise StageNotReadyError(msg)
             if stage.status.is_complete:
                 msg = f"gate {name!r} of run {self.id} was decided already: it is {stage.status}"
                 raise StageNotReadyError(msg)
@@ -379,6 +383,11 @@ def result_of(workflow: Workflow) -> Any:
     ]
     values = {stage.ref_id: returned(stage.outputs, stage.context) for stage in last}
     return next(iter(values.values())) if len(values) == 1 else (values or None)
+
+
+def is_gate(stage: StageExecution) -> bool:
+    """Whether a person decides at a stage: it waits for a signal now, or one of its tasks is an approval."""
+    return stage.status is S.SUSPENDED or any(task.implementing_class == "approval" for task in stage.tasks)
 
 
 def graph_of(workflow: Workflow) -> nx.DiGraph[str]:

@@ -1,14 +1,13 @@
 """The one door for values: what may be stored, and the sentence that says where a value cannot be.
 
 Storable is what JSON holds without loss: None, bool, int within 64 bits, finite float, text without lone
-surrogates or NUL, lists, and mappings with text keys. Tuples become lists; numpy's numbers become plain ones.
+surrogates or NUL, lists, and mappings with text keys. Tuples become lists; numpy's scalars become plain values.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from enum import Enum
 from types import MappingProxyType
 from typing import Any
 
@@ -65,13 +64,9 @@ def _plain(value: Any, path: str, depth: int) -> Any:
 
 
 def _scalar(value: Any) -> Any:
-    """Return the plain number or text that a subclass or a numpy scalar stands for; anything else as it is."""
-    for plain_kind in (str, int, float):
-        if isinstance(value, plain_kind) and not isinstance(value, Enum):
-            return plain_kind(value)
-    if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
-        return value.item()
-    return value
+    """Return the plain value that a numpy scalar stands for; anything else as it is."""
+    is_numpy = type(value).__module__ == "numpy" and getattr(value, "shape", None) == ()
+    return value.item() if is_numpy else value
 
 
 def _text(value: str, path: str) -> str:

@@ -49,9 +49,7 @@ def test_rejection_without_data_says_so():
     """A rejection by nobody for no reason is a whole sentence too."""
     result = ApprovalTask().execute(make_stage("reject"))
 
-    assert result.context["error"] == (
-        "approval 'sign_off' was rejected by somebody who gave no name: no reason given"
-    )
+    assert result.context["error"] == ("approval 'sign_off' was rejected by somebody who gave no name: no reason given")
 
 
 def test_rejection_may_let_the_workflow_go_on():

@@ -52,9 +52,7 @@ def test_tool_calls_arrive_as_objects(api):
     answer, _ = ask([Reply(text="Let me see.", tool_calls=[call])], api)
 
     assert answer.content == "Let me see."
-    assert answer.tool_calls == (
-        ToolCall(name="account_balance", arguments={"user_id": "u_42"}, id="call_0"),
-    )
+    assert answer.tool_calls == (ToolCall(name="account_balance", arguments={"user_id": "u_42"}, id="call_0"),)
 
 
 def test_openai_request_holds_arguments_as_text():
@@ -235,9 +233,7 @@ def test_refused_request_is_a_permanent_error(case, api):
         assert words in text
 
 
-@pytest.mark.parametrize(
-    "body", ["<html>", "", '{"choices": []}', '{"message": "hi"}', "[1]", '{"error": "full"}']
-)
+@pytest.mark.parametrize("body", ["<html>", "", '{"choices": []}', '{"message": "hi"}', "[1]", '{"error": "full"}'])
 @pytest.mark.parametrize("api", APIS)
 def test_answer_that_is_no_completion_is_transient(body, api):
     """A success without a completion in it is a TransientError."""
@@ -393,18 +389,14 @@ def test_path_of_the_request(case):
     assert model.requests[0].path == case.path
 
 
-@pytest.mark.parametrize(
-    "url", ["example.org", "ftp://example.org", "http://", "http://a:0", "http://a:x", "http://["]
-)
+@pytest.mark.parametrize("url", ["example.org", "ftp://example.org", "http://", "http://a:0", "http://a:x", "http://["])
 def test_unusable_address_is_refused(url):
     """An address that no request can go to is refused when the client is made."""
     with pytest.raises(ConfigError, match="base_url"):
         LLMClient("glm", base_url=url)
 
 
-@pytest.mark.parametrize(
-    "url", ["me:hidden@example.org", "https://me:hid/den@example.org", "x://me:hidden@a"]
-)
+@pytest.mark.parametrize("url", ["me:hidden@example.org", "https://me:hid/den@example.org", "x://me:hidden@a"])
 def test_unusable_address_is_refused_without_its_password(url):
     """The refusal of an address shows no password that stands in it."""
     with pytest.raises(ConfigError, match="base_url") as caught:

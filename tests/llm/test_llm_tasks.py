@@ -58,9 +58,7 @@ class Client:
 
 
 def make_stage(runtime=None, **context):
-    return StageExecution(
-        ref_id="agent", context={"prompt": "What is u_42's balance?", **context}, runtime=runtime
-    )
+    return StageExecution(ref_id="agent", context={"prompt": "What is u_42's balance?", **context}, runtime=runtime)
 
 
 def make_tools(*, log=None):
