@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.errors import PermanentError, StabilizeError, is_transient, transient_cause
@@ -51,10 +52,7 @@ class Running:
         self.abandoned = False
         self.future: Future[Any] | None = None  # of a body that waits on the event loop
         self.upstream: Mapping[str, tuple[Upstream, ...]] = body.upstream
-        call = f"{body.task.id}:{body.stage.generation}:{body.task.polls}"
-        self.idempotency_key = call
-        place = f"stage {body.stage.ref_id!r} task {body.task.name!r}"
-        self._journal = Journal(_JournalRows(database, leased, body.stage.id, call), place)
+        self.idempotency_key = f"{body.task.id}:{body.stage.generation}:{body.task.polls}"
         self._cancelled = False
 
     @property
@@ -65,6 +63,12 @@ class Running:
     def cancel(self) -> None:
         """Say that the result is no longer wanted."""
         self._cancelled = True
+
+    @cached_property
+    def _journal(self) -> Journal:
+        body = self.body
+        place = f"stage {body.stage.ref_id!r} task {body.task.name!r}"
+        return Journal(_JournalRows(self.database, self.leased, body.stage.id, self.idempotency_key), place)
 
     def step(self, name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Run a durable step."""
