@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from stabilize_nb.tasks.registry import TaskRegistry
 
 T = TypeVar("T")
+#: Commits after which the WAL is swept.
+SWEEP = 50
 log = logging.getLogger("stabilize_nb")
 _shared: dict[str, Database] = {}
 _shared_lock = threading.Lock()
@@ -95,6 +97,9 @@ class Database:
             raise
         self._reader = self._writer if self.in_memory else Connection(path, durability)
         self._read_lock = self._write_lock if self.in_memory else threading.Lock()
+        self._sweeper = None if self.in_memory else Connection(path, durability)
+        self._sweep_lock = threading.Lock()
+        self._unswept = 0
         self._jobs: SimpleQueue[Callable[[], Any] | None] = SimpleQueue()
         self._door = threading.Thread(target=self._serve, name="stabilize-store", daemon=True)
         self._door.start()
@@ -145,6 +150,9 @@ class Database:
             self._door.join(timeout=5)
         with self._write_lock:
             self._writer.close()
+        if self._sweeper is not None:
+            with self._sweep_lock:
+                self._sweeper.close()
         if self._reader is not self._writer:
             with self._read_lock:
                 self._reader.close()
@@ -175,9 +183,25 @@ class Database:
                     raise
             except apsw.Error as error:
                 raise store_error(self.path, error) from error
+            self._unswept += 1
             if then is not None:
                 then(result)
             return result
+
+    def sweep(self) -> None:
+        """
+        Move committed pages from the WAL into the database, beside the writer, once enough commits have gathered.
+
+        A writer that does this itself spends a fifth of a chain's time on it.
+        """
+        if self._sweeper is None or self._unswept < SWEEP:
+            return
+        self._unswept = 0
+        try:
+            with self._sweep_lock:
+                self._sweeper.checkpoint()
+        except apsw.Error as error:
+            raise store_error(self.path, error) from error
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work`, which only reads, beside a writer."""

@@ -6,6 +6,7 @@ writing of a process goes through one connection guarded by a lock; BEGIN IMMEDI
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 #: "StNb" in ASCII: says that a file is a store of this package.
 APPLICATION_ID = 0x53744E62
 DURABILITY = {"full": "FULL", "normal": "NORMAL"}
+#: Pages in the WAL at which a writer moves them into the database itself: 16 MiB. Before that a thread beside it does.
+CHECKPOINT_LATEST = 4_000
 _JOURNAL_MODES = ("WAL", "DELETE", "TRUNCATE", "PERSIST")
 _SYNCHRONOUS = ("NORMAL", "FULL", "EXTRA")
 
@@ -66,12 +69,18 @@ class Connection:
         self._db.pragma("cell_size_check", True)
         if self.path != ":memory:":
             self._db.pragma("journal_mode", journal)
+            self._db.wal_autocheckpoint(CHECKPOINT_LATEST)
         self._db.pragma("synchronous", synchronous)
 
     @property
     def raw(self) -> apsw.Connection:
         """The apsw connection, for tests that count through its hooks."""
         return self._db
+
+    def checkpoint(self) -> None:
+        """Move what the WAL holds into the database, as far as that is possible without holding anybody up."""
+        with contextlib.suppress(apsw.BusyError, apsw.LockedError):
+            self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
 
     def begin(self) -> None:
         """Begin a transaction that may write."""

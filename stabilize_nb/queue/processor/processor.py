@@ -252,6 +252,7 @@ class QueueProcessor(Workshop):
         while self._stay():
             now = time.monotonic()
             try:
+                self.database.sweep()
                 seen = self._look_outside(seen)
                 if now >= next_look:
                     next_look = now + LOOK_FOR_DEAD
