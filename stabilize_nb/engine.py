@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from stabilize_nb.deterministic import Rehearsal, is_deterministic
 from stabilize_nb.errors import ConfigError, WorkflowNotFoundError
 from stabilize_nb.events.frames import runs_frame
+from stabilize_nb.gates import Gate, gates_in
 from stabilize_nb.hitl import ApprovalTask
 from stabilize_nb.models.workflow import Workflow
 from stabilize_nb.queue.messages import StartWorkflow
 from stabilize_nb.queue.processor.config import QueueProcessorConfig
 from stabilize_nb.queue.processor.processor import QueueProcessor
 from stabilize_nb.queue.queue import Queue
-from stabilize_nb.run import Gate, Run, gates_in
+from stabilize_nb.run import Run
 from stabilize_nb.store.database import Database
 from stabilize_nb.store.sqlite import database_path
 from stabilize_nb.store.store import WorkflowStore
@@ -141,7 +142,7 @@ class Engine:
 
     def inbox(self) -> list[Gate]:
         """Return every gate of every run that waits for a decision, oldest first."""
-        return gates_in(self)
+        return gates_in(self.database)
 
     def close(self, timeout: float = 30.0) -> None:
         """Stop working, waiting at most `timeout` seconds for bodies at work, and give the database back."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +16,8 @@ from stabilize_nb.errors import (
     WaitTimeoutError,
 )
 from stabilize_nb.events.frames import events_frame, stages_frame, tasks_frame
+from stabilize_nb.gates import Gate, gates_in, is_gate
 from stabilize_nb.models.status import WorkflowStatus
-from stabilize_nb.models.values import EMPTY
 from stabilize_nb.queue.messages import (
     CancelStage,
     CancelWorkflow,
@@ -27,7 +26,7 @@ from stabilize_nb.queue.messages import (
     ResumeWorkflow,
     SignalStage,
 )
-from stabilize_nb.store.codec import dumps, loads
+from stabilize_nb.store.codec import dumps
 from stabilize_nb.tasks.result import returned
 
 if TYPE_CHECKING:
@@ -46,20 +45,6 @@ S = WorkflowStatus
 LOOK = 0.05
 #: Seconds between looks when nothing was heard: commits of other processes.
 LOOK_OUTSIDE = 0.25
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gate:
-    """A stage that waits for a decision. `since` is ms since the epoch (UTC)."""
-
-    run_id: str
-    run_name: str
-    name: str
-    stage_id: str
-    question: str = ""
-    show: Any = None
-    form: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
-    since: int | None = None
 
 
 class WaitInterrupted(KeyboardInterrupt):
@@ -142,7 +127,7 @@ class Run:
     @property
     def gates(self) -> list[Gate]:
         """The gates of this run that wait for a decision now."""
-        return [gate for gate in gates_in(self.engine) if gate.run_id == self.id]
+        return [gate for gate in gates_in(self.engine.database) if gate.run_id == self.id]
 
     def waiting_for_code(self) -> list[str]:
         """Return the names of the tasks that the run waits for and that this process does not know."""
@@ -385,11 +370,6 @@ def result_of(workflow: Workflow) -> Any:
     return next(iter(values.values())) if len(values) == 1 else (values or None)
 
 
-def is_gate(stage: StageExecution) -> bool:
-    """Whether a person decides at a stage: it waits for a signal now, or one of its tasks is an approval."""
-    return stage.status is S.SUSPENDED or any(task.implementing_class == "approval" for task in stage.tasks)
-
-
 def graph_of(workflow: Workflow) -> nx.DiGraph[str]:
     """Return the graph of a workflow: nodes are ref_ids with `status` and `name`, edges point downstream."""
     import networkx as nx  # noqa: PLC0415 - heavy, and only needed for this
@@ -400,22 +380,6 @@ def graph_of(workflow: Workflow) -> nx.DiGraph[str]:
     for stage in workflow.stages:
         graph.add_edges_from((ref, stage.ref_id) for ref in sorted(stage.requisite_stage_ref_ids))
     return graph
-
-
-def gates_in(engine: Engine) -> list[Gate]:
-    """Return every suspended stage of an engine's store that asks for a decision, oldest first."""
-    gates = []
-    for stage_id, run_id, ref_id, _spec, context, since, run_name in engine.database.call_read(
-        lambda connection: connection.all("suspended_stages", {})
-    ):
-        asked: dict[str, Any] = loads(context)
-        gates.append(
-            Gate(
-                run_id=run_id, run_name=run_name, name=ref_id, stage_id=stage_id, question=asked.get("message", ""),
-                show=asked.get("show"), form=asked.get("form") or EMPTY, since=since,
-            )
-        )  # fmt: skip
-    return gates
 
 
 def explain(run: Run) -> list[str]:

@@ -25,8 +25,9 @@ from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.tasks.interface import Task
 
 if TYPE_CHECKING:
+    from stabilize_nb.gates import Gate
     from stabilize_nb.models.stage import StageExecution
-    from stabilize_nb.run import Gate, Run
+    from stabilize_nb.run import Run
 
 #: Samples of the second look, and the confidence they are good for; the first look draws an eighth.
 SAMPLES, WANTED = 4_000, 0.985

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
 
+    from stabilize_nb.gates import Gate
     from stabilize_nb.models.workflow import Workflow
-    from stabilize_nb.run import Gate, Run
+    from stabilize_nb.run import Run
 
 S = WorkflowStatus
 #: Status -> (symbol, word, style); the symbols are those of the notebook.

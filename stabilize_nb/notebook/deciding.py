@@ -8,11 +8,12 @@ from typing import Any, Final
 from IPython.core.error import UsageError
 
 from stabilize_nb.errors import ConfigError
+from stabilize_nb.gates import Gate
 from stabilize_nb.notebook.acting import settled
 from stabilize_nb.notebook.config import settings
 from stabilize_nb.notebook.order import Order
 from stabilize_nb.notebook.words import did_you_mean
-from stabilize_nb.run import Gate, Run
+from stabilize_nb.run import Run
 
 
 def approve(order: Order) -> Run:
