@@ -192,7 +192,7 @@ class Database:
         """
         Move committed pages from the WAL into the database, beside the writer, once enough commits have gathered.
 
-        A writer that does this itself spends a fifth of a chain's time on it.
+        A writer that does this itself makes whoever waits for its commit wait for it too.
         """
         if self._sweeper is None or self._unswept < SWEEP:
             return
