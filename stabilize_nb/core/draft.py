@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from stabilize_nb.core.evolve import evolve
 from stabilize_nb.core.view import (
     ArrivalKey,
-    Downstream,
     NotLoaded,
     RoundKey,
     Rows,
@@ -143,8 +142,7 @@ class Draft:
 
     def downstream(self, base_id: str) -> tuple[Edge, ...]:
         """Return the outgoing edges of a stage."""
-        edges: tuple[Edge, ...] = self.view.get(Downstream(base_id))
-        return edges
+        return self.stage(base_id).spec.edges
 
     def open_stages(self) -> list[StageRow]:
         """Return the rows that hold the workflow open."""

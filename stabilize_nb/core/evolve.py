@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from stabilize_nb.core import facts as f
 from stabilize_nb.core.rows import (
     ArrivalRow,
+    Edge,
     Head,
     RoundRow,
     SignalRow,
@@ -96,8 +97,13 @@ def _fresh_tasks(view: View, stage_id: str, spec: StageSpec) -> None:
 
 def _workflow_created(view: View, fact: f.WorkflowCreated, at: int) -> None:
     view.head = view.head._replace(created_at=at)
+    specs = [spec_from_data(stage["spec"]) for stage in fact.definition["stages"]]
+    edges: dict[str, list[Edge]] = {spec.ref_id: [] for spec in specs}
+    for stage, spec in zip(fact.definition["stages"], specs, strict=True):
+        for ref_id in spec.requisites:
+            edges[ref_id].append(Edge(stage["id"], spec.ref_id))
     for ordinal, stage in enumerate(fact.definition["stages"]):
-        spec = spec_from_data(stage["spec"])
+        spec = specs[ordinal]._replace(edges=tuple(edges[specs[ordinal].ref_id]))
         row = StageRow(
             id=stage["id"], base_id=stage["id"], ref_id=spec.ref_id, ordinal=ordinal, spec=spec,
             status=S.NOT_STARTED, generation=0, activation=1, fired=0, sent=0, depth=0, softly_failed=False,
@@ -169,7 +175,10 @@ def _settle(view: View, base: StageRow, number: int) -> None:
 
 def _join_fired(view: View, fact: f.JoinFired, _at: int) -> None:
     base = _stage(view, fact.stage)
-    if fact.number:
+    if fact.via:
+        arrival = ArrivalKey(base.id, base.generation, fact.number, fact.via)
+        view.put(arrival, ArrivalRow(*arrival[:4], Token.LIVE, fact.triggers[0], held=False))
+    elif fact.number:
         _settle(view, base, fact.number)
     base = base._replace(fired=fact.activation)
     refs = sorted(_stage(view, source).ref_id for source in fact.triggers)

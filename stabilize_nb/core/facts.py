@@ -95,7 +95,10 @@ class TokenArrived(Fact):
 
 @dataclass(frozen=True, slots=True)
 class JoinFired(Fact):
-    """A round made `row`, a run of its stage; `number` 0 where each outcome does so for itself (MULTI_MERGE)."""
+    """A round made `row`, a run of its stage; `number` 0 where each outcome does so for itself (MULTI_MERGE).
+
+    With `via` this is also the arrival of the outcome: the stage has one edge, and a live outcome there fires it.
+    """
 
     TYPE: ClassVar[str] = "join.fired"
     stage: str
@@ -105,6 +108,7 @@ class JoinFired(Fact):
     depth: int = 0
     triggers: list[str] = field(default_factory=list)
     inherited: dict[str, Json] = field(default_factory=dict)
+    via: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,8 +42,15 @@ class Head(NamedTuple):
     ended_at: int | None
 
 
+class Edge(NamedTuple):
+    """An outgoing edge."""
+
+    stage_id: str
+    ref_id: str
+
+
 class StageSpec(NamedTuple):
-    """What the author of a stage wrote; it never changes."""
+    """What the author of a stage wrote, and the edges that follow from it; it never changes."""
 
     ref_id: str
     name: str
@@ -56,6 +63,7 @@ class StageSpec(NamedTuple):
     split_default: str | None
     output_reducers: Mapping[str, str]
     tasks: tuple[tuple[str, str], ...]  # (name, implementing class)
+    edges: tuple[Edge, ...] = ()  # to the stages that require this one, by their ordinal
 
     @property
     def fan_in(self) -> int:
@@ -113,7 +121,10 @@ class TaskRow(NamedTuple):
 
 
 class RoundRow(NamedTuple):
-    """The k-th outcome of every incoming edge of a stage, counted (patterns.md 2.2)."""
+    """The k-th outcome of every incoming edge of a stage, counted (patterns.md 2.2).
+
+    A stage with one edge has rounds only for what is not an ordinary start: each live outcome fires it.
+    """
 
     stage_id: str
     generation: int
@@ -144,13 +155,6 @@ class SignalRow(NamedTuple):
     stage_id: str
     name: str
     data: Mapping[str, Json]
-
-
-class Edge(NamedTuple):
-    """An outgoing edge."""
-
-    stage_id: str
-    ref_id: str
 
 
 def spec_to_data(stage: StageExecution) -> dict[str, Json]:
@@ -192,4 +196,5 @@ def spec_from_data(data: Mapping[str, Json]) -> StageSpec:
         split_default=data.get("split_default"),
         output_reducers=data.get("output_reducers", EMPTY),
         tasks=tuple((name, implementing) for name, implementing in data["tasks"]),
+        edges=tuple(Edge(stage_id, ref_id) for stage_id, ref_id in data.get("edges", ())),
     )

@@ -11,7 +11,7 @@ The contract of an answer, the same for every shell:
 - A query for a set of rows (Arrivals, Held, Buffered, Unfinished, Broken, Unsettled, Arrived) is answered by
   a tuple of row keys, never by rows: the rows are read through the view (`View.members`), so a row that this
   step has changed is seen as changed. The answer says what is stored, without the changes of the step.
-- A query about the graph (Roots, ByRef, Downstream, Region) is answered by ids or edges of first rows (those
+- A query about the graph (Roots, ByRef, Region) is answered by ids of first rows (those
   with `activation` 1). The graph never changes, so these answers may be kept as long as the workflow is.
 - The mapping may hold more: any row key with its row, any query with its answer. That saves round trips and
   changes no result, since rows already seen stay as they were seen. "With:" names what is worth adding.
@@ -80,13 +80,6 @@ class Rows(NamedTuple):
 
     ids: tuple[str, ...]
     kind: Literal["rows"] = "rows"
-
-
-class Downstream(NamedTuple):
-    """The outgoing edges of a stage, named by its first row: a tuple of Edge by ordinal of their ends."""
-
-    stage_id: str
-    kind: Literal["downstream"] = "downstream"
 
 
 class Roots(NamedTuple):
@@ -193,7 +186,6 @@ class MessagesLeft(NamedTuple):
 Query = (
     RowKey
     | Rows
-    | Downstream
     | Roots
     | ByRef
     | Region

@@ -61,10 +61,10 @@ def _waits(draft: Draft, round_: RoundRow) -> bool:
 
 def _has_arrived(draft: Draft) -> bool:
     """Whether a thread has come through to a stage without outgoing edges."""
-    return bool(draft.view.members(Arrived(), "stage", lambda row: _is_end(draft, row)))
+    return bool(draft.view.members(Arrived(), "stage", _is_end))
 
 
-def _is_end(draft: Draft, row: StageRow) -> bool:
+def _is_end(row: StageRow) -> bool:
     pruned = row.status is S.SKIPPED and row.spec.requisites and not row.depth
     ended_well = row.status in (S.SUCCEEDED, S.FAILED_CONTINUE, S.SKIPPED) and not pruned
-    return ended_well and not draft.downstream(row.base_id)
+    return ended_well and not row.spec.edges

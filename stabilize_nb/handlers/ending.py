@@ -43,7 +43,7 @@ def end_stage(
 
 def send_tokens(draft: Draft, base: StageRow, source: str, token: Token, not_taken: Collection[str] = ()) -> None:
     """Send the outcome that has just been counted in `base.sent` along every edge."""
-    for edge in draft.downstream(base.id):
+    for edge in base.spec.edges:
         draft.send(
             StartStage(
                 execution_id=draft.head.id, stage_id=edge.stage_id, via=base.id, via_generation=base.generation,
@@ -56,7 +56,7 @@ def _not_taken(draft: Draft, row: StageRow) -> list[str]:
     spec = row.spec
     if spec.split_type is SplitType.AND:
         return []
-    edges = draft.downstream(row.base_id)
+    edges = spec.edges
     seen = {**visible(draft, row), **row.outputs}
     taken = _one(row, edges, seen) if spec.split_type is SplitType.XOR else _some(row, edges, seen)
     if not taken and spec.split_default:

@@ -39,12 +39,20 @@ def start_stage(draft: Draft, message: StartStage) -> None:
     sender = draft.find(message.via)
     if sender is None or sender.generation != message.via_generation:
         return
+    if message.token is Token.LIVE and not ending and _is_plain(base):
+        enter(draft, activate(draft, base, message.number, [message.source], message.via))
+        return
     arrival = draft.arrival(base, message.number, message.via)
     if arrival is not None and (ending or not arrival.held):
         return
     draft.record(TokenArrived(base.id, message.number, message.via, message.source, message.token, held=ending))
     if not ending:
         _act(draft, base, message)
+
+
+def _is_plain(base: StageRow) -> bool:
+    """Whether a live outcome fires the stage, and no round has to be looked at: its only edge, its first outcome."""
+    return base.spec.fan_in == 1 and base.status is S.NOT_STARTED and not base.fired and not base.sent
 
 
 def _act(draft: Draft, base: StageRow, message: StartStage) -> None:
@@ -88,11 +96,12 @@ def _activate_round(draft: Draft, base: StageRow, number: int) -> StageRow:
     return activate(draft, base, number, sources)
 
 
-def activate(draft: Draft, base: StageRow, number: int, sources: Iterable[str]) -> StageRow:
+def activate(draft: Draft, base: StageRow, number: int, sources: Iterable[str], via: str = "") -> StageRow:
     """
     Make the next run of a stage from the threads of `sources`, and return its row.
 
-    The first is the stage's own row, further ones get rows of their own. Round `number` is settled with it.
+    The first is the stage's own row, further ones get rows of their own. Round `number` is settled with it; with
+    `via`, the only edge, the outcome of that edge is taken with it.
     """
     triggers = sorted(draft.stages(sources), key=lambda row: (row.ordinal, row.activation))
     activation = base.fired + 1
@@ -106,6 +115,7 @@ def activate(draft: Draft, base: StageRow, number: int, sources: Iterable[str]) 
             depth=1 + max((row.depth for row in triggers), default=0),
             triggers=[row.id for row in triggers],
             inherited=heritage(triggers),
+            via=via,
         )
     )
     return draft.stage(row_id)

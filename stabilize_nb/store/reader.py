@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.core import view as q
-from stabilize_nb.core.rows import Edge, Head, StageRow
+from stabilize_nb.core.rows import Head, StageRow
 from stabilize_nb.models.status import OPEN
 from stabilize_nb.queue.messages import Message, Outcome, OutcomeKind, RunTask, StartStage, TaskFinished
 from stabilize_nb.store import rows
 from stabilize_nb.store.codec import dumps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from stabilize_nb.store.sqlite import Connection
 
@@ -42,16 +42,27 @@ class Reader:
             answers |= self._hint(answers[query], message)
         return answers
 
-    def foresee(self, message: Message) -> Answers:
-        """Return what the decision of a message is sure to ask for late."""
+    def foresee(self, message: Message, seen: Mapping[Any, Any]) -> Answers:
+        """Return what the decision of a message will most likely ask for late, `seen` being what it need not ask for."""
         match message:
-            case TaskFinished(stage_id=stage_id, outcome=Outcome(kind=OutcomeKind.DONE)):
-                return self._downstream(q.Downstream(stage_id))
+            case TaskFinished(stage_id=stage_id, position=position, outcome=Outcome(kind=OutcomeKind.DONE)):
+                row = seen.get(q.StageKey(stage_id))
+                if row is None or len(row.spec.edges) != 1 or position + 1 < len(row.spec.tasks):
+                    return {}
+                return self._next(row.spec.edges[0].stage_id)
             case _:
                 return {}
 
+    def _next(self, stage_id: str) -> Answers:
+        key = q.StageKey(stage_id)
+        answers = self._answer(key)
+        row = answers[key]
+        return answers if row is None or row.spec.fan_in > 1 else answers | self._first_task(row)
+
     def _hint(self, row: StageRow, message: Message) -> Answers:
         match message:
+            case StartStage(stage_id=row.id) if row.spec.fan_in == 1 and not row.fired:
+                return self._first_task(row)
             case StartStage(stage_id=row.id, via=via, number=number) if via is not None:
                 answers = self._round(q.RoundKey(row.id, row.generation, number))
                 mine = q.ArrivalKey(row.id, row.generation, number, via)
@@ -84,8 +95,6 @@ class Reader:
                 return self._arrival(query)
             case q.Rows():
                 return self._rows(query)
-            case q.Downstream():
-                return self._downstream(query)
             case q.Arrivals():
                 return self._arrivals(query)
             case q.Unfinished():
@@ -136,10 +145,6 @@ class Reader:
     def _rows(self, query: q.Rows) -> Answers:
         found = self._stages("stages", {"ids": dumps(query.ids), "workflow_id": self._workflow})
         return {q.StageKey(id_): None for id_ in query.ids} | found | {query: tuple(found)}
-
-    def _downstream(self, query: q.Downstream) -> Answers:
-        found = self._db.all("downstream", {"stage_id": query.stage_id})
-        return {query: tuple(Edge(*row) for row in found)}
 
     def _arrivals(self, query: q.Arrivals) -> Answers:
         here = {"stage_id": query.stage_id, "generation": query.generation, "number": query.number}

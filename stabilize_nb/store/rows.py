@@ -15,6 +15,7 @@ from stabilize_nb.core.rows import (
     TaskRow,
     spec_from_data,
 )
+from stabilize_nb.models.stage import JoinType, SplitType
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.queue.messages import Token
 from stabilize_nb.store.codec import dumps, loads, mapping
@@ -102,11 +103,21 @@ def stage_params(row: StageRow) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def new_stage_params(row: StageRow, workflow_id: str, spec: str) -> dict[str, Any]:
+def spec_data(spec: StageSpec) -> dict[str, Any]:
+    """Return a definition as the JSON data from which it is read; what is empty is left out."""
+    data: dict[str, Any] = {}
+    for field, value in spec._asdict().items():
+        if value is JoinType.AND or value is SplitType.AND or (not value and field != "tasks"):
+            continue
+        data[field] = value.value if isinstance(value, JoinType | SplitType) else value
+    return data
+
+
+def new_stage_params(row: StageRow, workflow_id: str) -> dict[str, Any]:
     """Parameters of `insert_stage`."""
     return {
         **stage_params(row), "workflow_id": workflow_id, "base_id": row.base_id, "ref_id": row.ref_id,
-        "ordinal": row.ordinal, "spec": spec, "activation": row.activation,
+        "ordinal": row.ordinal, "spec": dumps(spec_data(row.spec)), "activation": row.activation,
     }  # fmt: skip
 
 

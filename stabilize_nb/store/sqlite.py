@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,11 +50,19 @@ def database_path(url: str) -> str:
     return rest if rest == ":memory:" else str(Path(rest).absolute())
 
 
+class Part(Enum):
+    """Where a transaction of several parts is."""
+
+    FIRST = "FIRST"  # nothing was written before
+    LATER = "LATER"
+
+
 class Connection:
     """One apsw connection with the engine's settings; used by one thread at a time."""
 
     def __init__(self, path: str, durability: str) -> None:
         self.path = path
+        self._part = Part.FIRST
         try:
             self._db = apsw.Connection(path, statementcachesize=200)
             self._configure(durability)
@@ -67,6 +76,7 @@ class Connection:
         self._db.set_busy_timeout(int(setting("SQLITE_BUSY_TIMEOUT_MS", "30000")))
         self._db.pragma("trusted_schema", False)
         self._db.pragma("cell_size_check", True)
+        self._db.pragma("temp_store", "MEMORY")
         if self.path != ":memory:":
             self._db.pragma("journal_mode", journal)
             self._db.wal_autocheckpoint(CHECKPOINT_LATEST)
@@ -85,6 +95,7 @@ class Connection:
     def begin(self) -> None:
         """Begin a transaction that may write."""
         self._cursor.execute("BEGIN IMMEDIATE")
+        self._part = Part.FIRST
 
     def commit(self) -> None:
         """Make everything since `begin` durable."""
@@ -94,6 +105,25 @@ class Connection:
         """Undo everything since `begin`."""
         if self._db.in_transaction:
             self._cursor.execute("ROLLBACK")
+
+    def begin_part(self) -> None:
+        """Begin a part of the transaction that can be undone for itself; the first needs no savepoint for that."""
+        if self._part is Part.LATER:
+            self._cursor.execute("SAVEPOINT part")
+
+    def undo_part(self) -> None:
+        """Undo everything since `begin_part`; the part goes on."""
+        if self._part is Part.LATER:
+            self._cursor.execute("ROLLBACK TO part")
+        else:
+            self._cursor.execute("ROLLBACK")
+            self._cursor.execute("BEGIN IMMEDIATE")
+
+    def end_part(self) -> None:
+        """End the part; what it wrote belongs to the transaction."""
+        if self._part is Part.LATER:
+            self._cursor.execute("RELEASE part")
+        self._part = Part.LATER
 
     def script(self, sql: str) -> None:
         """Run several statements."""

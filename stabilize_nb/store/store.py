@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Headers = list[dict[str, Any]]
 Workflows = list[Workflow]
-_TABLES = ("signals", "journal", "rounds", "arrivals", "edges", "tasks", "messages", "events", "stages")
+_TABLES = ("signals", "journal", "rounds", "arrivals", "tasks", "messages", "events", "stages")
 
 
 class WorkflowStore:
@@ -187,21 +187,10 @@ def _insert(connection: Connection, view: View, definition: dict[str, Any]) -> N
             "created_at": head.created_at,
         },
     )  # fmt: skip
-    specs = {stage["id"]: dumps(stage["spec"]) for stage in definition["stages"]}
     stages: list[StageRow] = [row for key, row in view.changed.items() if key.kind == "stage"]
     tasks: list[TaskRow] = [row for key, row in view.changed.items() if key.kind == "task"]
-    connection.many("insert_stage", [rows.new_stage_params(row, head.id, specs[row.id]) for row in stages])
+    connection.many("insert_stage", [rows.new_stage_params(row, head.id) for row in stages])
     connection.many("put_task", [rows.task_params(row) for row in tasks])
-    connection.many("insert_edge", _edges(stages))
-
-
-def _edges(stages: list[StageRow]) -> list[dict[str, Any]]:
-    ids = {row.ref_id: row.id for row in stages}
-    return [
-        {"upstream_id": ids[ref], "ordinal": row.ordinal, "downstream_id": row.id, "ref_id": row.ref_id}
-        for row in stages
-        for ref in row.spec.requisites
-    ]
 
 
 def _exists(connection: Connection, workflow_id: str) -> bool:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.core.facts import Fact, event_type, to_data
-from stabilize_nb.core.rows import ArrivalRow, RoundRow, SignalRow, StageRow, StageSpec, TaskRow
+from stabilize_nb.core.rows import ArrivalRow, RoundRow, SignalRow, StageRow, TaskRow
 from stabilize_nb.core.view import SignalKey, StageKey, TaskKey, View
 from stabilize_nb.models.ids import serial_id
-from stabilize_nb.models.stage import JoinType, SplitType
 from stabilize_nb.queue.messages import Message, RunTask, StageMessage, to_payload
 from stabilize_nb.store import rows
 from stabilize_nb.store.codec import dumps
@@ -39,7 +38,7 @@ def write_view(connection: Connection, view: View, before: Head) -> None:
 def _put(connection: Connection, workflow_id: str, row: Any, known: Any) -> None:
     match row:
         case StageRow() if known is None:
-            connection.run("insert_stage", rows.new_stage_params(row, workflow_id, dumps(spec_data(row.spec))))
+            connection.run("insert_stage", rows.new_stage_params(row, workflow_id))
         case StageRow() if rows.same_documents(row, known):
             connection.run("move_stage", rows.stage_state(row))
         case StageRow():
@@ -85,16 +84,6 @@ def _delete(connection: Connection, key: Any) -> None:
             raise TypeError(msg)
 
 
-def spec_data(spec: StageSpec) -> dict[str, Any]:
-    """Return a definition as the JSON data from which it was read."""
-    data: dict[str, Any] = {}
-    for field, value in spec._asdict().items():
-        if value is JoinType.AND or value is SplitType.AND or (not value and field != "tasks"):
-            continue
-        data[field] = value.value if isinstance(value, JoinType | SplitType) else value
-    return data
-
-
 def event_rows(workflow_id: str, last: int, facts: Sequence[Fact], at: int) -> list[dict[str, Any]]:
     """Return the log rows of facts of which `last` is the sequence number of the last one."""
     first = last - len(facts) + 1
@@ -127,4 +116,5 @@ def message_params(
 
 def write_messages(connection: Connection, messages: Iterable[tuple[Message, int]]) -> None:
     """Queue messages, each with the time (ms since the epoch) from which it may be taken."""
-    connection.many("insert_message", [message_params(message, due_at) for message, due_at in messages])
+    for message, due_at in messages:
+        connection.run("insert_message", message_params(message, due_at))

@@ -63,9 +63,9 @@ def engine(folder: Path, stages: int, durability: str) -> float:
 
 
 def measure(stages: int, durability: str, repeat: int) -> dict[str, float]:
-    """Return medians over interleaved pairs: seconds of both, and the ratio of each pair."""
+    """Return medians over interleaved pairs: seconds of both, and the ratio of each pair; short runs get more pairs."""
     pairs = []
-    for _ in range(repeat):
+    for _ in range(max(repeat, min(15, 2_000 // stages))):
         with tempfile.TemporaryDirectory() as folder:
             pairs.append((engine(Path(folder), stages, durability), bare(Path(folder), stages, durability)))
     return {

@@ -15,7 +15,7 @@ from stabilize_nb.core import facts as f
 from stabilize_nb.core import view as q
 from stabilize_nb.core.draft import Body, Env, Limits, Purpose
 from stabilize_nb.core.evolve import evolve, genesis
-from stabilize_nb.core.rows import Edge, StageRow, TaskRow, spec_to_data
+from stabilize_nb.core.rows import StageRow, TaskRow, spec_to_data
 from stabilize_nb.core.step import NotLoaded, Step
 from stabilize_nb.models.stage import StageExecution
 from stabilize_nb.models.status import OPEN, WorkflowStatus, can_transition
@@ -144,11 +144,6 @@ class Shell:
         self.view = evolve(genesis(definition), created, self.now)
         self.log.append((self.now, created))
         self.head, self.rows = self.view.head, present(self.view)
-        self.edges: dict[str, list[Edge]] = {each.id: [] for each in self.made.stages}
-        ids = {each.ref_id: each.id for each in self.made.stages}
-        for each in self.made.stages:
-            for ref in each.requisite_stage_ref_ids:
-                self.edges[ids[ref]].append(Edge(each.id, each.ref_id))
 
     # What tests call.
 
@@ -366,8 +361,6 @@ class Shell:
                 return {query: next((row.id for row in self._bases() if row.ref_id == ref), None)}
             case q.Roots():
                 return {query: tuple(row.id for row in self._bases() if not row.spec.requisites)}
-            case q.Downstream(stage_id=id_):
-                return {query: tuple(self.edges[id_])}
             case q.Region(stage_id=id_):
                 return {query: self._region(id_)}
         keys = tuple(self._members(query))
@@ -380,7 +373,7 @@ class Shell:
     def _region(self, start: str) -> tuple[str, ...]:
         found, todo = {start}, [start]
         while todo:
-            new = {edge.stage_id for edge in self.edges[todo.pop()]} - found
+            new = {edge.stage_id for edge in self.rows[q.StageKey(todo.pop())].spec.edges} - found
             found |= new
             todo.extend(new)
         return (start, *(row.id for row in self._bases() if row.id in found and row.id != start))
@@ -404,7 +397,7 @@ class Shell:
                 return row.status in (S.TERMINAL, S.CANCELED)
             case q.Arrived():
                 well = row.status in (S.SUCCEEDED, S.FAILED_CONTINUE, S.SKIPPED)
-                return well and not self.edges[row.base_id]
+                return well and not row.spec.edges
             case q.Arrivals(stage_id=id_, generation=generation, number=number):
                 return kind == "ArrivalRow" and row[:2] == (id_, generation) and number in (0, row.number)
             case q.Held():

@@ -83,9 +83,10 @@ def process(
     if head is None:
         _acknowledge(connection, leased, env.now)
         return None
-    step = Step(View(head, _still_current(leased.seen, head)), message, env, budget=budget)
+    seen = _still_current(leased.seen, head)
     reader = Reader(connection, leased.workflow_id, leased.id)
-    step.view.add(reader.foresee(message))
+    seen.update(reader.foresee(message, seen))
+    step = Step(View(head, seen), message, env, budget=budget)
     while True:
         try:
             step.proceed()

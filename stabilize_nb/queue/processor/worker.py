@@ -179,7 +179,9 @@ class Workshop:
         try:
             leased = leased_from_row(row)
         except StabilizeError as error:
+            connection.begin_part()
             connection.run("bury", {"id": row[0], "now": self.database.clock(), "error": str(error)})
+            connection.end_part()
             return None
         return self._one(connection, leased, leased.message, free)
 
@@ -196,21 +198,21 @@ class Workshop:
             coroutines=waiting if slots else frozenset(),
         )
         claim = Claim(self.owner, now + round(self.config.lease * 1_000))
-        connection.script("SAVEPOINT message")
+        connection.begin_part()
         try:
             result = process(connection, leased, message, env, claim, budget=self.config.fold_budget)
         except LeaseLost:
-            connection.script("ROLLBACK TO message")
+            connection.undo_part()
             result = None
         except StoreError:
             raise
         except Exception as error:
             if type(error).__module__ == "apsw":
                 raise
-            connection.script("ROLLBACK TO message")
+            connection.undo_part()
             self._postpone(connection, leased, error)
             result = None
-        connection.script("RELEASE message")
+        connection.end_part()
         return result
 
     def _postpone(self, connection: Connection, leased: Leased, error: Exception) -> None:

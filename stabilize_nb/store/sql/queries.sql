@@ -114,18 +114,12 @@ ON CONFLICT (stage_id, position) DO UPDATE SET status = excluded.status, attempt
 -- delete_task -- The task of an activation that disappears.
 DELETE FROM task WHERE stage_id = :stage_id AND position = :position;
 
--- downstream -- Outgoing edges, as written. Primary key.
-SELECT downstream_id, ref_id FROM edge WHERE upstream_id = :stage_id ORDER BY ordinal;
-
--- insert_edge -- An edge.
-INSERT INTO edge (upstream_id, ordinal, downstream_id, ref_id)
-VALUES (:upstream_id, :ordinal, :downstream_id, :ref_id);
-
 -- reachable -- Ids of the stages that can be reached from one, itself first, nearer ones before farther ones.
-WITH RECURSIVE reached (id, distance) AS (
-    SELECT CAST(:stage_id AS TEXT), 0
+WITH RECURSIVE reached (id) AS (
+    SELECT CAST(:stage_id AS TEXT)
     UNION
-    SELECT edge.downstream_id, 0 FROM reached JOIN edge ON edge.upstream_id = reached.id
+    SELECT json_extract(edge.value, '$[0]')
+    FROM reached JOIN stage ON stage.id = reached.id JOIN json_each(stage.spec, '$.edges') AS edge
 )
 SELECT id FROM reached;
 
@@ -153,7 +147,7 @@ FROM stage WHERE workflow_id = :workflow_id AND status IN ('TERMINAL', 'CANCELED
 SELECT id, base_id, ref_id, ordinal, spec, status, generation, activation, fired, sent, depth, softly_failed, triggers,
        inherited, context, outputs, error, started_at, ended_at
 FROM stage WHERE workflow_id = :workflow_id AND status IN ('SUCCEEDED', 'FAILED_CONTINUE', 'SKIPPED')
-      AND NOT EXISTS (SELECT 1 FROM edge WHERE edge.upstream_id = stage.base_id);
+      AND json_array_length(spec, '$.edges') IS NULL;
 
 -- arrival -- One outcome of one edge. Primary key.
 SELECT stage_id, generation, number, via, token, source, held FROM arrival
@@ -335,9 +329,6 @@ DELETE FROM round WHERE stage_id IN (SELECT id FROM stage WHERE workflow_id = :w
 
 -- delete_arrivals_of -- Part of deleting a workflow.
 DELETE FROM arrival WHERE stage_id IN (SELECT id FROM stage WHERE workflow_id = :workflow_id);
-
--- delete_edges_of -- Part of deleting a workflow.
-DELETE FROM edge WHERE upstream_id IN (SELECT id FROM stage WHERE workflow_id = :workflow_id);
 
 -- delete_tasks_of -- Part of deleting a workflow.
 DELETE FROM task WHERE stage_id IN (SELECT id FROM stage WHERE workflow_id = :workflow_id);

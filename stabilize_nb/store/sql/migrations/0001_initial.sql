@@ -72,14 +72,6 @@ CREATE TABLE task (
     PRIMARY KEY (stage_id, position)
 ) WITHOUT ROWID;
 
-CREATE TABLE edge (
-    upstream_id TEXT NOT NULL,
-    ordinal INTEGER NOT NULL,
-    downstream_id TEXT NOT NULL,
-    ref_id TEXT NOT NULL,
-    PRIMARY KEY (upstream_id, ordinal)
-) WITHOUT ROWID;
-
 CREATE TABLE round (
     stage_id TEXT NOT NULL,
     generation INTEGER NOT NULL,
