@@ -5,7 +5,7 @@ A Draft is local to one call of `decide`, which stays a pure function of its arg
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from stabilize_nb.core.view import (
     Unfinished,
     View,
 )
+from stabilize_nb.models.record import named_record, record
 from stabilize_nb.models.status import OPEN, WorkflowStatus
 from stabilize_nb.queue.messages import RunTask
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from stabilize_nb.queue.messages import Message, StageMessage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_record
 class Limits:
     """Bounds that the engine sets; times are ms."""
 
@@ -43,7 +44,7 @@ class Limits:
     jitter: float = 0.25
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_record
 class Env:
     """What a decision may know besides rows: the time (ms since the epoch, UTC), bounds, and free workers."""
 
@@ -61,7 +62,7 @@ class Purpose(Enum):
     ON_CANCEL = "ON_CANCEL"  # its clean-up after a withdrawal; best effort
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_record
 class Body:
     """Task code to run while no transaction is open; (task, generation, attempt) fences its result."""
 
@@ -72,7 +73,7 @@ class Body:
     purpose: Purpose = Purpose.EXECUTE
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Send:
     """A message to come; `after` is ms to wait before it may be taken."""
 
@@ -80,7 +81,7 @@ class Send:
     after: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Decision:
     """What one message led to."""
 

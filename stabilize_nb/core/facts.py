@@ -7,24 +7,25 @@ Stage and task ids name rows; `position` counts the tasks of a stage from 0; tim
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, ClassVar
 
 from stabilize_nb.errors import StabilizeFatalError
+from stabilize_nb.models.record import record
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.queue.messages import Token
 
 Json = Any
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Fact:
     """Something that happened to a workflow."""
 
     TYPE: ClassVar[str] = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WorkflowCreated(Fact):
     """A workflow was stored; `definition` holds everything its author wrote."""
 
@@ -32,14 +33,14 @@ class WorkflowCreated(Fact):
     definition: dict[str, Json]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WorkflowStarted(Fact):
     """The first stages may start."""
 
     TYPE: ClassVar[str] = "workflow.started"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WorkflowPaused(Fact):
     """No further task is begun until resumed."""
 
@@ -47,7 +48,7 @@ class WorkflowPaused(Fact):
     user: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WorkflowResumed(Fact):
     """Tasks are begun again."""
 
@@ -55,7 +56,7 @@ class WorkflowResumed(Fact):
     user: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WorkflowEnding(Fact):
     """From now on no stage becomes enabled; the workflow will end as `status`."""
 
@@ -65,7 +66,7 @@ class WorkflowEnding(Fact):
     user: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WorkflowEnded(Fact):
     """Nothing is left that could move."""
 
@@ -73,14 +74,14 @@ class WorkflowEnded(Fact):
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WorkflowRestarted(Fact):
     """An ended workflow goes on because one of its stages is run again."""
 
     TYPE: ClassVar[str] = "workflow.restarted"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TokenArrived(Fact):
     """An edge gave its `number`-th outcome; one that is `held` has no effect before the workflow is restarted."""
 
@@ -93,7 +94,7 @@ class TokenArrived(Fact):
     held: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class JoinFired(Fact):
     """A round made `row`, a run of its stage; `number` 0 where each outcome does so for itself (MULTI_MERGE).
 
@@ -111,7 +112,7 @@ class JoinFired(Fact):
     via: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class JoinPassed(Fact):
     """A round ended without a run of its stage and passes `token` on."""
 
@@ -121,7 +122,7 @@ class JoinPassed(Fact):
     token: Token
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StageStarted(Fact):
     """A run of a stage began."""
 
@@ -129,7 +130,7 @@ class StageStarted(Fact):
     stage: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StageEnded(Fact):
     """A run of a stage ended; `token` is what its edges say, except those in `not_taken`, which say DEAD.
 
@@ -145,7 +146,7 @@ class StageEnded(Fact):
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StageSuspended(Fact):
     """A task waits for a signal."""
 
@@ -155,7 +156,7 @@ class StageSuspended(Fact):
     context: dict[str, Json] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StagePaused(Fact):
     """A task that was due is parked because the workflow is paused."""
 
@@ -164,7 +165,7 @@ class StagePaused(Fact):
     position: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StageResumed(Fact):
     """A parked or waiting stage goes on."""
 
@@ -172,7 +173,7 @@ class StageResumed(Fact):
     stage: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StageReset(Fact):
     """A stage is as if it had never run; what was begun before carries an older generation and is void."""
 
@@ -181,7 +182,7 @@ class StageReset(Fact):
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StageRetired(Fact):
     """A further activation disappears because its stage was reset."""
 
@@ -189,7 +190,7 @@ class StageRetired(Fact):
     stage: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ContextUpdated(Fact):
     """Keys were merged into a stage's context."""
 
@@ -198,7 +199,7 @@ class ContextUpdated(Fact):
     context: dict[str, Json]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TaskStarted(Fact):
     """The body of a task was handed to a worker."""
 
@@ -208,7 +209,7 @@ class TaskStarted(Fact):
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TaskEnded(Fact):
     """A body's result was committed."""
 
@@ -222,7 +223,7 @@ class TaskEnded(Fact):
     details: dict[str, Json] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TaskRetried(Fact):
     """A body failed and will be run again at `due`."""
 
@@ -235,7 +236,7 @@ class TaskRetried(Fact):
     context: dict[str, Json] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TaskPolled(Fact):
     """A body asked to be called again at `due`."""
 
@@ -246,7 +247,7 @@ class TaskPolled(Fact):
     context: dict[str, Json] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SignalBuffered(Fact):
     """A persistent signal is kept until its stage suspends."""
 
@@ -257,7 +258,7 @@ class SignalBuffered(Fact):
     data: dict[str, Json]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SignalDelivered(Fact):
     """A signal resumed its stage; `signal` names the buffered one that was used up."""
 
@@ -269,7 +270,7 @@ class SignalDelivered(Fact):
     signal: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SignalDropped(Fact):
     """A signal found nobody: a transient one, one for a finished stage, or one left when the workflow ended."""
 
@@ -279,7 +280,7 @@ class SignalDropped(Fact):
     signal: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class JumpExecuted(Fact):
     """A task moved the workflow on to `target`; `number` counts the jumps of the workflow."""
 
@@ -289,7 +290,7 @@ class JumpExecuted(Fact):
     number: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ResultDiscarded(Fact):
     """A result came too late: for a stage that was reset, cancelled or taken over."""
 

@@ -7,11 +7,12 @@ A message about a stage that is open need not, since the stage does; timers and 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Any, ClassVar
 
 from stabilize_nb.errors import StabilizeFatalError
+from stabilize_nb.models.record import named_record
 from stabilize_nb.models.status import WorkflowStatus
 
 
@@ -34,7 +35,7 @@ class OutcomeKind(Enum):
     TIMED_OUT = "TIMED_OUT"  # did not end in its time
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_record
 class Outcome:
     """A task's result or exception in one shape; `after` and `delay` are ms."""
 
@@ -49,7 +50,7 @@ class Outcome:
     max_attempts: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_record
 class Message:
     """An order that concerns one workflow."""
 
@@ -59,7 +60,7 @@ class Message:
     execution_type: str = "PIPELINE"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_record
 class StageMessage(Message):
     """An order that concerns one stage row; `generation` None means "as it is now"."""
 
@@ -67,14 +68,14 @@ class StageMessage(Message):
     generation: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_record
 class StartWorkflow(Message):
     """Begin: start every stage without requisites."""
 
     COUNTS: ClassVar[bool] = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_record
 class StartStage(StageMessage):
     """Start a stage, or deliver one token of one upstream to its join."""
 
@@ -86,7 +87,7 @@ class StartStage(StageMessage):
     token: Token = Token.LIVE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_record
 class RunTask(StageMessage):
     """Run the body of one task."""
 
@@ -94,7 +95,7 @@ class RunTask(StageMessage):
     task_type: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_record
 class TaskFinished(StageMessage):
     """A body has ended. Never queued: the worker makes it from the body's outcome."""
 
@@ -103,14 +104,14 @@ class TaskFinished(StageMessage):
     outcome: Outcome = field(default_factory=lambda: Outcome(kind=OutcomeKind.DONE))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_record
 class TimeoutStage(StageMessage):
     """The time that a whole stage may take is over."""
 
     TIMER: ClassVar[bool] = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_record
 class SignalStage(StageMessage):
     """Deliver a signal: resumes a suspended stage; kept for later when `persistent`, else dropped."""
 
@@ -119,7 +120,7 @@ class SignalStage(StageMessage):
     persistent: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_record
 class JumpToStage(StageMessage):
     """Carry out a jump from `stage_id` to the stage with `target_stage_ref_id`."""
 
@@ -128,12 +129,12 @@ class JumpToStage(StageMessage):
     jump_outputs: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_record
 class RestartStage(StageMessage):
     """Run a stage and everything behind it again, also in a workflow that has ended."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_record
 class CancelStage(StageMessage):
     """Withdraw one stage; what needs it does not run (WCP-19)."""
 
@@ -141,7 +142,7 @@ class CancelStage(StageMessage):
     user: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_record
 class CancelWorkflow(Message):
     """Withdraw everything (WCP-20)."""
 
@@ -149,21 +150,21 @@ class CancelWorkflow(Message):
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_record
 class PauseWorkflow(Message):
     """Run no further task until resumed; bodies that run end as usual."""
 
     user: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_record
 class ResumeWorkflow(Message):
     """Go on after a pause."""
 
     user: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_record
 class CompleteWorkflow(Message):
     """End: nothing is left that could move."""
 

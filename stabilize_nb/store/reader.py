@@ -43,7 +43,7 @@ class Reader:
         return answers
 
     def foresee(self, message: Message, seen: Mapping[Any, Any]) -> Answers:
-        """Return what the decision of a message will most likely ask for late, `seen` being what it need not ask for."""
+        """Return what the decision of a message will most likely ask for late; `seen` need not be asked for."""
         match message:
             case TaskFinished(stage_id=stage_id, position=position, outcome=Outcome(kind=OutcomeKind.DONE)):
                 row = seen.get(q.StageKey(stage_id))
