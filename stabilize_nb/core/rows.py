@@ -6,6 +6,8 @@ Times are ms since the epoch (UTC).
 
 from __future__ import annotations
 
+import dataclasses
+from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stabilize_nb.models.stage import JoinType, SplitType
@@ -14,7 +16,7 @@ from stabilize_nb.models.values import EMPTY
 from stabilize_nb.queue.messages import Token
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from stabilize_nb.models.stage import StageExecution
 
@@ -49,6 +51,13 @@ class Edge(NamedTuple):
     ref_id: str
 
 
+class Child(NamedTuple):
+    """A synthetic stage, seen from its parent."""
+
+    stage_id: str
+    owner: str  # name of a SyntheticStageOwner
+
+
 class StageSpec(NamedTuple):
     """What the author of a stage wrote, and the edges that follow from it; it never changes."""
 
@@ -63,7 +72,31 @@ class StageSpec(NamedTuple):
     split_default: str | None
     output_reducers: Mapping[str, str]
     tasks: tuple[tuple[str, str], ...]  # (name, implementing class)
+    join_blocking: bool = False
+    join_cancel_remaining: bool = False
+    thread_split: int = 1
+    thread_merge: int = 1
+    mi_config: Mapping[str, Json] = EMPTY
+    deferred_choice_group: str = ""
+    milestone_ref_id: str = ""
+    milestone_status: str = ""
+    milestone_until_ref_id: str = ""
+    mutex_key: str = ""
+    critical_section: str = ""
+    cancel_region: str = ""
+    cancels_stages: tuple[str, ...] = ()
+    cancels_regions: tuple[str, ...] = ()
+    ends_workflow: str = ""
+    jump_targets: tuple[str, ...] = ()
+    parent_stage_id: str = ""  # of a synthetic stage
+    synthetic_stage_owner: str = ""
+    # What follows from the whole graph:
     edges: tuple[Edge, ...] = ()  # to the stages that require this one, by their ordinal
+    sources: tuple[str, ...] = ()  # first rows of the requisites
+    children: tuple[Child, ...] = ()  # synthetic stages, by ordinal
+    watchers: tuple[str, ...] = ()  # stages whose milestone looks at this one
+    mi_join: str = ""  # parent of a multi-instance activity: its join
+    mi_parent: str = ""  # instance or join of a multi-instance activity: its parent
 
     @property
     def fan_in(self) -> int:
@@ -93,6 +126,10 @@ class StageRow(NamedTuple):
     error: str | None
     started_at: int | None
     ended_at: int | None
+    waits: str = ""  # what a run that is ready waits for: "lock", "choice" or "milestone"
+    phase: str = ""  # which synthetic stages run now: name of a SyntheticStageOwner
+    added: int = 0  # multi-instance parent: instances made while the workflow runs
+    closed: bool = False  # multi-instance parent: accepts no further instances
 
 
 class TaskRow(NamedTuple):
@@ -145,6 +182,28 @@ class ArrivalRow(NamedTuple):
     token: Token
     source: str  # the row whose end gave the outcome
     held: bool  # came while the workflow was ending: kept for a restart, counted in no round
+    position: int = 0  # number of the fact that says so: in which order they came
+
+
+class ClaimRow(NamedTuple):
+    """Who holds what only so many may hold: a mutex of the store, a choice of a workflow, slots of a configuration."""
+
+    name: str
+    workflow_id: str
+    holder: str  # stage row, or section of a workflow; "" when nobody holds it
+    settled: bool  # a choice: made for good
+    taken: int  # slots: how many are held
+    tickets: int  # given to those who wait
+
+
+class WaiterRow(NamedTuple):
+    """A run that waits for a claim; the lowest ticket is next."""
+
+    claim: str
+    stage_id: str  # "" where the workflow itself waits
+    workflow_id: str
+    generation: int
+    ticket: int
 
 
 class SignalRow(NamedTuple):
@@ -157,44 +216,60 @@ class SignalRow(NamedTuple):
     data: Mapping[str, Json]
 
 
+_BLANK = StageSpec("", "", "", (), JoinType.AND, 0, SplitType.AND, EMPTY, None, EMPTY, ())
+
+
 def spec_to_data(stage: StageExecution) -> dict[str, Json]:
-    """Return the definition of a stage as JSON data; defaults are left out."""
-    data: dict[str, Json] = {"ref_id": stage.ref_id}
-    if stage.name:
-        data["name"] = stage.name
-    if stage.type:
-        data["type"] = stage.type
-    if stage.requisite_stage_ref_ids:
-        data["requisites"] = sorted(stage.requisite_stage_ref_ids)
-    if stage.join_type is not JoinType.AND:
-        data["join_type"] = stage.join_type.value
-    if stage.join_threshold:
-        data["join_threshold"] = stage.join_threshold
-    if stage.split_type is not SplitType.AND:
-        data["split_type"] = stage.split_type.value
-    if stage.split_conditions:
-        data["split_conditions"] = dict(stage.split_conditions)
-    if stage.split_default:
-        data["split_default"] = stage.split_default
-    if stage.output_reducers:
-        data["output_reducers"] = dict(stage.output_reducers)
-    data["tasks"] = [[task.name, task.implementing_class] for task in stage.tasks]
+    """Return the definition of a stage as JSON data; what is empty is left out."""
+    spec = StageSpec(
+        ref_id=stage.ref_id, name=stage.name, type=stage.type,
+        requisites=tuple(sorted(stage.requisite_stage_ref_ids)), join_type=stage.join_type,
+        join_threshold=stage.join_threshold, split_type=stage.split_type, split_conditions=stage.split_conditions,
+        split_default=stage.split_default, output_reducers=stage.output_reducers,
+        tasks=tuple((task.name, task.implementing_class) for task in stage.tasks), join_blocking=stage.join_blocking,
+        join_cancel_remaining=stage.join_cancel_remaining, thread_split=stage.thread_split,
+        thread_merge=stage.thread_merge,
+        mi_config=EMPTY if stage.mi_config is None else dataclasses.asdict(stage.mi_config),
+        deferred_choice_group=stage.deferred_choice_group or "", milestone_ref_id=stage.milestone_ref_id or "",
+        milestone_status=stage.milestone_status or "", milestone_until_ref_id=stage.milestone_until_ref_id or "",
+        mutex_key=stage.mutex_key or "", critical_section=stage.critical_section or "",
+        cancel_region=stage.cancel_region or "", cancels_stages=tuple(sorted(stage.cancels_stages)),
+        cancels_regions=tuple(sorted(stage.cancels_regions)), ends_workflow=stage.ends_workflow or "",
+        jump_targets=tuple(sorted(stage.jump_targets)), parent_stage_id=stage.parent_stage_id or "",
+        synthetic_stage_owner=stage.synthetic_stage_owner.value if stage.synthetic_stage_owner else "",
+    )  # fmt: skip
+    return spec_data(spec)
+
+
+def spec_data(spec: StageSpec) -> dict[str, Json]:
+    """Return a definition as the JSON data from which `spec_from_data` makes it; what is empty is left out."""
+    data: dict[str, Json] = {}
+    for field, value in zip(StageSpec._fields, spec, strict=True):
+        if value != getattr(_BLANK, field) or field in ("ref_id", "tasks"):
+            data[field] = value.value if isinstance(value, Enum) else value
     return data
 
 
 def spec_from_data(data: Mapping[str, Json]) -> StageSpec:
-    """Return the definition that `spec_to_data` wrote."""
-    return StageSpec(
-        ref_id=data["ref_id"],
-        name=data.get("name", ""),
-        type=data.get("type", ""),
-        requisites=tuple(data.get("requisites", ())),
-        join_type=JoinType(data.get("join_type", "AND")),
-        join_threshold=data.get("join_threshold", 0),
-        split_type=SplitType(data.get("split_type", "AND")),
-        split_conditions=data.get("split_conditions", EMPTY),
-        split_default=data.get("split_default"),
-        output_reducers=data.get("output_reducers", EMPTY),
-        tasks=tuple((name, implementing) for name, implementing in data["tasks"]),
-        edges=tuple(Edge(stage_id, ref_id) for stage_id, ref_id in data.get("edges", ())),
-    )
+    """Return the definition that `spec_data` wrote."""
+    fields = dict(data)
+    for name, kind in _KINDS.items():
+        if name in fields:
+            fields[name] = kind(fields[name])
+    return _BLANK._replace(**fields)
+
+
+#: How a field is made of its JSON data, where the data is not the value.
+_KINDS: dict[str, Callable[[Any], Any]] = {
+    "requisites": tuple,
+    "join_type": JoinType,
+    "split_type": SplitType,
+    "tasks": lambda tasks: tuple((name, implementing) for name, implementing in tasks),
+    "cancels_stages": tuple,
+    "cancels_regions": tuple,
+    "jump_targets": tuple,
+    "edges": lambda edges: tuple(Edge(*edge) for edge in edges),
+    "sources": tuple,
+    "children": lambda children: tuple(Child(*child) for child in children),
+    "watchers": tuple,
+}

@@ -39,16 +39,8 @@ class SyntheticStageOwner(Enum):
     """When a synthetic stage runs, seen from its parent."""
 
     STAGE_BEFORE = "STAGE_BEFORE"  # before the parent's tasks
-    STAGE_AFTER = "STAGE_AFTER"  # after them
-
-
-class Phase(Enum):
-    """How far a stage is with what it consists of."""
-
-    BEFORE = "BEFORE"  # synthetic stages that run first
-    TASKS = "TASKS"  # its own tasks
-    AFTER = "AFTER"  # synthetic stages that run after success
-    FAILURE = "FAILURE"  # synthetic stages that run after failure
+    STAGE_AFTER = "STAGE_AFTER"  # after them, when they succeeded
+    STAGE_FAILURE = "STAGE_FAILURE"  # after one of them failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,9 +78,9 @@ class StageRuntime(Protocol):
 class StageExecution:
     """One stage of a workflow, as it is defined and as far as it has come.
 
-    `ref_id` alone is enough. `requisite_stage_ref_ids` names the stages it follows. `start_time` and
-    `end_time` are ms since the epoch (UTC). Inside a task body `context` is what the stage sees: its own
-    context over the outputs of everything that led to it.
+    `ref_id` alone is enough. `requisite_stage_ref_ids` names the stages it follows. The fields of control flow, with a
+    runnable example of each, are in docs/patterns.md. `start_time` and `end_time` are ms since the epoch (UTC). Inside
+    a task body `context` is what the stage sees: its own context over the outputs of everything that led to it.
     """
 
     ref_id: str = ""
@@ -103,12 +95,22 @@ class StageExecution:
     split_type: SplitType = SplitType.AND
     split_conditions: dict[str, str] = field(default_factory=dict)
     split_default: str | None = None
+    join_blocking: bool = False
+    join_cancel_remaining: bool = False
+    thread_split: int = 1
+    thread_merge: int = 1
     mi_config: MultiInstanceConfig | None = None
     deferred_choice_group: str | None = None
     milestone_ref_id: str | None = None
     milestone_status: str | None = None
+    milestone_until_ref_id: str | None = None
     mutex_key: str | None = None
+    critical_section: str | None = None
     cancel_region: str | None = None
+    cancels_stages: set[str] = field(default_factory=set)
+    cancels_regions: set[str] = field(default_factory=set)
+    ends_workflow: str | None = None
+    jump_targets: set[str] = field(default_factory=set)
     output_reducers: dict[str, str] = field(default_factory=dict)
     synthetic_stage_owner: SyntheticStageOwner | None = None
     parent_stage_id: str | None = None

@@ -31,6 +31,7 @@ class OutcomeKind(Enum):
     RUNNING = "RUNNING"  # asks to be called again
     SUSPENDED = "SUSPENDED"  # waits for a signal
     JUMP = "JUMP"  # goes on at another stage
+    CHILD = "CHILD"  # starts a child workflow and waits for its end
     RETRY = "RETRY"  # failed in a way that another try may mend
     TIMED_OUT = "TIMED_OUT"  # did not end in its time
 
@@ -46,6 +47,8 @@ class Outcome:
     error: str | None = None
     details: dict[str, Any] = field(default_factory=dict)
     target: str | None = None
+    counted: bool = True  # whether a jump is one of those that are limited
+    child: dict[str, Any] = field(default_factory=dict)  # definition of the child workflow
     after: int = 0
     max_attempts: int = 0
 
@@ -127,6 +130,7 @@ class JumpToStage(StageMessage):
     target_stage_ref_id: str = ""
     jump_context: dict[str, Any] = field(default_factory=dict)
     jump_outputs: dict[str, Any] = field(default_factory=dict)
+    counted: bool = True  # False: a pass of a structured loop, which has a bound of its own
 
 
 @named_record
@@ -140,6 +144,38 @@ class CancelStage(StageMessage):
 
     reason: str = "command"
     user: str = ""
+
+
+@named_record
+class EnterStage(StageMessage):
+    """Go on with a run that waited for a lock, which is free for it now."""
+
+    COUNTS: ClassVar[bool] = True
+
+
+@named_record
+class CancelRegion(Message):
+    """Withdraw every stage of a region; what follows goes on without them (WCP-25)."""
+
+    region: str = ""
+
+
+@named_record
+class AddMultiInstance(StageMessage):
+    """Add an instance to the open multi-instance activity whose parent is the stage (WCP-15)."""
+
+    COUNTS: ClassVar[bool] = True
+    instance_context: dict[str, Any] = field(default_factory=dict)
+
+
+@named_record
+class CompleteMultiInstance(StageMessage):
+    """End the open multi-instance activity whose parent is the stage with what there is (WCP-27)."""
+
+
+@named_record
+class CloseMultiInstance(StageMessage):
+    """Accept no further instances for the activity whose parent is the stage (WCP-36)."""
 
 
 @named_record
@@ -174,8 +210,9 @@ class CompleteWorkflow(Message):
 MESSAGES: dict[str, type[Message]] = {
     kind.__name__: kind
     for kind in (
-        StartWorkflow, StartStage, RunTask, TimeoutStage, SignalStage, JumpToStage, RestartStage, CancelStage,
-        CancelWorkflow, PauseWorkflow, ResumeWorkflow, CompleteWorkflow,
+        StartWorkflow, StartStage, RunTask, TimeoutStage, SignalStage, JumpToStage, RestartStage, EnterStage,
+        CancelStage, CancelRegion, AddMultiInstance, CompleteMultiInstance, CloseMultiInstance, CancelWorkflow,
+        PauseWorkflow, ResumeWorkflow, CompleteWorkflow,
     )
 }  # fmt: skip
 

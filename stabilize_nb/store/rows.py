@@ -13,9 +13,9 @@ from stabilize_nb.core.rows import (
     StageRow,
     StageSpec,
     TaskRow,
+    spec_data,
     spec_from_data,
 )
-from stabilize_nb.models.stage import JoinType, SplitType
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.queue.messages import Token
 from stabilize_nb.store.codec import dumps, loads, mapping
@@ -101,16 +101,6 @@ def stage_params(row: StageRow) -> dict[str, Any]:
         **stage_state(row), "triggers": " ".join(row.triggers), "inherited": dumps(row.inherited),
         "context": dumps(row.context), "outputs": dumps(row.outputs),
     }  # fmt: skip
-
-
-def spec_data(spec: StageSpec) -> dict[str, Any]:
-    """Return a definition as the JSON data from which it is read; what is empty is left out."""
-    data: dict[str, Any] = {}
-    for field, value in spec._asdict().items():
-        if value is JoinType.AND or value is SplitType.AND or (not value and field != "tasks"):
-            continue
-        data[field] = value.value if isinstance(value, JoinType | SplitType) else value
-    return data
 
 
 def new_stage_params(row: StageRow, workflow_id: str) -> dict[str, Any]:

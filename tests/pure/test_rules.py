@@ -210,11 +210,6 @@ FAULTS = [
         says=["stage 'a' has a condition for 'b' that is not an expression"],
     ),
     Fault(
-        name="not built",
-        stages=[stage("a", mutex_key="m", mi_config=MultiInstanceConfig())],
-        says=["stage 'a' uses mi_config, mutex_key, which this version does not carry out yet"],
-    ),
-    Fault(
         name="several at once",
         stages=[stage("a", "z"), stage("a"), stage("b", "b")],
         says=["duplicate ref_id 'a'", "unknown stage 'z'", "'b' requires itself"],
