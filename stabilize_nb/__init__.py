@@ -32,6 +32,7 @@ _HOMES = {
     "StabilizeError": "errors",
     "StageExecution": "models.stage",
     "StreamItem": "streaming",
+    "SubWorkflowTask": "tasks.sub_workflow",
     "Task": "tasks.interface",
     "TaskExecution": "models.task",
     "TaskRegistry": "tasks.registry",

@@ -41,6 +41,17 @@ def evaluate_expression(expression: str, context: Mapping[str, Any]) -> Any:
     return _Evaluation(context).value(_checked(expression))
 
 
+def evaluate_defined(expression: str, context: Mapping[str, Any]) -> Any:
+    """
+    Do the same as `evaluate_expression`, but take a name that is defined nowhere for a mistake (WCP-21).
+
+    As in Python, only a name that is come to counts: `done` in `first or done` does not while `first` is true.
+
+    Raises ExpressionError that names it.
+    """
+    return _Defined(context).value(_checked(expression))
+
+
 def is_true(expression: str, context: Mapping[str, Any]) -> bool:
     """Return the truth of `expression` over `context`; raises ExpressionError as `evaluate_expression` does."""
     return bool(evaluate_expression(expression, context))
@@ -182,6 +193,16 @@ class _Evaluation:
                 return False
             left = right
         return True
+
+
+class _Defined(_Evaluation):
+    """A walk that stops at a name that is defined nowhere."""
+
+    def name(self, name: str) -> Any:
+        if name not in self.context and name.lower() not in WORDS:
+            msg = f"{name!r} is defined nowhere"
+            raise ExpressionError(msg)
+        return super().name(name)
 
 
 def _unary(op: ast.unaryop, value: Any) -> Any:

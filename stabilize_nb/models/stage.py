@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
@@ -122,6 +123,30 @@ class StageExecution:
     end_time: int | None = None
     error: str | None = None
     runtime: StageRuntime | None = field(default=None, repr=False, compare=False)
+
+    @classmethod
+    def create_synthetic(
+        cls,
+        type: str,
+        name: str,
+        parent: StageExecution,
+        owner: SyntheticStageOwner,
+        context: dict[str, Any] | None = None,
+        tasks: list[TaskExecution] | None = None,
+        ref_id: str | None = None,
+    ) -> StageExecution:
+        """
+        Make a stage that runs before, after or on failure of `parent`.
+
+        Without a `ref_id` it is told from the name: "Validate Config" before the stage `deploy` is
+        `deploy.before.validate_config`, the same at every call.
+        """
+        when = owner.value.removeprefix("STAGE_").lower()
+        slug = re.sub(r"\W+", "_", name or type).strip("_").lower() or "stage"
+        return cls(
+            ref_id=ref_id or f"{parent.ref_id}.{when}.{slug}", type=type, name=name, context=dict(context or {}),
+            tasks=list(tasks or ()), parent_stage_id=parent.id, synthetic_stage_owner=owner,
+        )  # fmt: skip
 
     @property
     def idempotency_key(self) -> str:

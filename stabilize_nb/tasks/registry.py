@@ -10,9 +10,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 from stabilize_nb.errors import ConfigError, TaskNotFoundError
 from stabilize_nb.tasks.interface import CallableTask, Task
+from stabilize_nb.tasks.loop import LoopEntryTask, LoopExitTask
+from stabilize_nb.tasks.sub_workflow import SubWorkflowTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+#: Found without being registered, unless another task is registered under the name.
+BUILT_IN: dict[str, Callable[[], Task]] = {
+    "_loop_entry": LoopEntryTask,
+    "_loop_exit": LoopExitTask,
+    "sub_workflow": SubWorkflowTask,
+}
 
 
 class TaskRegistry:
@@ -20,7 +29,7 @@ class TaskRegistry:
 
     def __init__(self, *, strict: bool = False) -> None:
         self.strict = strict
-        self._makers: dict[str, Callable[[], Task]] = {}
+        self._makers = dict(BUILT_IN)
         self._sources: dict[str, Any] = {}
         self._listeners: list[Callable[[], None]] = []
         self._lock = threading.Lock()
@@ -70,7 +79,7 @@ class TaskRegistry:
         """Return the sentence for a name that is not registered."""
         close = difflib.get_close_matches(name, self._makers, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        known = ", ".join(sorted(self._makers)) or "none"
+        known = ", ".join(sorted(self._sources)) or "none"
         return f"no task is registered as {name!r}{hint} (registered: {known})"
 
     def __contains__(self, name: str) -> bool:
@@ -82,7 +91,7 @@ class TaskRegistry:
         return inspect.iscoroutinefunction(source) or inspect.iscoroutinefunction(getattr(source, "execute", None))
 
     def names(self) -> frozenset[str]:
-        """Return every registered name."""
+        """Return every name that `get` finds."""
         return frozenset(self._makers)
 
     def subscribe(self, listener: Callable[[], None]) -> None:

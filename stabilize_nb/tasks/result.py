@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.models.status import WorkflowStatus
@@ -13,12 +13,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TaskResult:
-    """A task's status after its body, and what it leaves: `context` for its stage, `outputs` for later stages."""
+    """A task's status after its body, and what it leaves: `context` for its stage, `outputs` for later stages.
+
+    `counted` and `child` are set by built-in tasks only: see `uncounted_jump` and `start_child`.
+    """
 
     status: WorkflowStatus
     context: dict[str, Any] = field(default_factory=dict)
     outputs: dict[str, Any] = field(default_factory=dict)
     target_stage_ref_id: str | None = None
+    counted: bool = True
+    child: dict[str, Any] | None = None
 
     @classmethod
     def success(cls, outputs: Mapping[str, Any] | None = None, context: Mapping[str, Any] | None = None) -> TaskResult:
@@ -114,6 +119,16 @@ class TaskResultBuilder:
     def build(self) -> TaskResult:
         """Return the result."""
         return TaskResult(self._status, self._context, self._outputs)
+
+
+def uncounted_jump(target_stage_ref_id: str, context: Mapping[str, Any]) -> TaskResult:
+    """Go on at another stage without using up one of the jumps that a workflow may make: a pass of a loop (WCP-21)."""
+    return replace(TaskResult.jump_to(target_stage_ref_id, context), counted=False)
+
+
+def start_child(definition: Mapping[str, Any]) -> TaskResult:
+    """Start a child workflow (see tasks/child.py) and wait for its end, which comes as a signal (WCP-22)."""
+    return replace(TaskResult.suspend(), child=dict(definition))
 
 
 def returned(outputs: Mapping[str, Any], context: Mapping[str, Any]) -> Any:

@@ -10,7 +10,7 @@ PATHS = {
     "stabilize_nb": """Workflow StageExecution TaskExecution TaskRegistry SqliteWorkflowStore SqliteQueue QueueProcessor
         Orchestrator WorkflowStatus Task TaskResult TransientError ApprovalTask approve reject send_signal get_signal
         WorkflowStream StreamItem emit_progress JoinType SplitType WorkflowRecovery Queue WorkflowStore RetryableTask
-        register_reducer Engine Flow Run QueueProcessorConfig PermanentError StabilizeError""",
+        register_reducer Engine Flow Run QueueProcessorConfig PermanentError StabilizeError SubWorkflowTask""",
     "stabilize_nb.llm": "LLMClient LLMTask AgentLoopTask ToolRegistry tool ChatMessage ChatResponse",
     "stabilize_nb.hitl": "ApprovalTask approve reject send_signal get_signal",
     "stabilize_nb.streaming": "WorkflowStream emit_progress StreamItem",
@@ -33,6 +33,12 @@ PATHS = {
     "stabilize_nb.tasks.interface": """Task RetryableTask SkippableTask OverridableTimeoutRetryableTask CallableTask
         NoOpTask WaitTask""",
     "stabilize_nb.tasks.registry": "TaskRegistry",
+    "stabilize_nb.tasks.sub_workflow": "SubWorkflowTask",
+    "stabilize_nb.stages.builder": """StageDefinitionBuilder StageDefinitionBuilderFactory register_builder get_builder
+        plan""",
+    "stabilize_nb.stages.loop_builder": "LoopBuilder",
+    "stabilize_nb.stages.multi_instance_builder": "MultiInstanceBuilder",
+    "stabilize_nb.dag.graph": "StageGraphBuilder",
     "stabilize_nb.recovery": "WorkflowRecovery recover_on_startup",
 }
 

@@ -18,6 +18,7 @@ from stabilize_nb.queue.messages import Outcome, OutcomeKind, TaskFinished
 from stabilize_nb.queue.processor.commit import LeaseLost
 from stabilize_nb.reducers import apply_output_reducers
 from stabilize_nb.store.codec import dumps, loads
+from stabilize_nb.tasks.child import with_plain_stages
 from stabilize_nb.tasks.interface import RetryableTask, Task
 from stabilize_nb.tasks.journal import Journal
 from stabilize_nb.tasks.result import TaskResult
@@ -176,14 +177,17 @@ def outcome_of(result: Any, task: Task, stage: StageExecution, running: Running,
             f"{place} returned {type(result).__name__}; a TaskResult is expected, such as TaskResult.success()"
         )
     try:
-        context = plain_mapping(result.context, f"context of stage {stage.ref_id!r}")
-        outputs = plain_mapping(result.outputs, f"outputs of stage {stage.ref_id!r}")
+        context = plain_mapping(with_plain_stages(result.context), f"context of stage {stage.ref_id!r}")
+        outputs = plain_mapping(with_plain_stages(result.outputs), f"outputs of stage {stage.ref_id!r}")
+        child = plain_mapping(result.child or {}, f"child workflow of stage {stage.ref_id!r}")
     except StabilizeError as error:
         return failed(str(error), {"error": str(error), "type": type(error).__name__, "transient": False})
     error_text = context.get("error") if result.status in (S.TERMINAL, S.FAILED_CONTINUE) else None
     common: dict[str, Any] = {"context": context, "outputs": outputs}
+    if child:
+        return Outcome(kind=OutcomeKind.CHILD, child=child, **common)
     if result.target_stage_ref_id is not None:
-        return Outcome(kind=OutcomeKind.JUMP, target=result.target_stage_ref_id, **common)
+        return Outcome(kind=OutcomeKind.JUMP, target=result.target_stage_ref_id, counted=result.counted, **common)
     if result.status in DONE or result.status is S.REDIRECT:
         return Outcome(kind=OutcomeKind.DONE, status=result.status, error=error_text, **common)
     if result.status is S.RUNNING:

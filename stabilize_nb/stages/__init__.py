@@ -1,0 +1,1 @@
+"""Builders: stages made from a description of what they are for."""
