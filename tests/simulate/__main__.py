@@ -1,0 +1,69 @@
+"""The long run: `python -m tests.simulate --seeds 100000`."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from itertools import islice
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from tests.simulate.simulation import Tally, explain, tally
+
+CHUNK = 50
+
+
+@click.command()
+@click.option("--seeds", default=2_000, show_default=True, help="How many seeds to simulate.")
+@click.option("--start", default=0, show_default=True, help="The first of them.")
+@click.option("--jobs", default=os.cpu_count() or 1, show_default=True, help="Processes to work in.")
+@click.option("--reports", default=5, show_default=True, help="How many divergences to report with a smallest plan.")
+def main(seeds: int, start: int, jobs: int, reports: int) -> None:
+    """Run random workflows against the reference model; ends with 1 when the two do not agree."""
+    console = Console()
+    total = Tally()
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress, ProcessPoolExecutor(jobs) as pool:
+        task = progress.add_task("seeds", total=seeds)
+        for part in pool.map(tally, _chunks(start, seeds)):
+            total.add(part)
+            progress.update(task, advance=part.seeds, description=f"seeds, {len(total.divergences)} divergences")
+    console.print(_table("Features", total.features, "seeds"), _table("Facts", total.facts, "times"))
+    console.print(
+        f"{total.seeds:,} seeds from {start:,}, {total.commits:,} commits, {total.foretold:,} ends known beforehand: "
+        f"{len(total.divergences):,} divergences"
+    )
+    for seed in islice(sorted(total.divergences), reports):
+        console.print(explain(seed), markup=False, highlight=False, soft_wrap=True)
+    if total.divergences:
+        console.print(f"seeds that diverge: {', '.join(map(str, sorted(total.divergences)))}")
+        raise SystemExit(1)
+
+
+def _chunks(start: int, seeds: int) -> Iterator[range]:
+    end = start + seeds
+    return (range(at, min(at + CHUNK, end)) for at in range(start, end, CHUNK))
+
+
+def _table(title: str, counts: Counter[str], unit: str) -> Table:
+    table = Table(title=title)
+    table.add_column("what")
+    table.add_column(unit, justify="right")
+    for name, count in sorted(counts.items()):
+        table.add_row(name, f"{count:,}")
+    return table
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""The monitor: what the engine recorded for each message, held against what the model says has to follow from it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from stabilize_nb.core import facts as f
+from stabilize_nb.core.draft import Body, Purpose
+from stabilize_nb.queue import messages as m
+from tests.simulate.model import Case, Edge, Said
+
+
+class Divergence(AssertionError):
+    """The engine and the model do not agree."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """One decision of the engine: a message and what it led to."""
+
+    message: m.Message
+    facts: tuple[f.Fact, ...]
+    bodies: tuple[Body, ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a body of the plan answered, and the how manieth answer of its stage that is."""
+
+    text: str
+    number: int
+
+
+class Monitor:
+    """Feeds the model of one workflow; `names` gives the ref of every row that was ever seen, by its id."""
+
+    def __init__(self, case: Case, names: Mapping[str, str]) -> None:
+        self.case = case
+        self.names = names
+
+    def hear(self, heard: Heard, present: Mapping[str, int], answer: Answer | None) -> bool:
+        """
+        Compare one decision; returns whether the answer of a body was accepted.
+
+        `present` says which rows there were before the decision: id and generation.
+        """
+        self.case.said = []
+        accepted = self._tell(heard.message, present, answer)
+        expected = Counter(self.case.said)
+        recorded = Counter(said for fact in heard.facts for said in self._told(fact))
+        recorded.update(
+            ("on_cancel", self.names[body.stage.id]) for body in heard.bodies if body.purpose is Purpose.ON_CANCEL
+        )
+        if expected != recorded:
+            missing, extra = list((expected - recorded).elements()), list((recorded - expected).elements())
+            raise Divergence(f"{self._about(heard.message)}: not recorded {missing}, recorded all the same {extra}")
+        for body in heard.bodies:
+            if body.purpose is Purpose.EXECUTE:
+                self._look(body)
+        return accepted
+
+    def would_accept(self, message: m.Message) -> bool:
+        """Whether a message is a result that is waited for."""
+        if not isinstance(message, m.TaskFinished) or message.generation is None:
+            return False
+        name = self.names[message.stage_id]
+        return self.case.wants(name, message.generation, message.position, message.attempt)
+
+    def compare(self, statuses: Mapping[str, str]) -> None:
+        """Compare the rows that are stored with the runs of the model."""
+        runs = {run.name: run.status for run in self.case.runs.values()}
+        if runs != statuses:
+            wrong = {name for name in runs.keys() | statuses.keys() if runs.get(name) != statuses.get(name)}
+            told = ", ".join(f"{name} is {statuses.get(name)} and not {runs.get(name)}" for name in sorted(wrong))
+            raise Divergence(f"rows of {self.case.name}: {told}")
+
+    def _about(self, message: m.Message) -> str:
+        place = self.names.get(getattr(message, "stage_id", ""), "")
+        return f"{type(message).__name__}({self.case.name} {place}) {message}"
+
+    def _look(self, body: Body) -> None:
+        """Compare what a body sees of other stages with the causal history of its run (2.4)."""
+        run = self.case.runs[self.names[body.stage.id]]
+        seen = {key[4:]: value for key, value in body.context.items() if key.startswith("out_") and key[4:] != run.ref}
+        current = {(ref, n) for ref, generation, n in run.sees if self.case.places[ref].generation == generation}
+        ever = {ref for ref, _, _ in run.sees}
+        expected = {ref for ref, _ in current}
+        wrong = {ref for ref in expected if (ref, seen.get(ref)) not in current} | (seen.keys() - ever)
+        if wrong:
+            raise Divergence(f"{run.name} sees {seen} and not {sorted(run.sees)}")
+
+    def _tell(self, message: m.Message, present: Mapping[str, int], answer: Answer | None) -> bool:
+        case = self.case
+        stage_id = getattr(message, "stage_id", "")
+        name = self.names.get(stage_id, "") if stage_id in present else ""
+        match message:
+            case m.StartWorkflow():
+                case.start()
+            case m.StartStage(via=None):
+                case.begin(name)
+            case m.StartStage():
+                case.deliver(Edge(self.names[message.via], message.via_generation, name, message.number))
+            case m.RunTask():
+                case.call(name, message.generation, message.position)
+            case m.TaskFinished() if answer is not None:
+                name = self.names[stage_id]
+                known = stage_id in present
+                generation = message.generation if known and message.generation is not None else -1
+                return case.finish(name, generation, message.position, message.attempt, answer.text, answer.number)
+            case m.JumpToStage():
+                case.leap(name, message.generation)
+            case m.TimeoutStage():
+                case.time_out(name, message.generation)
+            case m.SignalStage():
+                case.signal(name, message.signal_name, persistent=message.persistent)
+            case m.CancelStage():
+                case.cancel(name)
+            case m.CancelWorkflow():
+                case.cancel_workflow()
+            case m.PauseWorkflow():
+                case.pause()
+            case m.ResumeWorkflow():
+                case.resume()
+            case m.CompleteWorkflow():
+                case.complete()
+            case _:
+                raise Divergence(f"the model knows nothing of {message}")
+        return False
+
+    def _told(self, fact: f.Fact) -> Iterable[Said]:
+        """Say a fact in the words of the model; what it has no word for is left out."""
+        name = self.names.get
+        match fact:
+            case f.TokenArrived():
+                source = name(fact.source)
+                yield ("token", name(fact.stage), fact.number, name(fact.via), source, fact.token.value, fact.held)
+            case f.JoinFired():
+                sources = [name(each) for each in fact.triggers]
+                if fact.via:
+                    yield ("token", name(fact.stage), fact.number, name(fact.via), *sources, "LIVE", False)
+                yield ("fired", name(fact.row), *sorted(sources))
+            case f.JoinPassed():
+                yield ("passed", name(fact.stage), fact.token.value)
+            case f.StageEnded():
+                token = fact.token.value if fact.token else ""
+                yield ("ended", name(fact.stage), fact.status.value, token, *sorted(fact.not_taken))
+            case f.StageReset():
+                yield ("reset", name(fact.stage), fact.generation)
+            case f.TaskStarted():
+                yield ("called", name(fact.stage), fact.position, fact.attempt)
+            case f.TaskEnded():
+                yield ("task", name(fact.stage), fact.position, fact.status.value)
+            case f.SignalBuffered():
+                yield ("kept", name(fact.stage), fact.name)
+            case f.SignalDelivered():
+                yield ("delivered", name(fact.stage), fact.name)
+            case f.SignalDropped():
+                yield ("dropped", name(fact.stage), fact.name)
+            case f.JumpExecuted():
+                yield ("jumped", name(fact.stage), fact.target, fact.number)
+            case f.WorkflowStarted() | f.WorkflowPaused() | f.WorkflowResumed():
+                yield ("workflow", type(fact).__name__.removeprefix("Workflow").lower())
+            case f.WorkflowEnding():
+                yield ("workflow", "ending", fact.status.value)
+            case f.WorkflowEnded():
+                yield ("workflow", "ended", fact.status.value)
+            case _ if type(fact) in PLAIN:
+                yield (PLAIN[type(fact)], name(fact.stage))
+
+
+#: Facts of which only the row matters.
+PLAIN: dict[type[f.Fact], str] = {
+    f.StageStarted: "started",
+    f.StageSuspended: "suspended",
+    f.StagePaused: "paused",
+    f.StageResumed: "resumed",
+    f.StageRetired: "retired",
+    f.TaskRetried: "retried",
+    f.TaskPolled: "polled",
+    f.ResultDiscarded: "discarded",
+}

@@ -1,0 +1,87 @@
+"""One seed, simulated: what it covered, and whether engine and model agreed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from stabilize_nb.errors import InvalidWorkflowError
+from tests.simulate.foretell import foretell
+from tests.simulate.graphs import features, make_plan
+from tests.simulate.monitor import Divergence
+from tests.simulate.plan import Plan
+from tests.simulate.shrink import shrink
+from tests.simulate.world import World
+
+
+@dataclass
+class Tally:
+    """What so many simulations covered; divergences by seed, as text."""
+
+    seeds: int = 0
+    commits: int = 0
+    foretold: int = 0  # plans whose end was known beforehand
+    features: Counter[str] = field(default_factory=Counter)  # in how many seeds each was
+    facts: Counter[str] = field(default_factory=Counter)
+    divergences: dict[int, str] = field(default_factory=dict)
+
+    def add(self, other: Tally) -> None:
+        self.seeds += other.seeds
+        self.commits += other.commits
+        self.foretold += other.foretold
+        self.features += other.features
+        self.facts += other.facts
+        self.divergences |= other.divergences
+
+
+def simulate(plan: Plan) -> World:
+    """Work at a plan to its end; raises Divergence."""
+    try:
+        world = World(plan).run()
+    except (Divergence, InvalidWorkflowError):
+        raise
+    except Exception as error:  # the engine is what is under test
+        raise Divergence(f"{type(error).__name__}: {error}") from error
+    told = foretell(plan)
+    if told is not None and told != world.statuses():
+        raise Divergence(f"ended as {world.statuses()} and not, as in every order, as {told}")
+    return world
+
+
+def diverges(plan: Plan) -> bool:
+    """Whether engine and model disagree about a plan; one that is no valid workflow does not count."""
+    try:
+        simulate(plan)
+    except Divergence:
+        return True
+    except InvalidWorkflowError:
+        return False
+    return False
+
+
+def tally(seeds: range) -> Tally:
+    """Simulate seeds one after the other."""
+    total = Tally()
+    for seed in seeds:
+        plan = make_plan(seed)
+        total.seeds += 1
+        total.features.update(features(plan))
+        try:
+            world = simulate(plan)
+        except Divergence as divergence:
+            total.divergences[seed] = str(divergence)
+            continue
+        total.commits += world.commits
+        total.facts += world.facts
+        total.foretold += foretell(plan) is not None
+    return total
+
+
+def explain(seed: int) -> str:
+    """Return a report on a seed that diverges, with the smallest plan that still does."""
+    plan = shrink(make_plan(seed), diverges)
+    try:
+        simulate(plan)
+    except Divergence as divergence:
+        return f"seed {seed}: {divergence}\n{plan.show()}"
+    return f"seed {seed} does not diverge"
