@@ -10,8 +10,11 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.core.evolve import evolve
+from stabilize_nb.core.rows import activation_id
 from stabilize_nb.core.view import (
     ArrivalKey,
+    Arrivals,
+    ClaimKey,
     NotLoaded,
     RoundKey,
     Rows,
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from stabilize_nb.core.facts import Fact
-    from stabilize_nb.core.rows import ArrivalRow, Edge, Head, RoundRow, StageRow, TaskRow
+    from stabilize_nb.core.rows import ArrivalRow, ClaimRow, Head, RoundRow, StageRow, TaskRow
     from stabilize_nb.models.stage import Upstream
     from stabilize_nb.queue.messages import Message, StageMessage
 
@@ -89,12 +92,13 @@ class Decision:
     facts: tuple[Fact, ...]
     sends: tuple[Send, ...]
     bodies: tuple[Body, ...]
+    children: tuple[dict[str, Any], ...] = ()
 
 
 class Draft:
     """The pen of a handler."""
 
-    __slots__ = ("bodies", "env", "facts", "sends", "view")
+    __slots__ = ("bodies", "children", "env", "facts", "sends", "view")
 
     def __init__(self, view: View, env: Env) -> None:
         self.view = view
@@ -102,6 +106,7 @@ class Draft:
         self.facts: list[Fact] = []
         self.sends: list[Send] = []
         self.bodies: list[Body] = []
+        self.children: list[dict[str, Any]] = []
 
     @property
     def head(self) -> Head:
@@ -141,9 +146,24 @@ class Draft:
         row: ArrivalRow | None = self.view.get(ArrivalKey(base.id, base.generation, number, via))
         return row
 
-    def downstream(self, base_id: str) -> tuple[Edge, ...]:
-        """Return the outgoing edges of a stage."""
-        return self.stage(base_id).spec.edges
+    def arrivals(self, base: StageRow, number: int) -> list[ArrivalRow]:
+        """Return the outcomes of a round (0: of all rounds) of the stage's present generation, but those held back."""
+        here = (base.id, base.generation)
+        return self.view.members(
+            Arrivals(base.id, base.generation, number),
+            "arrival",
+            lambda row: row[:2] == here and number in (0, row.number) and not row.held,
+        )
+
+    def claim(self, name: str) -> ClaimRow | None:
+        """Return a claim, or None while nobody wants it."""
+        row: ClaimRow | None = self.view.get(ClaimKey(name))
+        return row
+
+    def runs(self, base: StageRow) -> list[StageRow]:
+        """Return all runs of a stage: its first row and those of its further activations."""
+        further = (activation_id(base, number) for number in range(2, base.fired + 1))
+        return [base, *self.stages(further)]
 
     def open_stages(self) -> list[StageRow]:
         """Return the rows that hold the workflow open."""
@@ -180,6 +200,10 @@ class Draft:
             task_type=task.implementing_class,
         )
         self.send(message, after)
+
+    def begin_workflow(self, definition: dict[str, Any]) -> None:
+        """Have a child workflow stored and started with the commit."""
+        self.children.append(definition)
 
     def run(self, body: Body) -> None:
         """Have task code run once no transaction is open."""

@@ -9,8 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.core import facts as f
+from stabilize_nb.core.graph import connected, instance_spec, join_of
 from stabilize_nb.core.rows import (
+    ADDITIONS,
+    MILESTONE,
     ArrivalRow,
+    ClaimRow,
     Edge,
     Head,
     RoundRow,
@@ -18,9 +22,9 @@ from stabilize_nb.core.rows import (
     StageRow,
     StageSpec,
     TaskRow,
-    spec_from_data,
+    WaiterRow,
 )
-from stabilize_nb.core.view import ArrivalKey, RoundKey, SignalKey, StageKey, TaskKey, View
+from stabilize_nb.core.view import ArrivalKey, ClaimKey, RoundKey, SignalKey, StageKey, TaskKey, View, WaiterKey
 from stabilize_nb.models.ids import derived_id
 from stabilize_nb.models.status import OPEN, WorkflowStatus, validate_transition
 from stabilize_nb.models.values import EMPTY
@@ -57,18 +61,37 @@ def genesis(definition: Mapping[str, Any]) -> View:
         id=definition["id"], application=definition.get("application", ""), name=definition.get("name", ""),
         status=S.NOT_STARTED, paused=False, ending=None, cancels=False, late_failure=False, active=0, sequence=0,
         jumps=0, error=None, context=definition.get("context", EMPTY), created_at=0, started_at=None, ended_at=None,
+        **definition.get("concurrency", {}),
     )  # fmt: skip
     return View(head, complete=True)
 
 
 def _move(view: View, row: StageRow, status: WorkflowStatus, **changes: Any) -> StageRow:
+    """Change the status of a row; whatever it waited for, it does not wait any more."""
     validate_transition(row.status, status, "stage", f"{row.ref_id!r} ({row.id})")
-    opened = (status in OPEN) - (row.status in OPEN)
-    if opened:
-        view.head = view.head._replace(active=view.head.active + opened)
-    moved = row._replace(status=status, **changes)
-    view.put(StageKey(row.id), moved)
-    return moved
+    return _put(view, row, row._replace(status=status, waits="", **changes))
+
+
+def _put(view: View, row: StageRow, changed: StageRow) -> StageRow:
+    """Put a row in the place of another and count what holds the workflow open."""
+    if row.status is not changed.status or row.waits != changed.waits:
+        opened = _holds(changed) - _holds(row)
+        if opened:
+            view.head = view.head._replace(active=view.head.active + opened)
+        if row.waits and row.waits != changed.waits:
+            _leave(view, row)
+    view.put(StageKey(row.id), changed)
+    return changed
+
+
+def _holds(row: StageRow) -> bool:
+    """Whether a row holds its workflow open."""
+    return row.status in OPEN or row.waits not in ("", MILESTONE)
+
+
+def _leave(view: View, row: StageRow) -> None:
+    if row.waits not in (MILESTONE, ADDITIONS):
+        view.put(WaiterKey(row.waits, row.id), None)
 
 
 def _stage(view: View, stage_id: str) -> StageRow:
@@ -97,13 +120,8 @@ def _fresh_tasks(view: View, stage_id: str, spec: StageSpec) -> None:
 
 def _workflow_created(view: View, fact: f.WorkflowCreated, at: int) -> None:
     view.head = view.head._replace(created_at=at)
-    specs = [spec_from_data(stage["spec"]) for stage in fact.definition["stages"]]
-    edges: dict[str, list[Edge]] = {spec.ref_id: [] for spec in specs}
-    for stage, spec in zip(fact.definition["stages"], specs, strict=True):
-        for ref_id in spec.requisites:
-            edges[ref_id].append(Edge(stage["id"], spec.ref_id))
-    for ordinal, stage in enumerate(fact.definition["stages"]):
-        spec = specs[ordinal]._replace(edges=tuple(edges[specs[ordinal].ref_id]))
+    stages = fact.definition["stages"]
+    for ordinal, (stage, spec) in enumerate(zip(stages, connected(stages), strict=True)):
         row = StageRow(
             id=stage["id"], base_id=stage["id"], ref_id=spec.ref_id, ordinal=ordinal, spec=spec,
             status=S.NOT_STARTED, generation=0, activation=1, fired=0, sent=0, depth=0, softly_failed=False,
@@ -148,11 +166,15 @@ def _token_arrived(view: View, fact: f.TokenArrived, _at: int) -> None:
     generation = _stage(view, fact.stage).generation
     view.put(
         ArrivalKey(fact.stage, generation, fact.number, fact.via),
-        ArrivalRow(fact.stage, generation, fact.number, fact.via, fact.token, fact.source, fact.held),
-    )
+        ArrivalRow(
+            fact.stage, generation, fact.number, fact.via, fact.token, fact.source, fact.held, view.head.sequence + 1
+        ),
+    )  # fmt: skip
     if fact.held:
         return
-    row = _round(view, fact.stage, generation, fact.number)
+    base = _stage(view, fact.stage)
+    number = POOL if base.spec.thread_merge > 1 else fact.number
+    row = _round(view, fact.stage, generation, number)
     match fact.token:
         case Token.LIVE:
             row = row._replace(live=row.live + 1)
@@ -160,7 +182,11 @@ def _token_arrived(view: View, fact: f.TokenArrived, _at: int) -> None:
             row = row._replace(dead=row.dead + 1)
         case Token.HALT:
             row = row._replace(halt=row.halt + 1)
-    view.put(RoundKey(fact.stage, generation, fact.number), row)
+    view.put(RoundKey(fact.stage, generation, number), row)
+
+
+#: The round that a stage with `thread_merge` counts all its outcomes in.
+POOL = 0
 
 
 def _round(view: View, stage_id: str, generation: int, number: int) -> RoundRow:
@@ -177,10 +203,11 @@ def _join_fired(view: View, fact: f.JoinFired, _at: int) -> None:
     base = _stage(view, fact.stage)
     if fact.via:
         arrival = ArrivalKey(base.id, base.generation, fact.number, fact.via)
-        view.put(arrival, ArrivalRow(*arrival[:4], Token.LIVE, fact.triggers[0], held=False))
+        view.put(arrival, ArrivalRow(*arrival[:4], Token.LIVE, fact.triggers[0], False, view.head.sequence + 1))
     elif fact.number:
         _settle(view, base, fact.number)
-    base = base._replace(fired=fact.activation)
+    waits = "" if base.waits == ADDITIONS else base.waits
+    base = _put(view, base, base._replace(fired=fact.activation, waits=waits))
     refs = sorted(_stage(view, source).ref_id for source in fact.triggers)
     heritage: dict[str, Any] = {
         "triggers": tuple(fact.triggers), "inherited": fact.inherited, "depth": fact.depth,
@@ -193,7 +220,7 @@ def _join_fired(view: View, fact: f.JoinFired, _at: int) -> None:
     row = base._replace(
         id=fact.row, ref_id=f"{base.ref_id}#{fact.activation}", spec=base.spec._replace(requisites=tuple(refs)),
         status=S.NOT_STARTED, activation=fact.activation, fired=0, sent=0, softly_failed=False, outputs=EMPTY,
-        error=None, started_at=None, ended_at=None, **heritage,
+        error=None, started_at=None, ended_at=None, waits="", phase="", added=0, closed=False, **heritage,
     )  # fmt: skip
     view.put(StageKey(row.id), row)
     _fresh_tasks(view, row.id, row.spec)
@@ -202,7 +229,7 @@ def _join_fired(view: View, fact: f.JoinFired, _at: int) -> None:
 def _join_passed(view: View, fact: f.JoinPassed, _at: int) -> None:
     base = _stage(view, fact.stage)
     _settle(view, base, fact.number)
-    view.put(StageKey(base.id), base._replace(sent=base.sent + 1))
+    view.put(StageKey(base.id), base._replace(sent=base.sent + base.spec.thread_split))
 
 
 def _stage_started(view: View, fact: f.StageStarted, at: int) -> None:
@@ -216,7 +243,7 @@ def _stage_ended(view: View, fact: f.StageEnded, at: int) -> None:
     context = row.context
     if fact.reason and fact.status is S.CANCELED:
         context = {**context, "_cancel_reason": fact.reason}
-        view.head = view.head._replace(cancels=view.head.cancels or fact.reason == "command")
+        view.head = view.head._replace(cancels=view.head.cancels or _is_ordered(fact.reason))
     if fact.status is S.STOPPED and row.context.get("completeOtherBranchesThenFail"):
         view.head = view.head._replace(late_failure=True)
     row = _move(
@@ -227,7 +254,12 @@ def _stage_ended(view: View, fact: f.StageEnded, at: int) -> None:
         _settle(view, row, fact.settles)
     if fact.token is not None:
         base = row if is_base else _stage(view, row.base_id)
-        view.put(StageKey(base.id), base._replace(sent=base.sent + 1))
+        view.put(StageKey(base.id), base._replace(sent=base.sent + base.spec.thread_split))
+
+
+def _is_ordered(reason: str) -> bool:
+    """Whether a person or the model cancelled the stage, and not the control flow (rule 5 of patterns.md 2.8)."""
+    return reason in ("command", "mi_canceled") or reason.startswith("region:")
 
 
 def _stage_suspended(view: View, fact: f.StageSuspended, _at: int) -> None:
@@ -249,27 +281,31 @@ def _stage_resumed(view: View, fact: f.StageResumed, _at: int) -> None:
 
 def _stage_reset(view: View, fact: f.StageReset, _at: int) -> None:
     row = _stage(view, fact.stage)
-    if row.status in OPEN:
-        view.head = view.head._replace(active=view.head.active - 1)
     context = {key: value for key, value in row.context.items() if key not in ENGINE_KEYS}
-    view.put(
-        StageKey(row.id),
+    _put(
+        view,
+        row,
         row._replace(
             status=S.NOT_STARTED, generation=fact.generation, fired=0, sent=0, depth=0, softly_failed=False,
             triggers=(), inherited=EMPTY, context=context, outputs=EMPTY, error=None, started_at=None, ended_at=None,
+            waits="", phase="", added=0, closed=False,
         ),
     )  # fmt: skip
     _fresh_tasks(view, row.id, row.spec)
 
 
 #: What the engine itself writes into a stage's context and a reset takes away.
-ENGINE_KEYS = frozenset({"_cancel_reason", "_activation", "_triggered_by", "jump_error", "exception", "error"})
+ENGINE_KEYS = frozenset(
+    {
+        "_cancel_reason", "_activation", "_triggered_by", "_sub_workflow_id", "_mi_refused", "jump_error", "exception",
+        "error",
+    }
+)  # fmt: skip
 
 
 def _stage_retired(view: View, fact: f.StageRetired, _at: int) -> None:
     row = _stage(view, fact.stage)
-    if row.status in OPEN:
-        view.head = view.head._replace(active=view.head.active - 1)
+    _put(view, row, row._replace(status=S.NOT_STARTED, waits=""))
     view.put(StageKey(row.id), None)
     for position in range(len(row.spec.tasks)):
         view.put(TaskKey(row.id, position), None)
@@ -363,6 +399,121 @@ def _jump_executed(view: View, fact: f.JumpExecuted, _at: int) -> None:
     view.head = view.head._replace(jumps=fact.number)
 
 
+def _workflow_buffered(view: View, _fact: f.WorkflowBuffered, _at: int) -> None:
+    validate_transition(view.head.status, S.BUFFERED, "workflow", view.head.id)
+    view.head = view.head._replace(status=S.BUFFERED)
+    _queue_up(view, slots(view.head.lane), view.head.id, view.head.id, 0)
+
+
+def slots(lane: str) -> str:
+    """Return the name of the claim that counts the slots of a lane."""
+    return f"slots:{lane}"
+
+
+def _queue_up(view: View, name: str, who: str, holder: str, generation: int) -> None:
+    """Put somebody at the end of the line for a claim."""
+    claim = _claim(view, name)
+    view.put(ClaimKey(name), claim._replace(tickets=claim.tickets + 1))
+    view.put(
+        WaiterKey(name, who), WaiterRow(name, who, view.head.id, generation, claim.tickets + 1, holder)
+    )  # fmt: skip
+
+
+def _claim(view: View, name: str) -> ClaimRow:
+    row: ClaimRow | None = view.get(ClaimKey(name))
+    return row or ClaimRow(name, "", "", settled=False, taken=0, tickets=0)
+
+
+def _stage_waits(view: View, fact: f.StageWaits, _at: int) -> None:
+    row = _stage(view, fact.stage)
+    _put(view, row, row._replace(waits=fact.waits))
+    if fact.waits not in ("", MILESTONE, ADDITIONS):
+        _queue_up(view, fact.waits, row.id, fact.holder, row.generation)
+
+
+def _claimed(view: View, fact: f.Claimed, _at: int) -> None:
+    claim = _claim(view, fact.claim)
+    view.put(ClaimKey(fact.claim), claim._replace(workflow_id=view.head.id, holder=fact.holder))
+    row = _stage(view, fact.stage)
+    _put(view, row, row._replace(waits=""))
+
+
+def _released(view: View, fact: f.Released, _at: int) -> None:
+    if not fact.to_holder:
+        view.put(ClaimKey(fact.claim), None)
+        return
+    claim = _claim(view, fact.claim)
+    view.put(ClaimKey(fact.claim), claim._replace(workflow_id=fact.to_workflow, holder=fact.to_holder, settled=False))
+
+
+def _choice_made(view: View, fact: f.ChoiceMade, _at: int) -> None:
+    claim = _claim(view, fact.claim)
+    view.put(ClaimKey(fact.claim), claim._replace(workflow_id=view.head.id, holder=fact.stage, settled=True))
+
+
+def _slot_taken(view: View, fact: f.SlotTaken, _at: int) -> None:
+    claim = _claim(view, slots(fact.lane))
+    view.put(ClaimKey(claim.name), claim._replace(taken=claim.taken + 1))
+
+
+def _slot_released(view: View, fact: f.SlotReleased, _at: int) -> None:
+    claim = _claim(view, slots(fact.lane))
+    if fact.to_workflow:
+        view.put(WaiterKey(claim.name, fact.to_workflow), None)
+    else:
+        left = claim._replace(taken=claim.taken - 1)
+        view.put(ClaimKey(claim.name), left if left.taken > 0 else None)
+
+
+def _slot_declined(view: View, fact: f.SlotDeclined, _at: int) -> None:
+    view.put(WaiterKey(slots(fact.lane), view.head.id), None)
+
+
+def _phase_entered(view: View, fact: f.PhaseEntered, _at: int) -> None:
+    row = _stage(view, fact.stage)
+    view.put(
+        StageKey(row.id),
+        row._replace(
+            phase=fact.phase, error=fact.error or row.error, depth=max(row.depth, fact.depth),
+            inherited=fact.inherited or row.inherited,
+        ),
+    )  # fmt: skip
+
+
+#: Ordinals of instances made while a workflow runs come after those of its stages, in the order of their indexes.
+_LATER = 1_000_000
+
+
+def _instance_added(view: View, fact: f.InstanceAdded, _at: int) -> None:
+    parent = _stage(view, fact.stage)
+    view.put(StageKey(parent.id), parent._replace(added=parent.added + 1))
+    join = Edge(parent.spec.mi_join, join_of(parent.spec.ref_id)) if parent.spec.mi_join else None
+    spec = instance_spec(parent.spec, parent.id, join, fact.index)
+    row = StageRow(
+        id=fact.row, base_id=fact.row, ref_id=spec.ref_id, ordinal=_LATER * (1 + parent.ordinal) + fact.index,
+        spec=spec, status=S.NOT_STARTED, generation=0, activation=1, fired=0, sent=0, depth=0, softly_failed=False,
+        triggers=(), inherited=EMPTY, context=fact.context, outputs=EMPTY, error=None, started_at=None, ended_at=None,
+    )  # fmt: skip
+    view.put(StageKey(row.id), row)
+    _fresh_tasks(view, row.id, spec)
+
+
+def _instance_refused(view: View, fact: f.InstanceRefused, _at: int) -> None:
+    row = _stage(view, fact.stage)
+    refused = [*row.context.get("_mi_refused", ()), fact.reason]
+    view.put(StageKey(row.id), row._replace(context={**row.context, "_mi_refused": refused}))
+
+
+def _activity_closed(view: View, fact: f.ActivityClosed, _at: int) -> None:
+    row = _stage(view, fact.stage)
+    view.put(StageKey(row.id), row._replace(closed=True))
+
+
+def _child_started(view: View, fact: f.ChildStarted, _at: int) -> None:
+    row = _stage(view, fact.stage)
+    view.put(StageKey(row.id), row._replace(context={**row.context, "_sub_workflow_id": fact.child}))
+
+
 def _unchanged(_view: View, _fact: f.Fact, _at: int) -> None:
     """Some facts only say what did not happen."""
 
@@ -394,5 +545,18 @@ _APPLY: dict[type[f.Fact], Callable[[View, Any, int], None]] = {
     f.SignalDelivered: _signal_delivered,
     f.SignalDropped: _signal_dropped,
     f.JumpExecuted: _jump_executed,
+    f.WorkflowBuffered: _workflow_buffered,
+    f.StageWaits: _stage_waits,
+    f.Claimed: _claimed,
+    f.Released: _released,
+    f.ChoiceMade: _choice_made,
+    f.SlotTaken: _slot_taken,
+    f.SlotReleased: _slot_released,
+    f.SlotDeclined: _slot_declined,
+    f.PhaseEntered: _phase_entered,
+    f.InstanceAdded: _instance_added,
+    f.InstanceRefused: _instance_refused,
+    f.ActivityClosed: _activity_closed,
+    f.ChildStarted: _child_started,
     f.ResultDiscarded: _unchanged,
 }

@@ -287,7 +287,130 @@ class JumpExecuted(Fact):
     TYPE: ClassVar[str] = "jump.executed"
     stage: str
     target: str
-    number: int
+    number: int  # as it was before when the jump is a pass of a structured loop, which is not counted
+
+
+@record
+class WorkflowBuffered(Fact):
+    """As many workflows of its lane run as may: it waits for a slot."""
+
+    TYPE: ClassVar[str] = "workflow.buffered"
+
+
+@record
+class StageWaits(Fact):
+    """A run that is ready waits: for a claim (a lock, a choice), a milestone, or instances; "" ends the wait."""
+
+    TYPE: ClassVar[str] = "stage.waiting"
+    stage: str
+    waits: str
+    holder: str = ""
+
+
+@record
+class Claimed(Fact):
+    """A run took a claim, alone or with the others of its section."""
+
+    TYPE: ClassVar[str] = "claim.taken"
+    stage: str
+    claim: str
+    holder: str
+
+
+@record
+class Released(Fact):
+    """A claim was given back; with `to_holder` the one who had waited longest has it from now on."""
+
+    TYPE: ClassVar[str] = "claim.released"
+    stage: str
+    claim: str
+    to_holder: str = ""
+    to_stage: str = ""
+    to_workflow: str = ""
+
+
+@record
+class ChoiceMade(Fact):
+    """A deferred choice fell on the stage, for good."""
+
+    TYPE: ClassVar[str] = "choice.made"
+    stage: str
+    claim: str
+
+
+@record
+class SlotTaken(Fact):
+    """The workflow holds a slot of its lane."""
+
+    TYPE: ClassVar[str] = "slot.taken"
+    lane: str
+
+
+@record
+class SlotReleased(Fact):
+    """The workflow gave its slot back; with `to_workflow` the one who had waited longest has it from now on."""
+
+    TYPE: ClassVar[str] = "slot.released"
+    lane: str
+    to_workflow: str = ""
+
+
+@record
+class SlotDeclined(Fact):
+    """The workflow waits for no slot any more."""
+
+    TYPE: ClassVar[str] = "slot.declined"
+    lane: str
+
+
+@record
+class PhaseEntered(Fact):
+    """Synthetic stages of a stage run from now on, or with "" its own tasks; it sees what the earlier ones left."""
+
+    TYPE: ClassVar[str] = "stage.phase"
+    stage: str
+    phase: str
+    error: str | None = None
+    depth: int = 0
+    inherited: dict[str, Json] = field(default_factory=dict)
+
+
+@record
+class InstanceAdded(Fact):
+    """An instance of a multi-instance activity came into being as `row`; `stage` is the parent."""
+
+    TYPE: ClassVar[str] = "instance.added"
+    stage: str
+    row: str
+    index: int
+    context: dict[str, Json] = field(default_factory=dict)
+
+
+@record
+class InstanceRefused(Fact):
+    """An instance was not added, and why."""
+
+    TYPE: ClassVar[str] = "instance.refused"
+    stage: str
+    reason: str
+
+
+@record
+class ActivityClosed(Fact):
+    """A multi-instance activity accepts no further instances."""
+
+    TYPE: ClassVar[str] = "activity.closed"
+    stage: str
+
+
+@record
+class ChildStarted(Fact):
+    """A task began a child workflow and waits for its end."""
+
+    TYPE: ClassVar[str] = "child.started"
+    stage: str
+    position: int
+    child: str
 
 
 @record

@@ -10,6 +10,7 @@ import dataclasses
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from stabilize_nb.models.ids import derived_id
 from stabilize_nb.models.stage import JoinType, SplitType
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.models.values import EMPTY
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from stabilize_nb.models.stage import StageExecution
 
 Json = Any
+#: What a run may wait for beside claims. It holds the workflow open for additions, not for a milestone.
+MILESTONE = "milestone"
+ADDITIONS = "additions"
 
 
 class Head(NamedTuple):
@@ -42,6 +46,9 @@ class Head(NamedTuple):
     created_at: int
     started_at: int | None
     ended_at: int | None
+    lane: str = ""  # of the slots that the workflow needs one of
+    limit: int = 0  # how many workflows of the lane may run at once; 0: any number
+    keeps_waiting: bool = True  # False: an older one that still waits gives way
 
 
 class Edge(NamedTuple):
@@ -97,6 +104,7 @@ class StageSpec(NamedTuple):
     watchers: tuple[str, ...] = ()  # stages whose milestone looks at this one
     mi_join: str = ""  # parent of a multi-instance activity: its join
     mi_parent: str = ""  # instance or join of a multi-instance activity: its parent
+    consequences: bool = False  # whether anything but its edges follows from how a run of it goes
 
     @property
     def fan_in(self) -> int:
@@ -126,7 +134,7 @@ class StageRow(NamedTuple):
     error: str | None
     started_at: int | None
     ended_at: int | None
-    waits: str = ""  # what a run that is ready waits for: "lock", "choice" or "milestone"
+    waits: str = ""  # what a run that is ready waits for: a claim, MILESTONE or ADDITIONS
     phase: str = ""  # which synthetic stages run now: name of a SyntheticStageOwner
     added: int = 0  # multi-instance parent: instances made while the workflow runs
     closed: bool = False  # multi-instance parent: accepts no further instances
@@ -204,6 +212,7 @@ class WaiterRow(NamedTuple):
     workflow_id: str
     generation: int
     ticket: int
+    holder: str  # what will hold the claim
 
 
 class SignalRow(NamedTuple):
@@ -273,3 +282,15 @@ _KINDS: dict[str, Callable[[Any], Any]] = {
     "children": lambda children: tuple(Child(*child) for child in children),
     "watchers": tuple,
 }
+
+
+def activation_id(base: StageRow, activation: int) -> str:
+    """Return the id of the row of a stage's `activation`-th run in its present generation."""
+    if activation == 1:
+        return base.id
+    return derived_id(base.id, f"activation:{base.generation}", activation)
+
+
+def is_over(row: StageRow) -> bool:
+    """Whether a row will not run any more in its generation: complete, or blocked by a branch that was broken off."""
+    return row.status.is_complete or (row.status is WorkflowStatus.NOT_STARTED and row.sent > 0)

@@ -7,12 +7,13 @@ and of 32.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.core.draft import Body, Decision, Draft, Env, Send
 from stabilize_nb.core.view import MessagesLeft, NotLoaded
 from stabilize_nb.errors import StabilizeFatalError
 from stabilize_nb.handlers import HANDLERS
+from stabilize_nb.handlers.reactions import react
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.queue.messages import CompleteWorkflow, Message, RunTask
 
@@ -33,7 +34,10 @@ def decide(view: View, message: Message, env: Env) -> Decision:
         raise StabilizeFatalError(msg)
     draft = Draft(view.fork(), env)
     handler(draft, message)
-    return Decision(draft.view, tuple(draft.facts), tuple(draft.sends), tuple(draft.bodies))
+    react(draft)
+    return Decision(
+        draft.view, tuple(draft.facts), tuple(draft.sends), tuple(draft.bodies), tuple(draft.children)
+    )  # fmt: skip
 
 
 class Step:
@@ -41,7 +45,8 @@ class Step:
 
     `proceed` raises NotLoaded as `decide` does; call it again once the answer is in `view`: decisions already
     folded stay. When it returns, `facts`, `sends`, `runs` and `view` are what one transaction commits. A run is
-    the RunTask message and its body; its message is `message` itself or one that was never queued.
+    the RunTask message and its body; its message is `message` itself or one that was never queued. `children` are
+    definitions of workflows to store and start.
     """
 
     __slots__ = (
@@ -50,6 +55,7 @@ class Step:
         "_pending",
         "_slots",
         "bodies",
+        "children",
         "env",
         "facts",
         "message",
@@ -66,6 +72,7 @@ class Step:
         self.sends: list[Send] = []
         self.runs: list[tuple[RunTask, Body]] = []
         self.bodies: list[Body] = []
+        self.children: list[dict[str, Any]] = []
         self._pending: deque[Message] = deque([message])
         self._decided = 0
         self._budget = budget
@@ -90,6 +97,7 @@ class Step:
     def _take(self, message: Message, decision: Decision) -> None:
         self.view = decision.view
         self.facts.extend(decision.facts)
+        self.children.extend(decision.children)
         for body in decision.bodies:
             if isinstance(message, RunTask):
                 self.runs.append((message, body))
@@ -103,6 +111,8 @@ class Step:
 
     def _folds(self, send: Send) -> bool:
         message = send.message
+        if message.execution_id != self.message.execution_id:
+            return False
         if send.after or self._decided + len(self._pending) >= self._budget:
             return False
         return not isinstance(message, RunTask) or self._takes(message.task_type)
@@ -119,7 +129,8 @@ class Step:
         head = self.view.head
         if head.active or head.status is not WorkflowStatus.RUNNING:
             return False
-        if any(send.message.COUNTS for send in self.sends):
+        mine = self.message.execution_id
+        if any(send.message.COUNTS and send.message.execution_id == mine for send in self.sends):
             return False
         left = self.view.get(MessagesLeft())
         return not left

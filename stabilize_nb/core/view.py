@@ -6,16 +6,18 @@ answers the query with one indexed select, gives the answer to `View.add` and pr
 The contract of an answer, the same for every shell:
 
 - `View.add` takes a mapping. It must hold the asked query itself; `Rows` is the one exception, see there.
-- A query for one row (StageKey, TaskKey, RoundKey, ArrivalKey, SignalKey) is answered by the row, or by None
-  when there is no such row.
-- A query for a set of rows (Arrivals, Held, Buffered, Unfinished, Broken, Unsettled, Arrived) is answered by
-  a tuple of row keys, never by rows: the rows are read through the view (`View.members`), so a row that this
-  step has changed is seen as changed. The answer says what is stored, without the changes of the step.
+- A query for one row (StageKey, TaskKey, RoundKey, ArrivalKey, SignalKey, ClaimKey, WaiterKey) is answered by
+  the row, or by None when there is no such row.
+- A query for a set of rows (Arrivals, Held, Buffered, Unfinished, Broken, Unsettled, Arrived, Line, Claims,
+  Waiting, Members, Jumpers, Everything) is answered by a tuple of row
+  keys, never by rows: the rows are read through the view (`View.members`), so a row that this step has changed
+  is seen as changed. The answer says what is stored, without the changes of the step.
 - A query about the graph (Roots, ByRef, Region) is answered by ids of first rows (those
   with `activation` 1). The graph never changes, so these answers may be kept as long as the workflow is.
 - The mapping may hold more: any row key with its row, any query with its answer. That saves round trips and
   changes no result, since rows already seen stay as they were seen. "With:" names what is worth adding.
-- "Workflow" means the one whose head the view has; ids are unique over all workflows.
+- "Workflow" means the one whose head the view has; ids are unique over all workflows. Claims and those who wait
+  for them belong to the store.
 """
 
 from __future__ import annotations
@@ -69,7 +71,22 @@ class SignalKey(NamedTuple):
     kind: Literal["signal"] = "signal"
 
 
-RowKey = StageKey | TaskKey | RoundKey | ArrivalKey | SignalKey
+class ClaimKey(NamedTuple):
+    """One claim of the store, whichever workflow holds it; None when nobody ever wanted it or all is given back."""
+
+    name: str
+    kind: Literal["claim"] = "claim"
+
+
+class WaiterKey(NamedTuple):
+    """Who waits for a claim; None when it does not (any more). `stage_id` is "" + a workflow's id for the workflow."""
+
+    claim: str
+    stage_id: str
+    kind: Literal["waiter"] = "waiter"
+
+
+RowKey = StageKey | TaskKey | RoundKey | ArrivalKey | SignalKey | ClaimKey | WaiterKey
 
 
 class Rows(NamedTuple):
@@ -83,7 +100,7 @@ class Rows(NamedTuple):
 
 
 class Roots(NamedTuple):
-    """The stages without requisites: a tuple of ids of first rows, by ordinal."""
+    """The stages without requisites that are not synthetic: a tuple of ids of first rows, by ordinal."""
 
     kind: Literal["roots"] = "roots"
 
@@ -96,7 +113,7 @@ class ByRef(NamedTuple):
 
 
 class Region(NamedTuple):
-    """The stages reachable from one: a tuple of ids of first rows, itself first, the rest by ordinal.
+    """The stages reachable from one, by edges and to synthetic stages: ids of first rows, itself first, by ordinal.
 
     With: the StageKey rows of the region, also those of further activations (`base_id` in the region), the
     TaskKeys of those that are open, and for each first row Arrivals(id, its generation, 0) and the
@@ -149,7 +166,10 @@ class Unfinished(NamedTuple):
 
 
 class Broken(NamedTuple):
-    """StageKeys of the rows that are TERMINAL or CANCELED, by ordinal. With: the StageKey rows."""
+    """StageKeys of the rows that are TERMINAL, CANCELED, or fired and NOT_STARTED, by ordinal.
+
+    With: the StageKey rows.
+    """
 
     kind: Literal["broken"] = "broken"
 
@@ -171,6 +191,52 @@ class Arrived(NamedTuple):
     """
 
     kind: Literal["arrived"] = "arrived"
+
+
+class Line(NamedTuple):
+    """WaiterKeys of those who wait for a claim and have a ticket above `after`: the first few, by ticket.
+
+    From every workflow of the store. An answer that is not empty holds at least the lowest. With: the WaiterKey rows.
+    """
+
+    claim: str
+    after: int
+    kind: Literal["line"] = "line"
+
+
+class Claims(NamedTuple):
+    """ClaimKeys of the claims that the workflow holds, in any order. With: the ClaimKey rows."""
+
+    kind: Literal["claims"] = "claims"
+
+
+class Waiting(NamedTuple):
+    """StageKeys of the rows whose `waits` is not empty, by ordinal. With: the StageKey rows."""
+
+    kind: Literal["waiting"] = "waiting"
+
+
+class Members(NamedTuple):
+    """StageKeys of the rows, all activations, whose spec has `value` in `field`, by ordinal.
+
+    With: the StageKey rows.
+    """
+
+    field: str
+    value: str
+    kind: Literal["members"] = "members"
+
+
+class Jumpers(NamedTuple):
+    """StageKeys of the first rows whose spec has jump targets, by ordinal. With: the StageKey rows."""
+
+    kind: Literal["jumpers"] = "jumpers"
+
+
+class Everything(NamedTuple):
+    """StageKeys of all rows of the workflow, by ordinal. With: the StageKey rows."""
+
+    kind: Literal["everything"] = "everything"
 
 
 class MessagesLeft(NamedTuple):
@@ -196,6 +262,12 @@ Query = (
     | Broken
     | Unsettled
     | Arrived
+    | Line
+    | Claims
+    | Waiting
+    | Members
+    | Jumpers
+    | Everything
     | MessagesLeft
 )
 

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from stabilize_nb.handlers.cancel_region import cancel_region
 from stabilize_nb.handlers.cancel_stage import cancel_stage
 from stabilize_nb.handlers.cancel_workflow import cancel_workflow
 from stabilize_nb.handlers.complete_workflow import complete_workflow
 from stabilize_nb.handlers.control import pause_workflow, resume_workflow
+from stabilize_nb.handlers.enter_stage import enter_stage
 from stabilize_nb.handlers.jump_to_stage import jump_to_stage
+from stabilize_nb.handlers.multi_instance import (
+    add_multi_instance,
+    close_multi_instance,
+    complete_multi_instance,
+)
 from stabilize_nb.handlers.restart_stage import restart_stage
 from stabilize_nb.handlers.run_task import run_task
 from stabilize_nb.handlers.signal_stage import signal_stage
@@ -32,7 +39,12 @@ HANDLERS: dict[type[m.Message], Callable[[Draft, Any], None]] = {
     m.SignalStage: signal_stage,
     m.JumpToStage: jump_to_stage,
     m.RestartStage: restart_stage,
+    m.EnterStage: enter_stage,
     m.CancelStage: cancel_stage,
+    m.CancelRegion: cancel_region,
+    m.AddMultiInstance: add_multi_instance,
+    m.CompleteMultiInstance: complete_multi_instance,
+    m.CloseMultiInstance: close_multi_instance,
     m.CancelWorkflow: cancel_workflow,
     m.PauseWorkflow: pause_workflow,
     m.ResumeWorkflow: resume_workflow,

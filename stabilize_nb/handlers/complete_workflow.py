@@ -5,12 +5,14 @@ Source of the rules and their order: patterns.md 2.8.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.core.facts import SignalDropped, WorkflowEnded
-from stabilize_nb.core.view import Arrived, Buffered, Unsettled
+from stabilize_nb.core.rows import MILESTONE
+from stabilize_nb.core.view import Arrived, Buffered, Everything, Unsettled, Waiting
+from stabilize_nb.handlers.ending import end_stage
 from stabilize_nb.models.status import WorkflowStatus
-from stabilize_nb.queue.messages import CompleteWorkflow
+from stabilize_nb.queue.messages import CompleteWorkflow, SignalStage, Token
 
 if TYPE_CHECKING:
     from stabilize_nb.core.draft import Draft
@@ -24,11 +26,40 @@ def complete_workflow(draft: Draft, _message: CompleteWorkflow) -> None:
     head = draft.head
     if head.active or head.status is not S.RUNNING:
         return
+    if _give_up_milestones(draft):
+        return
     status, error = _verdict(draft)
     signals = draft.view.members(Buffered(""), "signal", lambda _signal: True)
     for signal in signals:
         draft.record(SignalDropped(signal.stage_id, signal.name, signal.id))
     draft.record(WorkflowEnded(status, error))
+    if "_parent_workflow_id" in head.context:
+        _tell_parent(draft, status)
+
+
+def _give_up_milestones(draft: Draft) -> bool:
+    """Let runs whose milestone nothing can bring about any more go on without it; return whether there were any."""
+    waiting: list[StageRow] = draft.view.members(Waiting(), "stage", lambda row: row.waits == MILESTONE)
+    for row in waiting:
+        end_stage(draft, row, S.SKIPPED, token=Token.LIVE, reason="milestone")
+    return bool(waiting)
+
+
+def _tell_parent(draft: Draft, status: WorkflowStatus) -> None:
+    """Wake the stage that waits for this workflow (WCP-22)."""
+    head = draft.head
+    rows: list[StageRow] = draft.view.members(Everything(), "stage", lambda _row: True)
+    outputs: dict[str, Any] = {}
+    for row in rows:
+        outputs.update(row.outputs)
+    context = head.context
+    draft.send(
+        SignalStage(
+            execution_id=context["_parent_workflow_id"], stage_id=context["_parent_stage_id"],
+            generation=context["_parent_generation"], signal_name="_child_ended", persistent=True,
+            signal_data={"workflow_id": head.id, "status": status.name, "outputs": outputs, "error": head.error},
+        )
+    )  # fmt: skip
 
 
 def _verdict(draft: Draft) -> tuple[WorkflowStatus, str | None]:

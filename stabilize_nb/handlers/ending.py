@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stabilize_nb.core.draft import Body, Purpose
-from stabilize_nb.core.facts import StageEnded, WorkflowEnding
+from stabilize_nb.core.facts import PhaseEntered, StageEnded, WorkflowEnding
 from stabilize_nb.core.inputs import visible
+from stabilize_nb.core.rows import is_over
 from stabilize_nb.expressions import is_true
-from stabilize_nb.models.stage import SplitType
+from stabilize_nb.models.stage import SplitType, SyntheticStageOwner
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.models.values import EMPTY
-from stabilize_nb.queue.messages import StartStage, Token
+from stabilize_nb.queue.messages import CancelWorkflow, StartStage, Token
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from stabilize_nb.core.rows import Edge, StageRow
 
 S = WorkflowStatus
+FAILURE = SyntheticStageOwner.STAGE_FAILURE
 
 
 def end_stage(
@@ -42,14 +44,26 @@ def end_stage(
 
 
 def send_tokens(draft: Draft, base: StageRow, source: str, token: Token, not_taken: Collection[str] = ()) -> None:
-    """Send the outcome that has just been counted in `base.sent` along every edge."""
-    for edge in base.spec.edges:
-        draft.send(
-            StartStage(
-                execution_id=draft.head.id, stage_id=edge.stage_id, via=base.id, via_generation=base.generation,
-                source=source, number=base.sent, token=Token.DEAD if edge.ref_id in not_taken else token,
-            )
-        )  # fmt: skip
+    """Send the outcomes that have just been counted in `base.sent` along every edge: one for each thread.
+
+    The live outcome of a multi-instance parent for its own join is not sent: its instances take that edge's place.
+    """
+    spec = base.spec
+    for edge in spec.edges:
+        if edge.stage_id == spec.mi_join and token is Token.LIVE:
+            continue
+        for number in range(base.sent - spec.thread_split + 1, base.sent + 1):
+            draft.send(
+                StartStage(
+                    execution_id=draft.head.id, stage_id=edge.stage_id, via=base.id, via_generation=base.generation,
+                    source=source, number=number, token=Token.DEAD if edge.ref_id in not_taken else token,
+                )
+            )  # fmt: skip
+
+
+def has_children(row: StageRow, owner: SyntheticStageOwner) -> bool:
+    """Whether a stage has synthetic stages that run at that time."""
+    return any(child.owner == owner.value for child in row.spec.children)
 
 
 def _not_taken(draft: Draft, row: StageRow) -> list[str]:
@@ -83,11 +97,18 @@ def _one(row: StageRow, edges: tuple[Edge, ...], seen: dict[str, object]) -> set
 
 
 def fail_stage(draft: Draft, row: StageRow, *, error: str) -> None:
-    """End a run that failed, as its context says failure is to be taken (api.md 2.2)."""
-    if row.context.get("continuePipelineOnFailure"):
+    """End a run that failed, as its context says failure is to be taken (api.md 2.2); first comes what it has for that.
+
+    What a synthetic stage cannot do its parent cannot: the reaction to its end fails the parent.
+    """
+    if has_children(row, FAILURE) and row.phase != FAILURE.value and draft.head.ending is not S.CANCELED:
+        draft.record(PhaseEntered(row.id, FAILURE.value, error=error))
+    elif row.context.get("continuePipelineOnFailure"):
         end_stage(draft, row, S.FAILED_CONTINUE, token=Token.LIVE, error=error)
     elif row.context.get("failPipeline") is False or row.context.get("completeOtherBranchesThenFail"):
         end_stage(draft, row, S.STOPPED, token=Token.HALT, error=error)
+    elif row.spec.parent_stage_id:
+        end_stage(draft, row, S.TERMINAL, token=None, error=error)
     else:
         waiting = _waiting(draft)
         end_stage(draft, row, S.TERMINAL, token=None, error=error)
@@ -110,13 +131,25 @@ def _is_polling(draft: Draft, row: StageRow) -> bool:
     return task is not None and task.is_polling
 
 
-def withdraw(draft: Draft, row: StageRow, *, reason: str, token: Token | None = None, settles: int = 0) -> None:
-    """Cancel a run; its clean-up hook is called when one of its tasks had begun (patterns.md 2.7)."""
+def withdraw(draft: Draft, row: StageRow, *, reason: str, token: Token | None = None) -> None:
+    """
+    Cancel a run, with its synthetic stages and its child workflow; its clean-up hook is called when one of its tasks
+    had begun (patterns.md 2.7).
+
+    A stage that has not fired absorbs the first outcome that still comes. One that was blocked has spoken already.
+    """
     if row.status.is_complete:
         return
     task = draft.current_task(row)
     begun = task is not None and task.attempt > 0
-    end_stage(draft, row, S.CANCELED, token=token, settles=settles, reason=reason)
+    unfired = row.status is S.NOT_STARTED and row.id == row.base_id and not row.fired
+    end_stage(
+        draft, row, S.CANCELED, token=None if is_over(row) else token, settles=int(unfired), reason=reason
+    )  # fmt: skip
+    for child in row.spec.children:
+        withdraw(draft, draft.stage(child.stage_id), reason=reason)
+    if row.status is S.SUSPENDED and "_sub_workflow_id" in row.context:
+        draft.send(CancelWorkflow(execution_id=row.context["_sub_workflow_id"], reason=f"parent stage: {reason}"))
     if task is not None and begun:
         draft.run(
             Body(

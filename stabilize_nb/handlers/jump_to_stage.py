@@ -30,7 +30,7 @@ def jump_to_stage(draft: Draft, message: JumpToStage) -> None:
     limit = _limit(draft, source)
     if target_id is None:
         _refuse(draft, source, f"Target stage not found: {message.target_stage_ref_id}")
-    elif draft.head.jumps >= limit:
+    elif message.counted and draft.head.jumps >= limit:
         _refuse(draft, source, f"Max jump count exceeded: {draft.head.jumps + 1}/{limit}")
     else:
         _carry_out(draft, source, draft.stage(target_id), message)
@@ -53,9 +53,10 @@ def _refuse(draft: Draft, source: StageRow, error: str) -> None:
 def _carry_out(draft: Draft, source: StageRow, target: StageRow, message: JumpToStage) -> None:
     region = region_of(draft, target.id)
     backward = source.base_id in region
-    note = _note(draft, source, target, message)
-    draft.record(JumpExecuted(source.id, target.ref_id, draft.head.jumps + 1))
-    draft.record(ContextUpdated(source.id, note))
+    note = _note(draft, source, target, message) if message.counted else {}
+    draft.record(JumpExecuted(source.id, target.ref_id, draft.head.jumps + int(message.counted)))
+    if note:
+        draft.record(ContextUpdated(source.id, note))
     arrivals = reset(draft, region, leaving=source.id)
     if not backward:
         end_stage(draft, draft.stage(source.id), S.SUCCEEDED, token=Token.DEAD)

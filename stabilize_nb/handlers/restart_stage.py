@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 from stabilize_nb.core.facts import ContextUpdated, StageReset, StageRetired, WorkflowRestarted
 from stabilize_nb.core.view import Arrivals, Broken, Held, Region, Roots
 from stabilize_nb.dag.region import kept
+from stabilize_nb.handlers.claims import let_go_of_reset
 from stabilize_nb.handlers.ending import withdraw
-from stabilize_nb.handlers.start_stage import activate, activation_id, enter
+from stabilize_nb.handlers.entering import activate, enter
+from stabilize_nb.handlers.instances import made_instances
 from stabilize_nb.models.status import OPEN, WorkflowStatus
 from stabilize_nb.queue.messages import RestartStage, StartStage, Token
 
@@ -46,7 +48,11 @@ def _broken_off(draft: Draft) -> list[str]:
     rows: list[StageRow] = draft.view.members(
         Broken(),
         "stage",
-        lambda row: row.status is S.TERMINAL or row.context.get("_cancel_reason") in BROKEN_OFF,
+        lambda row: (
+            row.status is S.TERMINAL
+            or row.context.get("_cancel_reason") in BROKEN_OFF
+            or (row.status is S.NOT_STARTED and row.fired > 0)
+        ),
     )
     return [row.base_id for row in rows]
 
@@ -79,23 +85,23 @@ def reset(draft: Draft, base_ids: Iterable[str], *, leaving: str | None = None) 
     """
     bases = draft.stages(base_ids)
     inside = {base.id for base in bases}
+    gone: set[str] = set()
     for base in bases:
-        runs = [base, *_further(draft, base)]
+        runs = [*draft.runs(base), *made_instances(draft, base)]
         for row in runs:
             if row.status in OPEN and row.id != leaving:
                 withdraw(draft, row, reason="jump")
         for row in runs[1:]:
+            let_go_of_reset(draft, draft.stage(row.id))
             draft.record(StageRetired(row.id))
-    outside = {base.id: kept(_arrivals(draft, base), inside) for base in bases}
+            gone.add(row.id)
+    bases = [base for base in bases if base.id not in gone]
+    outside = {base.id: kept(_arrivals(draft, base), inside | gone) for base in bases}
     for base in bases:
         draft.record(StageReset(base.id, base.generation + 1))
         for arrival in outside[base.id]:
             resend(draft, arrival)
     return outside
-
-
-def _further(draft: Draft, base: StageRow) -> list[StageRow]:
-    return draft.stages(activation_id(base, number) for number in range(2, base.fired + 1))
 
 
 def _arrivals(draft: Draft, base: StageRow) -> list[ArrivalRow]:

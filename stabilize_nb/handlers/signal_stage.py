@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stabilize_nb.core.facts import SignalBuffered, SignalDelivered, SignalDropped
+from stabilize_nb.handlers.choice import choose
 from stabilize_nb.models.ids import derived_id
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.queue.messages import SignalStage
@@ -34,5 +35,7 @@ def _deliver(draft: Draft, row: StageRow, message: SignalStage) -> None:
     task = draft.current_task(row)
     if task is None:
         return
+    if row.spec.deferred_choice_group:
+        choose(draft, row)
     draft.record(SignalDelivered(row.id, task.position, message.signal_name, message.signal_data))
     draft.call(row, task)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from stabilize_nb.core.facts import WorkflowEnding, WorkflowStarted
 from stabilize_nb.core.view import Roots
+from stabilize_nb.handlers.slots import take_slot
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.queue.messages import StartStage, StartWorkflow
 
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def start_workflow(draft: Draft, message: StartWorkflow) -> None:
-    """Begin, once; a workflow without stages fails, since nothing can have been meant by it."""
-    if draft.head.status is not WorkflowStatus.NOT_STARTED:
+    """Begin, once, as soon as there is a slot; a workflow without stages fails: nothing can have been meant by it."""
+    if draft.head.status not in (WorkflowStatus.NOT_STARTED, WorkflowStatus.BUFFERED) or not take_slot(draft):
         return
     roots = draft.view.get(Roots())
     draft.record(WorkflowStarted())

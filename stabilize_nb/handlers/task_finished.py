@@ -6,6 +6,8 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from stabilize_nb.core.facts import (
+    ChildStarted,
+    PhaseEntered,
     ResultDiscarded,
     SignalDelivered,
     StageSuspended,
@@ -14,7 +16,10 @@ from stabilize_nb.core.facts import (
     TaskRetried,
 )
 from stabilize_nb.core.view import Buffered
-from stabilize_nb.handlers.ending import end_stage, fail_stage, withdraw
+from stabilize_nb.handlers.choice import choose, offer
+from stabilize_nb.handlers.ending import end_stage, fail_stage, has_children, withdraw
+from stabilize_nb.models.ids import derived_id
+from stabilize_nb.models.stage import SyntheticStageOwner
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.queue.messages import JumpToStage, Outcome, OutcomeKind, TaskFinished, Token
 
@@ -47,10 +52,14 @@ def _discard(draft: Draft, message: TaskFinished, reason: str) -> None:
 
 
 def _take(draft: Draft, row: StageRow, task: TaskRow, outcome: Outcome) -> None:
+    if row.spec.deferred_choice_group and outcome.kind is not OutcomeKind.SUSPENDED:
+        choose(draft, row)
     match outcome.kind:
         case OutcomeKind.DONE:
             _done(draft, row, task, outcome)
-        case OutcomeKind.RUNNING | OutcomeKind.SUSPENDED | OutcomeKind.JUMP if draft.head.ending is not None:
+        case (
+            OutcomeKind.RUNNING | OutcomeKind.SUSPENDED | OutcomeKind.JUMP | OutcomeKind.CHILD
+        ) if draft.head.ending is not None:
             withdraw(draft, row, reason="workflow_failed")
         case OutcomeKind.RUNNING:
             due = draft.env.now + outcome.after
@@ -58,6 +67,8 @@ def _take(draft: Draft, row: StageRow, task: TaskRow, outcome: Outcome) -> None:
             draft.call(row, task, outcome.after)
         case OutcomeKind.SUSPENDED:
             _suspend(draft, row, task, outcome)
+        case OutcomeKind.CHILD:
+            _begin_child(draft, row, task, outcome)
         case OutcomeKind.JUMP:
             _jump(draft, row, task, outcome)
         case OutcomeKind.RETRY:
@@ -84,6 +95,8 @@ def _done(draft: Draft, row: StageRow, task: TaskRow, outcome: Outcome) -> None:
             end_stage(draft, row, S.SKIPPED, token=Token.LIVE)
         case _ if more:
             draft.call(row, draft.task(row.id, following))
+        case _ if has_children(row, SyntheticStageOwner.STAGE_AFTER):
+            draft.record(PhaseEntered(row.id, SyntheticStageOwner.STAGE_AFTER.value))
         case _:
             status = S.FAILED_CONTINUE if row.softly_failed else S.SUCCEEDED
             end_stage(draft, row, status, token=Token.LIVE)
@@ -103,10 +116,27 @@ def _fail(draft: Draft, row: StageRow, task: TaskRow, outcome: Outcome) -> None:
 def _suspend(draft: Draft, row: StageRow, task: TaskRow, outcome: Outcome) -> None:
     signals = draft.view.members(Buffered(row.id), "signal", lambda signal: signal.stage_id == row.id)
     draft.record(StageSuspended(row.id, task.position, outcome.context))
+    if row.spec.deferred_choice_group:
+        (choose if signals else offer)(draft, draft.stage(row.id))
     if signals:
         first = signals[0]
         draft.record(SignalDelivered(row.id, task.position, first.name, dict(first.data), first.id))
         draft.call(row, task)
+
+
+def _begin_child(draft: Draft, row: StageRow, task: TaskRow, outcome: Outcome) -> None:
+    """Have the child stored and started with this commit; its end comes as a signal (WCP-22)."""
+    child = derived_id(row.id, f"child:{row.generation}:{task.position}", task.polls)
+    draft.record(ChildStarted(row.id, task.position, child))
+    draft.record(StageSuspended(row.id, task.position, outcome.context))
+    parent = {"_parent_workflow_id": draft.head.id, "_parent_stage_id": row.id, "_parent_generation": row.generation}
+    definition = outcome.child
+    draft.begin_workflow(
+        {
+            **definition, "id": child, "application": definition["application"] or draft.head.application,
+            "context": {**definition["context"], **parent},
+        }
+    )  # fmt: skip
 
 
 def _jump(draft: Draft, row: StageRow, task: TaskRow, outcome: Outcome) -> None:
@@ -115,6 +145,7 @@ def _jump(draft: Draft, row: StageRow, task: TaskRow, outcome: Outcome) -> None:
         JumpToStage(
             execution_id=draft.head.id, stage_id=row.id, generation=row.generation,
             target_stage_ref_id=outcome.target or "", jump_context=outcome.context, jump_outputs=outcome.outputs,
+            counted=outcome.counted,
         )
     )  # fmt: skip
 

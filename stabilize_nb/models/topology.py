@@ -100,9 +100,9 @@ def _splits(stages: Sequence[StageExecution]) -> Iterator[str]:
 def _references(stages: Sequence[StageExecution]) -> Iterator[str]:
     known = {stage.ref_id for stage in stages}
     for stage in stages:
-        named = {
-            "milestone_ref_id": {stage.milestone_ref_id} - {None},
-            "milestone_until_ref_id": {stage.milestone_until_ref_id} - {None},
+        named: dict[str, set[str]] = {
+            "milestone_ref_id": {stage.milestone_ref_id} if stage.milestone_ref_id else set(),
+            "milestone_until_ref_id": {stage.milestone_until_ref_id} if stage.milestone_until_ref_id else set(),
             "cancels_stages": stage.cancels_stages,
             "jump_targets": stage.jump_targets,
         }

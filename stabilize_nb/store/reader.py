@@ -110,6 +110,10 @@ class Reader:
                 return self._region(query)
             case q.Buffered():
                 return self._buffered(query)
+            case q.ClaimKey() | q.WaiterKey() | q.Line() | q.Claims():
+                return self._claims(query)
+            case q.Waiting() | q.Members() | q.Jumpers() | q.Everything():
+                return self._set(query)
             case _:
                 return {query: self._scalar(query)}
 
@@ -186,6 +190,36 @@ class Reader:
         found = self._db.all(name, {"workflow_id": self._workflow, "stage_id": query.stage_id})
         answers: Answers = {q.SignalKey(row[0]): rows.signal(row) for row in found}
         return answers | {query: tuple(answers)}
+
+    def _claims(self, query: q.Query) -> Answers:
+        match query:
+            case q.ClaimKey(name=name):
+                row = self._db.one("claim_row", {"name": name})
+                return {query: None if row is None else rows.claim(row)}
+            case q.WaiterKey(claim=claim, stage_id=stage_id):
+                row = self._db.one("waiter", {"claim": claim, "stage_id": stage_id})
+                return {query: None if row is None else rows.waiter(row)}
+            case q.Line(claim=claim, after=after):
+                line = map(rows.waiter, self._db.all("line", {"claim": claim, "after": after}))
+                waiters: Answers = {q.WaiterKey(row.claim, row.stage_id): row for row in line}
+                return waiters | {query: tuple(waiters)}
+            case _:
+                found = map(rows.claim, self._db.all("claims", {"workflow_id": self._workflow}))
+                claims: Answers = {q.ClaimKey(row.name): row for row in found}
+                return claims | {query: tuple(claims)}
+
+    def _set(self, query: q.Query) -> Answers:
+        here: dict[str, Any] = {"workflow_id": self._workflow}
+        match query:
+            case q.Waiting():
+                found = self._stages("waiting_stages", here)
+            case q.Members(field=field, value=value):
+                found = self._stages("members", here | {"field": f"$.{field}", "value": value})
+            case q.Jumpers():
+                found = self._stages("jumpers", here)
+            case _:
+                found = self._stages("stages_of_workflow", here)
+        return found | {query: tuple(found)}
 
     def _stages(self, name: str, params: dict[str, Any]) -> Answers:
         return {q.StageKey(row.id): row for row in map(rows.stage, self._db.all(name, params))}

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.core.rows import (
     ArrivalRow,
+    ClaimRow,
     Head,
     RoundRow,
     SignalRow,
     StageRow,
     StageSpec,
     TaskRow,
+    WaiterRow,
     spec_data,
     spec_from_data,
 )
@@ -48,11 +50,17 @@ def head(row: Sequence[Any]) -> Head:
         jumps,
         error,
         context,
-        *times,
+        created_at,
+        started_at,
+        ended_at,
+        lane,
+        slots,
+        keeps_waiting,
     ) = row
     return Head(
         id_, application, name, _STATUS[status], bool(paused), _STATUS[ending] if ending else None, bool(cancels),
-        bool(late), active, sequence, jumps, error, mapping(context), *times,
+        bool(late), active, sequence, jumps, error, mapping(context), created_at, started_at, ended_at, lane, slots,
+        bool(keeps_waiting),
     )  # fmt: skip
 
 
@@ -69,10 +77,11 @@ def head_params(row: Head) -> dict[str, Any]:
 def stage(row: Sequence[Any]) -> StageRow:
     """Columns of the query `stage`."""
     (id_, base, ref, ordinal, spec, status, generation, activation, fired, sent, depth, softly, triggers, inherited,
-     context, outputs, error, started, ended) = row  # fmt: skip
+     context, outputs, error, started, ended, waits, phase, added, closed) = row  # fmt: skip
     return StageRow(
         id_, base, ref, ordinal, _spec(spec), _STATUS[status], generation, activation, fired, sent, depth, bool(softly),
         tuple(triggers.split()), mapping(inherited), mapping(context), mapping(outputs), error, started, ended,
+        waits, phase, added, bool(closed),
     )  # fmt: skip
 
 
@@ -81,7 +90,8 @@ def stage_state(row: StageRow) -> dict[str, Any]:
     return {
         "id": row.id, "status": row.status.name, "generation": row.generation, "fired": row.fired, "sent": row.sent,
         "depth": row.depth, "softly_failed": int(row.softly_failed), "error": row.error,
-        "started_at": row.started_at, "ended_at": row.ended_at,
+        "started_at": row.started_at, "ended_at": row.ended_at, "waits": row.waits, "phase": row.phase,
+        "added": row.added, "closed": int(row.closed),
     }  # fmt: skip
 
 
@@ -156,9 +166,19 @@ def round_(row: Sequence[Any]) -> RoundRow:
 
 def arrival(row: Sequence[Any]) -> ArrivalRow:
     """Columns of the query `arrival`."""
-    return ArrivalRow(row[0], row[1], row[2], row[3], _TOKEN[row[4]], row[5], held=bool(row[6]))
+    return ArrivalRow(row[0], row[1], row[2], row[3], _TOKEN[row[4]], row[5], bool(row[6]), row[7])
 
 
 def signal(row: Sequence[Any]) -> SignalRow:
     """Columns of the query `buffered`."""
     return SignalRow(row[0], row[1], row[2], row[3], mapping(row[4]))
+
+
+def claim(row: Sequence[Any]) -> ClaimRow:
+    """Columns of the query `claim_row`."""
+    return ClaimRow(row[0], row[1], row[2], bool(row[3]), row[4], row[5])
+
+
+def waiter(row: Sequence[Any]) -> WaiterRow:
+    """Columns of the query `waiter`."""
+    return WaiterRow(*row)

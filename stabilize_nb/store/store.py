@@ -16,11 +16,13 @@ from stabilize_nb.models.values import plain, plain_mapping
 from stabilize_nb.models.workflow import Trigger, Workflow
 from stabilize_nb.queue.messages import CancelWorkflow, Message, PauseWorkflow, ResumeWorkflow
 from stabilize_nb.reducers import check_reducer
+from stabilize_nb.stages.builder import plan_workflow
 from stabilize_nb.store import rows
 from stabilize_nb.store.codec import dumps, loads
 from stabilize_nb.store.database import Database
 from stabilize_nb.store.reader import load_head
 from stabilize_nb.store.writer import event_rows, message_params, write_messages
+from stabilize_nb.tasks.child import with_plain_stages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 Headers = list[dict[str, Any]]
 Workflows = list[Workflow]
-_TABLES = ("signals", "journal", "rounds", "arrivals", "tasks", "messages", "events", "stages")
+_TABLES = ("waiters", "claims", "signals", "journal", "rounds", "arrivals", "tasks", "messages", "events", "stages")
 
 
 class WorkflowStore:
@@ -56,10 +58,8 @@ class WorkflowStore:
             if _exists(connection, workflow.id):
                 msg = f"workflow {workflow.id} is stored already; make a new one, or give it another id"
                 raise ConfigError(msg)
-            fact, now = WorkflowCreated(definition), database.clock()
-            view = evolve(genesis(definition), fact, now)
-            _insert(connection, view, definition)
-            connection.many("insert_event", event_rows(workflow.id, 1, [fact], now))
+            now = database.clock()
+            fact = create(connection, definition, now)
             write_messages(connection, ((message, now) for message in messages))
             return fact, now
 
@@ -97,6 +97,13 @@ class WorkflowStore:
 
         def write(connection: Connection) -> None:
             here = {"workflow_id": workflow_id}
+            wanted = connection.one("claim_wanted_by_others", here)
+            if wanted:
+                msg = (
+                    f"workflow {workflow_id} holds {wanted[0]!r}, for which other workflows wait: cancel it first, and "
+                    "it is given back"
+                )
+                raise ConfigError(msg)
             for table in _TABLES:
                 connection.run(f"delete_{table}_of", here)
             connection.run("delete_workflow", here)
@@ -150,6 +157,7 @@ class SqliteWorkflowStore(WorkflowStore):
 
 def define(workflow: Workflow) -> dict[str, Any]:
     """Return everything the author of a workflow wrote as JSON data; raises when it cannot be run or stored."""
+    plan_workflow(workflow)
     check_topology(workflow.name, workflow.stages)
     name = f"workflow {workflow.name!r}"
     ids = [stage.id for stage in workflow.stages]
@@ -163,17 +171,26 @@ def define(workflow: Workflow) -> dict[str, Any]:
             "id": stage.id,
             "spec": plain(spec_to_data(stage), f"{name} stage {stage.ref_id!r}"),
         }
-        context = plain_mapping(stage.context, f"{name} stage {stage.ref_id!r} context")
+        context = plain_mapping(with_plain_stages(stage.context), f"{name} stage {stage.ref_id!r} context")
         if context:
             entry["context"] = context
         stages.append(entry)
     trigger = workflow.trigger
     return {
         "id": workflow.id, "application": workflow.application, "name": workflow.name, "stages": stages,
-        "context": plain_mapping(workflow.context, f"{name} context"),
+        "context": plain_mapping(with_plain_stages(workflow.context), f"{name} context"),
         "trigger": plain({"type": trigger.type, "user": trigger.user, "payload": trigger.payload}, f"{name} trigger"),
         "pipeline_config_id": workflow.pipeline_config_id,
     }  # fmt: skip
+
+
+def create(connection: Connection, definition: dict[str, Any], now: int) -> WorkflowCreated:
+    """Write everything that a new workflow consists of, and the fact that it was made."""
+    fact = WorkflowCreated(definition)
+    view = evolve(genesis(definition), fact, now)
+    _insert(connection, view, definition)
+    connection.many("insert_event", event_rows(definition["id"], 1, [fact], now))
+    return fact
 
 
 def _insert(connection: Connection, view: View, definition: dict[str, Any]) -> None:
@@ -184,7 +201,8 @@ def _insert(connection: Connection, view: View, definition: dict[str, Any]) -> N
         {
             "id": head.id, "application": head.application, "name": head.name, "status": head.status.name,
             "sequence": head.sequence, "context": dumps(dict(head.context)), "about": dumps(about),
-            "created_at": head.created_at,
+            "created_at": head.created_at, "lane": head.lane, "slots": head.limit,
+            "keeps_waiting": int(head.keeps_waiting),
         },
     )  # fmt: skip
     stages: list[StageRow] = [row for key, row in view.changed.items() if key.kind == "stage"]

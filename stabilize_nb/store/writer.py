@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.core.facts import Fact, event_type, to_data
-from stabilize_nb.core.rows import ArrivalRow, RoundRow, SignalRow, StageRow, TaskRow
-from stabilize_nb.core.view import SignalKey, StageKey, TaskKey, View
+from stabilize_nb.core.rows import ArrivalRow, ClaimRow, RoundRow, SignalRow, StageRow, TaskRow, WaiterRow
+from stabilize_nb.core.view import ClaimKey, SignalKey, StageKey, TaskKey, View, WaiterKey
 from stabilize_nb.models.ids import serial_id
 from stabilize_nb.queue.messages import Message, RunTask, StageMessage, to_payload
 from stabilize_nb.store import rows
@@ -26,7 +26,7 @@ def write_view(connection: Connection, view: View, before: Head) -> None:
         known = view.loaded.get(key)
         if row is not None:
             _put(connection, workflow_id, row, known)
-        elif known is not None or key.kind == "task":
+        elif known is not None or key.kind in ("task", "claim", "waiter"):
             _delete(connection, key)
     head = view.head
     if head == before._replace(active=head.active, sequence=head.sequence):
@@ -57,6 +57,10 @@ def _put(connection: Connection, workflow_id: str, row: Any, known: Any) -> None
                 "workflow_id": workflow_id,
             }
             connection.run("put_arrival", params)
+        case ClaimRow():
+            connection.run("put_claim", {**row._asdict(), "settled": int(row.settled)})
+        case WaiterRow():
+            connection.run("put_waiter", row._asdict())
         case SignalRow():
             connection.run("insert_signal", _signal_params(workflow_id, row))
         case _:
@@ -79,6 +83,10 @@ def _delete(connection: Connection, key: Any) -> None:
             connection.run("delete_task", {"stage_id": stage_id, "position": position})
         case SignalKey(id=signal_id):
             connection.run("delete_signal", {"id": signal_id})
+        case ClaimKey(name=name):
+            connection.run("delete_claim", {"name": name})
+        case WaiterKey(claim=claim, stage_id=stage_id):
+            connection.run("delete_waiter", {"claim": claim, "stage_id": stage_id})
         case _:
             msg = f"a {type(key).__name__} is never deleted"
             raise TypeError(msg)

@@ -350,7 +350,7 @@ class Shell:
 
     def _answer(self, query: Any, queued: Queued | None) -> dict[Any, Any]:
         match query:
-            case q.StageKey() | q.TaskKey() | q.RoundKey() | q.ArrivalKey() | q.SignalKey():
+            case q.StageKey() | q.TaskKey() | q.RoundKey() | q.ArrivalKey() | q.SignalKey() | q.ClaimKey() | q.WaiterKey():
                 return {query: self.rows.get(query)}
             case q.Rows(ids=ids):
                 return {q.StageKey(id_): self.rows.get(q.StageKey(id_)) for id_ in ids}
@@ -360,7 +360,7 @@ class Shell:
             case q.ByRef(ref_id=ref):
                 return {query: next((row.id for row in self._bases() if row.ref_id == ref), None)}
             case q.Roots():
-                return {query: tuple(row.id for row in self._bases() if not row.spec.requisites)}
+                return {query: tuple(row.id for row in self._bases() if not row.spec.requisites and not row.spec.parent_stage_id)}
             case q.Region(stage_id=id_):
                 return {query: self._region(id_)}
         keys = tuple(self._members(query))
@@ -373,18 +373,19 @@ class Shell:
     def _region(self, start: str) -> tuple[str, ...]:
         found, todo = {start}, [start]
         while todo:
-            new = {edge.stage_id for edge in self.rows[q.StageKey(todo.pop())].spec.edges} - found
+            spec = self.rows[q.StageKey(todo.pop())].spec
+            new = {each.stage_id for each in (*spec.edges, *spec.children)} - found
             found |= new
             todo.extend(new)
         return (start, *(row.id for row in self._bases() if row.id in found and row.id != start))
 
     def _members(self, query: Any) -> Iterator[Any]:
-        if isinstance(query, q.Unfinished | q.Broken | q.Arrived):
+        if isinstance(query, q.Unfinished | q.Broken | q.Arrived | q.Waiting | q.Members | q.Jumpers | q.Everything):
             for row in self.stages():
                 if self._belongs(query, row):
                     yield q.StageKey(row.id)
             return
-        for key, row in sorted(self.rows.items(), key=lambda item: getattr(item[1], "position", 0)):
+        for key, row in sorted(self.rows.items(), key=lambda item: getattr(item[1], "position", getattr(item[1], "ticket", 0))):
             if self._belongs(query, row) and not isinstance(row, StageRow | TaskRow):
                 yield key
 
@@ -394,12 +395,24 @@ class Shell:
             case q.Unfinished(all=everything):
                 return row.status in OPEN or (everything and row.status is S.NOT_STARTED)
             case q.Broken():
-                return row.status in (S.TERMINAL, S.CANCELED)
+                return row.status in (S.TERMINAL, S.CANCELED) or (row.status is S.NOT_STARTED and row.fired > 0)
             case q.Arrived():
                 well = row.status in (S.SUCCEEDED, S.FAILED_CONTINUE, S.SKIPPED)
                 return well and not row.spec.edges
             case q.Arrivals(stage_id=id_, generation=generation, number=number):
                 return kind == "ArrivalRow" and row[:2] == (id_, generation) and number in (0, row.number)
+            case q.Waiting():
+                return bool(row.waits)
+            case q.Members(field=field, value=value):
+                return getattr(row.spec, field) == value
+            case q.Jumpers():
+                return bool(row.spec.jump_targets) and row.id == row.base_id
+            case q.Everything():
+                return True
+            case q.Line(claim=claim, after=after):
+                return kind == "WaiterRow" and row.claim == claim and row.ticket > after
+            case q.Claims():
+                return kind == "ClaimRow" and row.workflow_id == self.made.id
             case q.Held():
                 return kind == "ArrivalRow" and row.held and self._is_present(row)
             case q.Buffered(stage_id=id_):

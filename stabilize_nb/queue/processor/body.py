@@ -18,7 +18,8 @@ from stabilize_nb.queue.messages import Outcome, OutcomeKind, TaskFinished
 from stabilize_nb.queue.processor.commit import LeaseLost
 from stabilize_nb.reducers import apply_output_reducers
 from stabilize_nb.store.codec import dumps, loads
-from stabilize_nb.tasks.child import with_plain_stages
+from stabilize_nb.store.store import define
+from stabilize_nb.tasks.child import with_plain_stages, workflow_of
 from stabilize_nb.tasks.interface import RetryableTask, Task
 from stabilize_nb.tasks.journal import Journal
 from stabilize_nb.tasks.result import TaskResult
@@ -179,7 +180,7 @@ def outcome_of(result: Any, task: Task, stage: StageExecution, running: Running,
     try:
         context = plain_mapping(with_plain_stages(result.context), f"context of stage {stage.ref_id!r}")
         outputs = plain_mapping(with_plain_stages(result.outputs), f"outputs of stage {stage.ref_id!r}")
-        child = plain_mapping(result.child or {}, f"child workflow of stage {stage.ref_id!r}")
+        child = _child(result.child) if result.child else {}
     except StabilizeError as error:
         return failed(str(error), {"error": str(error), "type": type(error).__name__, "transient": False})
     error_text = context.get("error") if result.status in (S.TERMINAL, S.FAILED_CONTINUE) else None
@@ -195,6 +196,11 @@ def outcome_of(result: Any, task: Task, stage: StageExecution, running: Running,
     if result.status is S.SUSPENDED:
         return Outcome(kind=OutcomeKind.SUSPENDED, **common)
     return failed(f"{place} returned the status {result.status}, which no task may return")
+
+
+def _child(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the definition of a child workflow; raises what is wrong with it."""
+    return define(workflow_of({name: value for name, value in config.items() if name != "depth"}))
 
 
 def _poll_after(task: Task, stage: StageExecution, running: Running, now: int) -> int:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from stabilize_nb.core.step import Step
 from stabilize_nb.core.view import NotLoaded, RowKey, StageKey, TaskKey, View
 from stabilize_nb.models.ids import serial_id
-from stabilize_nb.queue.messages import Message, RunTask, from_payload, to_payload
+from stabilize_nb.queue.messages import Message, RunTask, StartWorkflow, from_payload, to_payload
 from stabilize_nb.store.codec import dumps, loads
 from stabilize_nb.store.reader import Reader, load_head
+from stabilize_nb.store.store import create
 from stabilize_nb.store.writer import event_rows, message_params, write_messages, write_view
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from stabilize_nb.core.draft import Body, Env
-    from stabilize_nb.core.facts import Fact
+    from stabilize_nb.core.facts import Fact, WorkflowCreated
     from stabilize_nb.core.rows import Head
     from stabilize_nb.store.sqlite import Connection
 
@@ -62,6 +63,7 @@ class Done(NamedTuple):
     runs: tuple[tuple[Leased, Body], ...]
     hooks: tuple[Body, ...]
     left: bool  # whether messages were queued for others to take
+    born: tuple[WorkflowCreated, ...] = ()  # child workflows that were stored and started
 
 
 def leased_from_row(row: Sequence[Any]) -> Leased:
@@ -115,6 +117,8 @@ def _write(connection: Connection, leased: Leased, step: Step, claim: Claim, bef
         rows = event_rows(view.head.id, view.head.sequence, step.facts, now)
         connection.many("insert_event", rows)
     write_messages(connection, ((send.message, now + send.after) for send in step.sends))
+    born = tuple(create(connection, definition, now) for definition in step.children)
+    write_messages(connection, ((StartWorkflow(execution_id=fact.definition["id"]), now) for fact in born))
     runs = []
     held = True
     for message, body in step.runs:
@@ -129,7 +133,7 @@ def _write(connection: Connection, leased: Leased, step: Step, claim: Claim, bef
         _acknowledge(connection, leased, now)
     return Done(
         leased.workflow_id, tuple(step.facts), view.head.sequence, now, tuple(runs), tuple(step.bodies),
-        left=bool(step.sends),
+        left=bool(step.sends or born), born=born,
     )  # fmt: skip
 
 

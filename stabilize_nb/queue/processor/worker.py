@@ -131,6 +131,8 @@ class Workshop:
         """Tell everybody what has just been committed, in the order of commits."""
         for result in committed[0]:
             self._withdraw_stale(result)
+            for created in result.born:
+                announce(self.database.bus, created.definition["id"], 1, (created,), result.at)
             if result.facts:
                 announce(self.database.bus, result.workflow_id, result.last, result.facts, result.at)
 

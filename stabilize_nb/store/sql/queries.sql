@@ -2,15 +2,15 @@
 
 -- head -- The header row of a workflow. Primary key.
 SELECT id, application, name, status, paused, ending, cancels, late_failure, active, sequence, jumps, error, context,
-       created_at, started_at, ended_at
+       created_at, started_at, ended_at, lane, slots, keeps_waiting
 FROM workflow WHERE id = :workflow_id;
 
 -- head_about -- What the header row keeps beside its state. Primary key.
 SELECT about FROM workflow WHERE id = :workflow_id;
 
 -- insert_workflow -- A new workflow.
-INSERT INTO workflow (id, application, name, status, sequence, context, about, created_at)
-VALUES (:id, :application, :name, :status, :sequence, :context, :about, :created_at);
+INSERT INTO workflow (id, application, name, status, sequence, context, about, created_at, lane, slots, keeps_waiting)
+VALUES (:id, :application, :name, :status, :sequence, :context, :about, :created_at, :lane, :slots, :keeps_waiting);
 
 -- count_head -- The header row after a step that only counted.
 UPDATE workflow SET active = :active, sequence = :sequence WHERE id = :id;
@@ -23,45 +23,49 @@ WHERE id = :id;
 
 -- stage -- One stage row, only of this workflow. Primary key.
 SELECT id, base_id, ref_id, ordinal, spec, status, generation, activation, fired, sent, depth, softly_failed, triggers,
-       inherited, context, outputs, error, started_at, ended_at
+       inherited, context, outputs, error, started_at, ended_at, waits, phase, added, closed
 FROM stage WHERE id = :stage_id AND workflow_id = :workflow_id;
 
 -- stages -- Several stage rows of this workflow. Primary key, once for each id.
 SELECT s.id, s.base_id, s.ref_id, s.ordinal, s.spec, s.status, s.generation, s.activation, s.fired, s.sent, s.depth,
-       s.softly_failed, s.triggers, s.inherited, s.context, s.outputs, s.error, s.started_at, s.ended_at
+       s.softly_failed, s.triggers, s.inherited, s.context, s.outputs, s.error, s.started_at, s.ended_at,
+       s.waits, s.phase, s.added, s.closed
 FROM json_each(:ids) AS wanted CROSS JOIN stage AS s ON s.id = wanted.value
 WHERE s.workflow_id = :workflow_id;
 
 -- stages_of_workflow -- All stage rows of a workflow as written, further activations last. Index stage_by_ref.
 SELECT id, base_id, ref_id, ordinal, spec, status, generation, activation, fired, sent, depth, softly_failed, triggers,
-       inherited, context, outputs, error, started_at, ended_at
+       inherited, context, outputs, error, started_at, ended_at, waits, phase, added, closed
 FROM stage WHERE workflow_id = :workflow_id ORDER BY activation > 1, ordinal, activation;
 
 -- open_stages -- Rows that hold the workflow open, as written. Index stage_open.
 SELECT id, base_id, ref_id, ordinal, spec, status, generation, activation, fired, sent, depth, softly_failed, triggers,
-       inherited, context, outputs, error, started_at, ended_at
+       inherited, context, outputs, error, started_at, ended_at, waits, phase, added, closed
 FROM stage WHERE workflow_id = :workflow_id AND status IN ('RUNNING', 'PAUSED', 'SUSPENDED', 'REDIRECT', 'BUFFERED')
 ORDER BY ordinal, activation;
 
 -- incomplete_stages -- Rows that are not complete, as written. Index stage_by_ref.
 SELECT id, base_id, ref_id, ordinal, spec, status, generation, activation, fired, sent, depth, softly_failed, triggers,
-       inherited, context, outputs, error, started_at, ended_at
+       inherited, context, outputs, error, started_at, ended_at, waits, phase, added, closed
 FROM stage WHERE workflow_id = :workflow_id
        AND status IN ('NOT_STARTED', 'RUNNING', 'PAUSED', 'SUSPENDED', 'REDIRECT', 'BUFFERED')
 ORDER BY ordinal, activation;
 
 -- stages_and_activations -- The rows of several stages with their further activations, in the order asked for.
 SELECT s.id, s.base_id, s.ref_id, s.ordinal, s.spec, s.status, s.generation, s.activation, s.fired, s.sent, s.depth,
-       s.softly_failed, s.triggers, s.inherited, s.context, s.outputs, s.error, s.started_at, s.ended_at
+       s.softly_failed, s.triggers, s.inherited, s.context, s.outputs, s.error, s.started_at, s.ended_at,
+       s.waits, s.phase, s.added, s.closed
 FROM json_each(:ids) AS wanted CROSS JOIN stage AS s ON s.id = wanted.value
 UNION ALL
 SELECT s.id, s.base_id, s.ref_id, s.ordinal, s.spec, s.status, s.generation, s.activation, s.fired, s.sent, s.depth,
-       s.softly_failed, s.triggers, s.inherited, s.context, s.outputs, s.error, s.started_at, s.ended_at
+       s.softly_failed, s.triggers, s.inherited, s.context, s.outputs, s.error, s.started_at, s.ended_at,
+       s.waits, s.phase, s.added, s.closed
 FROM json_each(:ids) AS wanted CROSS JOIN stage AS s ON s.base_id = wanted.value AND s.activation > 1;
 
 -- roots -- Ids of the stages without requisites, as written. Index stage_by_ref.
 SELECT id FROM stage
 WHERE workflow_id = :workflow_id AND activation = 1 AND json_array_length(spec, '$.requisites') IS NULL
+      AND json_extract(spec, '$.parent_stage_id') IS NULL
 ORDER BY ordinal;
 
 -- stage_id_by_ref -- Id of the stage with a ref_id. Index stage_by_ref.
@@ -69,19 +73,21 @@ SELECT id FROM stage WHERE workflow_id = :workflow_id AND ref_id = :ref_id;
 
 -- insert_stage -- A new stage row.
 INSERT INTO stage (id, workflow_id, base_id, ref_id, ordinal, spec, status, generation, activation, fired, sent, depth,
-       softly_failed, triggers, inherited, context, outputs, error, started_at, ended_at)
+       softly_failed, triggers, inherited, context, outputs, error, started_at, ended_at, waits, phase, added, closed)
 VALUES (:id, :workflow_id, :base_id, :ref_id, :ordinal, :spec, :status, :generation, :activation, :fired, :sent, :depth,
-       :softly_failed, :triggers, :inherited, :context, :outputs, :error, :started_at, :ended_at);
+       :softly_failed, :triggers, :inherited, :context, :outputs, :error, :started_at, :ended_at, :waits, :phase, :added, :closed);
 
 -- move_stage -- A stage row after a step that did not touch its documents.
 UPDATE stage SET status = :status, generation = :generation, fired = :fired, sent = :sent, depth = :depth,
-       softly_failed = :softly_failed, error = :error, started_at = :started_at, ended_at = :ended_at
+       softly_failed = :softly_failed, error = :error, started_at = :started_at, ended_at = :ended_at, waits = :waits,
+       phase = :phase, added = :added, closed = :closed
 WHERE id = :id;
 
 -- update_stage -- A stage row after any other step.
 UPDATE stage SET status = :status, generation = :generation, fired = :fired, sent = :sent, depth = :depth,
        softly_failed = :softly_failed, triggers = :triggers, inherited = :inherited, context = :context,
-       outputs = :outputs, error = :error, started_at = :started_at, ended_at = :ended_at
+       outputs = :outputs, error = :error, started_at = :started_at, ended_at = :ended_at, waits = :waits, phase = :phase,
+       added = :added, closed = :closed
 WHERE id = :id;
 
 -- delete_stage -- A further activation disappears.
@@ -120,6 +126,9 @@ WITH RECURSIVE reached (id) AS (
     UNION
     SELECT json_extract(edge.value, '$[0]')
     FROM reached JOIN stage ON stage.id = reached.id JOIN json_each(stage.spec, '$.edges') AS edge
+    UNION
+    SELECT json_extract(child.value, '$[0]')
+    FROM reached JOIN stage ON stage.id = reached.id JOIN json_each(stage.spec, '$.children') AS child
 )
 SELECT id FROM reached;
 
@@ -140,35 +149,35 @@ WHERE r.workflow_id = :workflow_id AND r.settled = 0 AND r.live > 0 AND s.fired 
 
 -- broken -- Rows that failed or were withdrawn, as written. Index stage_by_ref.
 SELECT id, base_id, ref_id, ordinal, spec, status, generation, activation, fired, sent, depth, softly_failed, triggers,
-       inherited, context, outputs, error, started_at, ended_at
-FROM stage WHERE workflow_id = :workflow_id AND status IN ('TERMINAL', 'CANCELED') ORDER BY ordinal, activation;
+       inherited, context, outputs, error, started_at, ended_at, waits, phase, added, closed
+FROM stage WHERE workflow_id = :workflow_id AND (status IN ('TERMINAL', 'CANCELED') OR (status = 'NOT_STARTED' AND fired > 0)) ORDER BY ordinal, activation;
 
 -- arrived -- Rows without outgoing edges that are not broken off. Index stage_by_ref.
 SELECT id, base_id, ref_id, ordinal, spec, status, generation, activation, fired, sent, depth, softly_failed, triggers,
-       inherited, context, outputs, error, started_at, ended_at
+       inherited, context, outputs, error, started_at, ended_at, waits, phase, added, closed
 FROM stage WHERE workflow_id = :workflow_id AND status IN ('SUCCEEDED', 'FAILED_CONTINUE', 'SKIPPED')
       AND json_array_length(spec, '$.edges') IS NULL;
 
 -- arrival -- One outcome of one edge. Primary key.
-SELECT stage_id, generation, number, via, token, source, held FROM arrival
+SELECT stage_id, generation, number, via, token, source, held, position FROM arrival
 WHERE stage_id = :stage_id AND generation = :generation AND number = :number AND via = :via;
 
 -- arrivals -- The outcomes of one round. Primary key.
-SELECT stage_id, generation, number, via, token, source, held FROM arrival
+SELECT stage_id, generation, number, via, token, source, held, position FROM arrival
 WHERE stage_id = :stage_id AND generation = :generation AND number = :number;
 
 -- all_arrivals -- The outcomes of all rounds of a generation. Primary key.
-SELECT stage_id, generation, number, via, token, source, held FROM arrival
+SELECT stage_id, generation, number, via, token, source, held, position FROM arrival
 WHERE stage_id = :stage_id AND generation = :generation;
 
 -- put_arrival -- An outcome.
-INSERT INTO arrival (stage_id, generation, number, via, token, source, held, workflow_id)
-VALUES (:stage_id, :generation, :number, :via, :token, :source, :held, :workflow_id)
+INSERT INTO arrival (stage_id, generation, number, via, token, source, held, position, workflow_id)
+VALUES (:stage_id, :generation, :number, :via, :token, :source, :held, :position, :workflow_id)
 ON CONFLICT (stage_id, generation, number, via) DO UPDATE SET token = excluded.token, source = excluded.source,
-       held = excluded.held;
+       held = excluded.held, position = excluded.position;
 
 -- held -- Outcomes that have no effect before the workflow is restarted. Index arrival_held.
-SELECT a.stage_id, a.generation, a.number, a.via, a.token, a.source, a.held
+SELECT a.stage_id, a.generation, a.number, a.via, a.token, a.source, a.held, a.position
 FROM arrival AS a JOIN stage AS s ON s.id = a.stage_id AND s.generation = a.generation
 WHERE a.workflow_id = :workflow_id AND a.held = 1;
 
@@ -184,6 +193,58 @@ VALUES (:id, :position, :workflow_id, :stage_id, :name, :data);
 
 -- delete_signal -- A signal was used up or dropped.
 DELETE FROM signal WHERE id = :id;
+
+-- claim_row -- One claim. Primary key.
+SELECT name, workflow_id, holder, settled, taken, tickets FROM claim WHERE name = :name;
+
+-- claims -- The claims that a workflow holds. Index claim_of_workflow.
+SELECT name, workflow_id, holder, settled, taken, tickets FROM claim WHERE workflow_id = :workflow_id;
+
+-- claim_wanted_by_others -- A claim of a workflow for which another one waits. Index claim_of_workflow.
+SELECT c.name FROM claim AS c JOIN waiter AS w ON w.claim = c.name
+WHERE c.workflow_id = :workflow_id AND w.workflow_id <> :workflow_id LIMIT 1;
+
+-- put_claim -- A claim, new or after a step.
+INSERT INTO claim (name, workflow_id, holder, settled, taken, tickets)
+VALUES (:name, :workflow_id, :holder, :settled, :taken, :tickets)
+ON CONFLICT (name) DO UPDATE SET workflow_id = excluded.workflow_id, holder = excluded.holder,
+       settled = excluded.settled, taken = excluded.taken, tickets = excluded.tickets;
+
+-- delete_claim -- Nobody holds a claim, nobody waits for it.
+DELETE FROM claim WHERE name = :name;
+
+-- waiter -- Who waits for a claim. Primary key.
+SELECT claim, stage_id, workflow_id, generation, ticket, holder FROM waiter
+WHERE claim = :claim AND stage_id = :stage_id;
+
+-- line -- The first of those who wait for a claim, after a ticket. Index waiter_in_line.
+SELECT claim, stage_id, workflow_id, generation, ticket, holder FROM waiter
+WHERE claim = :claim AND ticket > :after ORDER BY ticket LIMIT 8;
+
+-- put_waiter -- Somebody waits for a claim.
+INSERT INTO waiter (claim, stage_id, workflow_id, generation, ticket, holder)
+VALUES (:claim, :stage_id, :workflow_id, :generation, :ticket, :holder)
+ON CONFLICT (claim, stage_id) DO UPDATE SET generation = excluded.generation, ticket = excluded.ticket,
+       holder = excluded.holder;
+
+-- delete_waiter -- Somebody waits no more.
+DELETE FROM waiter WHERE claim = :claim AND stage_id = :stage_id;
+
+-- waiting_stages -- Rows that are ready and wait for something, as written. Index stage_waiting.
+SELECT id, base_id, ref_id, ordinal, spec, status, generation, activation, fired, sent, depth, softly_failed, triggers,
+       inherited, context, outputs, error, started_at, ended_at, waits, phase, added, closed
+FROM stage WHERE workflow_id = :workflow_id AND waits <> '' ORDER BY ordinal, activation;
+
+-- members -- Rows whose definition has a value in a field, as written. Index stage_by_ref.
+SELECT id, base_id, ref_id, ordinal, spec, status, generation, activation, fired, sent, depth, softly_failed, triggers,
+       inherited, context, outputs, error, started_at, ended_at, waits, phase, added, closed
+FROM stage WHERE workflow_id = :workflow_id AND json_extract(spec, :field) = :value ORDER BY ordinal, activation;
+
+-- jumpers -- Stages that name where they may jump to, as written. Index stage_by_ref.
+SELECT id, base_id, ref_id, ordinal, spec, status, generation, activation, fired, sent, depth, softly_failed, triggers,
+       inherited, context, outputs, error, started_at, ended_at, waits, phase, added, closed
+FROM stage WHERE workflow_id = :workflow_id AND activation = 1 AND json_array_length(spec, '$.jump_targets') > 0
+ORDER BY ordinal;
 
 -- messages_left -- Whether another message is queued that can move the workflow. Index message_left.
 SELECT EXISTS (SELECT 1 FROM message WHERE workflow_id = :workflow_id AND done_at IS NULL AND dead_at IS NULL
@@ -320,6 +381,12 @@ SELECT EXISTS (SELECT 1 FROM workflow WHERE id = :workflow_id);
 
 -- delete_signals_of -- Part of deleting a workflow.
 DELETE FROM signal WHERE workflow_id = :workflow_id;
+
+-- delete_waiters_of -- Part of deleting a workflow.
+DELETE FROM waiter WHERE workflow_id = :workflow_id;
+
+-- delete_claims_of -- Part of deleting a workflow.
+DELETE FROM claim WHERE workflow_id = :workflow_id;
 
 -- delete_journal_of -- Part of deleting a workflow.
 DELETE FROM journal WHERE stage_id IN (SELECT id FROM stage WHERE workflow_id = :workflow_id);

@@ -5,9 +5,10 @@ CREATE TABLE workflow (
     id TEXT NOT NULL PRIMARY KEY,
     application TEXT NOT NULL,
     name TEXT NOT NULL,
-    status TEXT NOT NULL CHECK (status IN ('NOT_STARTED', 'RUNNING', 'PAUSED', 'SUCCEEDED', 'TERMINAL', 'CANCELED')),
+    status TEXT NOT NULL CHECK (status IN ('NOT_STARTED', 'BUFFERED', 'RUNNING', 'PAUSED', 'SUCCEEDED', 'TERMINAL',
+        'CANCELED')),
     paused INTEGER NOT NULL DEFAULT 0 CHECK (paused IN (0, 1)),
-    ending TEXT CHECK (ending IN ('TERMINAL', 'CANCELED')),
+    ending TEXT CHECK (ending IN ('TERMINAL', 'CANCELED', 'SUCCEEDED')),
     cancels INTEGER NOT NULL DEFAULT 0,
     late_failure INTEGER NOT NULL DEFAULT 0,
     active INTEGER NOT NULL DEFAULT 0 CHECK (active >= 0),
@@ -19,6 +20,9 @@ CREATE TABLE workflow (
     created_at INTEGER NOT NULL,
     started_at INTEGER,
     ended_at INTEGER,
+    lane TEXT NOT NULL DEFAULT '',
+    slots INTEGER NOT NULL DEFAULT 0,
+    keeps_waiting INTEGER NOT NULL DEFAULT 1 CHECK (keeps_waiting IN (0, 1)),
     CHECK ((ended_at IS NOT NULL) = (status IN ('SUCCEEDED', 'TERMINAL', 'CANCELED')))
 ) WITHOUT ROWID;
 CREATE INDEX workflow_by_application ON workflow (application, created_at);
@@ -46,12 +50,17 @@ CREATE TABLE stage (
     error TEXT,
     started_at INTEGER,
     ended_at INTEGER,
+    waits TEXT NOT NULL,
+    phase TEXT NOT NULL,
+    added INTEGER NOT NULL,
+    closed INTEGER NOT NULL CHECK (closed IN (0, 1)),
     CHECK ((base_id = id) = (activation = 1))
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX stage_by_ref ON stage (workflow_id, ref_id);
 CREATE INDEX stage_activations ON stage (base_id) WHERE activation > 1;
 CREATE INDEX stage_open ON stage (workflow_id)
     WHERE status IN ('RUNNING', 'PAUSED', 'SUSPENDED', 'REDIRECT', 'BUFFERED');
+CREATE INDEX stage_waiting ON stage (workflow_id) WHERE waits <> '';
 
 CREATE TABLE task (
     id TEXT NOT NULL,
@@ -94,6 +103,7 @@ CREATE TABLE arrival (
     source TEXT NOT NULL,
     workflow_id TEXT NOT NULL,
     held INTEGER NOT NULL CHECK (held IN (0, 1)),
+    position INTEGER NOT NULL,
     PRIMARY KEY (stage_id, generation, number, via)
 ) WITHOUT ROWID;
 CREATE INDEX arrival_held ON arrival (workflow_id) WHERE held = 1;
@@ -107,6 +117,28 @@ CREATE TABLE signal (
     data TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX signal_by_workflow ON signal (workflow_id, position);
+
+CREATE TABLE claim (
+    name TEXT NOT NULL PRIMARY KEY,
+    workflow_id TEXT NOT NULL,
+    holder TEXT NOT NULL,
+    settled INTEGER NOT NULL CHECK (settled IN (0, 1)),
+    taken INTEGER NOT NULL,
+    tickets INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX claim_of_workflow ON claim (workflow_id);
+
+CREATE TABLE waiter (
+    claim TEXT NOT NULL,
+    stage_id TEXT NOT NULL,
+    workflow_id TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    ticket INTEGER NOT NULL,
+    holder TEXT NOT NULL,
+    PRIMARY KEY (claim, stage_id)
+) WITHOUT ROWID;
+CREATE INDEX waiter_in_line ON waiter (claim, ticket);
+CREATE INDEX waiter_of_workflow ON waiter (workflow_id);
 
 CREATE TABLE journal (
     stage_id TEXT NOT NULL,

@@ -1,0 +1,181 @@
+"""Multi-instance activities: instances made while the workflow runs, and when their join has enough.
+
+An activity is a parent, its instances and their join `<parent>_mi_join`. It is open from the start of the parent until
+the join fires. Instances that are made later are rows of their own; the join counts them as its edges (WCP-12 to 15,
+34 to 36).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from stabilize_nb.core.facts import InstanceAdded, StageWaits
+from stabilize_nb.core.inputs import visible
+from stabilize_nb.core.rows import ADDITIONS
+from stabilize_nb.dag.readiness import Verdict, judge
+from stabilize_nb.expressions import ExpressionError, is_true
+from stabilize_nb.handlers.ending import end_stage
+from stabilize_nb.handlers.entering import activate, begin_and_fail, enter
+from stabilize_nb.models.ids import derived_id
+from stabilize_nb.models.status import WorkflowStatus
+from stabilize_nb.queue.messages import Token
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from stabilize_nb.core.draft import Draft
+    from stabilize_nb.core.rows import RoundRow, StageRow
+
+S = WorkflowStatus
+
+
+def is_join(draft: Draft, base: StageRow) -> bool:
+    """Whether a stage is the join of a multi-instance activity."""
+    parent = base.spec.mi_parent
+    return bool(parent) and draft.stage(parent).spec.mi_join == base.id
+
+
+def instance_id(parent: StageRow, index: int) -> str:
+    """Return the id of an instance that is made while the workflow runs."""
+    return derived_id(parent.id, f"instance:{parent.generation}", index)
+
+
+def static_count(draft: Draft, parent: StageRow) -> int:
+    """Return how many instances the workflow was written with."""
+    if parent.spec.mi_join:
+        return sum(source != parent.id for source in draft.stage(parent.spec.mi_join).spec.sources)
+    prefix = f"{parent.spec.ref_id}_instance_"
+    return sum(edge.ref_id.startswith(prefix) for edge in parent.spec.edges)
+
+
+def made_instances(draft: Draft, parent: StageRow) -> list[StageRow]:
+    """Return the instances that were made while the workflow runs."""
+    first = static_count(draft, parent)
+    return draft.stages(instance_id(parent, first + offset) for offset in range(parent.added))
+
+
+def instances(draft: Draft, parent: StageRow) -> list[StageRow]:
+    """Return all instances of an activity that has a join, as far as they have rows."""
+    written = [source for source in draft.stage(parent.spec.mi_join).spec.sources if source != parent.id]
+    return [*draft.stages(written), *made_instances(draft, parent)]
+
+
+def add_instance(draft: Draft, parent: StageRow, context: Mapping[str, Any]) -> StageRow:
+    """Make one more instance; its index is the next free one."""
+    index = static_count(draft, parent) + parent.added
+    row = instance_id(parent, index)
+    template = parent.spec.mi_config["instance"].get("context", {})
+    about = {"_mi_parent_ref_id": parent.spec.ref_id, "_mi_instance_index": index}
+    draft.record(InstanceAdded(parent.id, row, index, {**template, **context, **about}))
+    return draft.stage(row)
+
+
+def begin_instance(draft: Draft, parent: StageRow, row: StageRow) -> None:
+    """Start an instance by the thread of its parent."""
+    enter(draft, activate(draft, row, 1, [parent.id], via=parent.id))
+
+
+# -- the parent has ended ------------------------------------------------------------------------------
+
+
+def parent_ended(draft: Draft, parent: StageRow, token: Token | None) -> None:
+    """Make and start the instances whose number is known only now, or pass on that there is nothing to do."""
+    config = parent.spec.mi_config
+    if not config or parent.id != parent.base_id:
+        return
+    if token is not Token.LIVE:
+        for row in made_instances(draft, parent) if token is Token.DEAD else ():
+            end_stage(draft, row, S.SKIPPED, token=Token.DEAD, settles=1, reason="pruned")
+        return
+    join = draft.stage(parent.spec.mi_join) if parent.spec.mi_join else None
+    later = join is None or parent.id in join.spec.sources
+    try:
+        contexts = _contexts(draft, parent) if later else []
+    except ValueError as error:
+        _fail(draft, parent, join, str(error))
+        return
+    for context in contexts:
+        add_instance(draft, draft.stage(parent.id), context)
+    parent = draft.stage(parent.id)
+    for row in made_instances(draft, parent):
+        begin_instance(draft, parent, row)
+    if join is not None:
+        _open(draft, draft.stage(parent.id), draft.stage(join.id))
+
+
+def _open(draft: Draft, parent: StageRow, join: StageRow) -> None:
+    config = parent.spec.mi_config
+    total = static_count(draft, parent) + parent.added
+    if config["allow_dynamic"] and not parent.closed:
+        if not join.fired and join.status is S.NOT_STARTED:
+            draft.record(StageWaits(join.id, ADDITIONS))
+    elif not total:
+        enter(draft, activate(draft, join, 1, [parent.id]))
+    elif parent.added and config["join_threshold"] > total:
+        _fail(draft, parent, join, f"waits for {config['join_threshold']} instances, and there are {total}")
+
+
+def _fail(draft: Draft, parent: StageRow, join: StageRow | None, error: str) -> None:
+    if join is None:
+        join = draft.stage(parent.id)
+    message = f"multi-instance activity {parent.ref_id!r}: {error}"
+    begin_and_fail(draft, activate(draft, join, 1, [parent.id]), message)
+
+
+def _contexts(draft: Draft, parent: StageRow) -> list[dict[str, Any]]:
+    """Return what each instance gets that is made when the parent ends; raises ValueError with the reason."""
+    config = parent.spec.mi_config
+    seen = {**visible(draft, parent), **parent.outputs}
+    key = config["collection_from_context"]
+    if key:
+        items = seen.get(key)
+        if not isinstance(items, list):
+            msg = f"{key!r} is {items!r}; a list is expected, one instance is made for each item"
+            raise ValueError(msg)
+        return [{config["item_context_key"]: item, "_mi_instance_count": len(items)} for item in items]
+    key = config["count_from_context"]
+    if key:
+        count = seen.get(key)
+        if type(count) is not int or count < 0:
+            msg = f"{key!r} is {count!r}; the number of instances is expected, 0 or more"
+            raise ValueError(msg)
+        return [{"_mi_instance_count": count}] * count
+    return []
+
+
+# -- the join ------------------------------------------------------------------------------------------
+
+
+def join_verdict(draft: Draft, join: StageRow, counts: RoundRow) -> Verdict:
+    """Say what the join of an activity does after an outcome."""
+    parent = draft.stage(join.spec.mi_parent)
+    config = parent.spec.mi_config
+    if parent.id in join.spec.sources and draft.arrival(join, counts.number, parent.id) is not None:
+        return Verdict.BLOCK if counts.halt else Verdict.PRUNE
+    total = static_count(draft, parent) + parent.added
+    spec = join.spec
+    if not config["allow_dynamic"] and not config["completion_condition"]:
+        return judge(spec.join_type, spec.join_threshold, total, counts.live, counts.dead, counts.halt, Token.LIVE)
+    threshold = config["join_threshold"]
+    if (threshold and counts.live >= threshold) or _is_satisfied(draft, parent, join, counts, total):
+        return Verdict.FIRE
+    if counts.live + counts.dead + counts.halt < total:
+        return Verdict.WAIT
+    if config["allow_dynamic"] and not parent.closed and (threshold or config["completion_condition"] or not total):
+        return Verdict.WAIT
+    if counts.live or not total or parent.closed:
+        return Verdict.FIRE
+    return Verdict.BLOCK if counts.halt else Verdict.PRUNE
+
+
+def _is_satisfied(draft: Draft, parent: StageRow, join: StageRow, counts: RoundRow, total: int) -> bool:
+    condition = parent.spec.mi_config["completion_condition"]
+    if not condition:
+        return False
+    sources = [row.source for row in draft.arrivals(join, counts.number) if row.token is Token.LIVE]
+    rows = sorted(draft.stages(sources), key=lambda row: row.ordinal)
+    names = {"completed": counts.live, "total": total, "outputs": [dict(row.outputs) for row in rows]}
+    try:
+        return is_true(condition, {**visible(draft, parent), **parent.outputs, **names})
+    except ExpressionError:
+        return False
