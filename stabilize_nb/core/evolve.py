@@ -59,7 +59,7 @@ def genesis(definition: Mapping[str, Any]) -> View:
     """Return the complete, empty view from which WorkflowCreated makes the rows."""
     head = Head(
         id=definition["id"], application=definition.get("application", ""), name=definition.get("name", ""),
-        status=S.NOT_STARTED, paused=False, ending=None, cancels=False, late_failure=False, active=0, sequence=0,
+        status=S.NOT_STARTED, paused=False, ending=None, cancels=False, late_failures=0, active=0, sequence=0,
         jumps=0, error=None, context=definition.get("context", EMPTY), created_at=0, started_at=None, ended_at=None,
         **definition.get("concurrency", {}),
     )  # fmt: skip
@@ -158,7 +158,7 @@ def _workflow_ended(view: View, fact: f.WorkflowEnded, at: int) -> None:
 
 def _workflow_restarted(view: View, _fact: f.WorkflowRestarted, _at: int) -> None:
     view.head = view.head._replace(
-        status=S.RUNNING, ended_at=None, ending=None, error=None, cancels=False, late_failure=False
+        status=S.RUNNING, ended_at=None, ending=None, error=None, cancels=False
     )
 
 
@@ -195,6 +195,8 @@ def _round(view: View, stage_id: str, generation: int, number: int) -> RoundRow:
 
 
 def _settle(view: View, base: StageRow, number: int) -> None:
+    if base.spec.thread_merge > 1:
+        number = POOL
     row = _round(view, base.id, base.generation, number)
     view.put(RoundKey(base.id, base.generation, number), row._replace(settled=True))
 
@@ -245,7 +247,7 @@ def _stage_ended(view: View, fact: f.StageEnded, at: int) -> None:
         context = {**context, "_cancel_reason": fact.reason}
         view.head = view.head._replace(cancels=view.head.cancels or _is_ordered(fact.reason))
     if fact.status is S.STOPPED and row.context.get("completeOtherBranchesThenFail"):
-        view.head = view.head._replace(late_failure=True)
+        view.head = view.head._replace(late_failures=view.head.late_failures + 1)
     row = _move(
         view, row, fact.status, ended_at=at, error=fact.error or row.error, context=context,
         fired=row.fired or int(is_base),
@@ -281,6 +283,7 @@ def _stage_resumed(view: View, fact: f.StageResumed, _at: int) -> None:
 
 def _stage_reset(view: View, fact: f.StageReset, _at: int) -> None:
     row = _stage(view, fact.stage)
+    _forgive(view, row)
     context = {key: value for key, value in row.context.items() if key not in ENGINE_KEYS}
     _put(
         view,
@@ -303,8 +306,15 @@ ENGINE_KEYS = frozenset(
 )  # fmt: skip
 
 
+def _forgive(view: View, row: StageRow) -> None:
+    """Forget that a row had stopped and asked for the failure of the workflow at its end."""
+    if row.status is S.STOPPED and row.context.get("completeOtherBranchesThenFail"):
+        view.head = view.head._replace(late_failures=view.head.late_failures - 1)
+
+
 def _stage_retired(view: View, fact: f.StageRetired, _at: int) -> None:
     row = _stage(view, fact.stage)
+    _forgive(view, row)
     _put(view, row, row._replace(status=S.NOT_STARTED, waits=""))
     view.put(StageKey(row.id), None)
     for position in range(len(row.spec.tasks)):

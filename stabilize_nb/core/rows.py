@@ -37,7 +37,7 @@ class Head(NamedTuple):
     paused: bool  # no task is begun
     ending: WorkflowStatus | None  # TERMINAL or CANCELED: no stage becomes enabled any more
     cancels: bool  # a CancelStage took effect (rule 5 of patterns.md 2.8)
-    late_failure: bool  # a STOPPED stage asked to fail the workflow at its end
+    late_failures: int  # STOPPED stages that asked to fail the workflow at its end
     active: int  # stage rows that hold the workflow open
     sequence: int  # number of the last fact
     jumps: int  # jumps carried out
@@ -234,7 +234,7 @@ def spec_to_data(stage: StageExecution) -> dict[str, Json]:
         ref_id=stage.ref_id, name=stage.name, type=stage.type,
         requisites=tuple(sorted(stage.requisite_stage_ref_ids)), join_type=stage.join_type,
         join_threshold=stage.join_threshold, split_type=stage.split_type, split_conditions=stage.split_conditions,
-        split_default=stage.split_default, output_reducers=stage.output_reducers,
+        split_default=stage.split_default or None, output_reducers=stage.output_reducers,
         tasks=tuple((task.name, task.implementing_class) for task in stage.tasks), join_blocking=stage.join_blocking,
         join_cancel_remaining=stage.join_cancel_remaining, thread_split=stage.thread_split,
         thread_merge=stage.thread_merge,

@@ -138,6 +138,7 @@ def _edge(shape: Shape, lead: str, ref: str, tail: Reach, choices: Choices) -> _
 def _reach(shape: Shape, stage: StageExecution, edges: Sequence[_Edge], choices: Choices, *, is_counted: bool) -> Reach:
     live = [edge for edge in edges if edge.live]
     all_end = min(edge.ends for edge in edges)
+    is_withdrawable = stage.ref_id in shape.withdrawable
     arriving = _arriving(stage, live, choices)
     is_starved = arriving < wanted(stage) and (is_counted or stage.thread_merge == 1)
     runs = bool(live) and not is_starved and not (stage.join_type in _WAITS_FOR_ALL and all_end is Way.NEVER)
@@ -147,8 +148,7 @@ def _reach(shape: Shape, stage: StageExecution, edges: Sequence[_Edge], choices:
     if sure:
         ends = Way.ALWAYS
     elif live and is_starved and not goes_on:
-        is_stuck = any(edge.sure for edge in live) and stage.ref_id not in shape.withdrawable
-        ends = Way.NEVER if is_stuck else min(all_end, Way.MAYBE)
+        ends = Way.NEVER if any(edge.sure for edge in live) else min(all_end, Way.MAYBE)
     elif runs or goes_on:
         ends = max(all_end, Way.MAYBE)
     threads = _threads(stage, live) if runs else int(goes_on)
@@ -158,8 +158,8 @@ def _reach(shape: Shape, stage: StageExecution, edges: Sequence[_Edge], choices:
     return Reach(
         runs=runs,
         passes=runs or goes_on,
-        ends=ends,
-        sure=sure and stage.ref_id not in shape.withdrawable,
+        ends=max(ends, Way.MAYBE) if is_withdrawable else ends,
+        sure=sure and not is_withdrawable,
         rounds=max(threads, *(edge.rounds for edge in edges)),
         threads=threads,
         arriving=arriving,

@@ -130,16 +130,20 @@ def _why_passed(graph: Graph, stage: StageExecution) -> str:
     until = stage.milestone_until_ref_id or ""
     if not graph.reach[mark].runs and status in _RAN:
         return f"it needs {mark!r} to be {status}, and {mark!r} can never run"
-    if until == mark and status != _NOT_STARTED:
+    if until == mark and status not in _UNBEGUN:
         return f"its window closes when {mark!r} starts, so {mark!r} is never {status} before"
     if stage.parent_stage_id is not None:
         return ""
     if graph.order.is_after(ref, mark) and status in _OPEN | {_NOT_STARTED} and _happens_once(graph, mark):
         way = arrows(graph.path(mark, ref))
         return f"it needs {mark!r} to be {status}, and {mark!r} is always over by then ({way})"
-    if until in graph.stages and graph.order.is_after(ref, until) and graph.reach[until].sure:
+    if until in graph.stages and graph.order.is_after(ref, until) and _is_sure_to_start(graph, until):
         return f"its window is closed by {until!r}, which comes before it ({arrows(graph.path(until, ref))})"
     return ""
+
+
+def _is_sure_to_start(graph: Graph, ref: str) -> bool:
+    return graph.reach[ref].sure and not is_skippable(graph.stages[ref])
 
 
 def _happens_once(graph: Graph, ref: str) -> bool:

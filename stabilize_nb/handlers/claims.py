@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from stabilize_nb.core.facts import Claimed, Released, StageWaits
 from stabilize_nb.core.rows import is_over
 from stabilize_nb.core.view import Line, Members
-from stabilize_nb.models.status import OPEN
+from stabilize_nb.models.status import OPEN, WorkflowStatus
 from stabilize_nb.queue.messages import EnterStage
 
 if TYPE_CHECKING:
@@ -81,6 +81,8 @@ def in_line(draft: Draft, name: str) -> Iterator[WaiterRow]:
 def let_go(draft: Draft, row: StageRow) -> None:
     """Give back what a run held that is over; a section holds its mutex until all its stages are over."""
     spec = row.spec
+    if row.status is WorkflowStatus.RUNNING:
+        return  # it was withdrawn, reset and begun again meanwhile
     if spec.mutex_key and _holds_mutex(draft, row) and not _is_needed(draft, row):
         give_back(draft, row.id, mutex_of(row))
     if spec.deferred_choice_group:

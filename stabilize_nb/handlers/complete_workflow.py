@@ -69,7 +69,7 @@ def _verdict(draft: Draft) -> tuple[WorkflowStatus, str | None]:
     stuck = _stuck(draft)
     if stuck:
         return S.TERMINAL, f"deadlock: {', '.join(stuck)} hold a thread that nothing can consume any more"
-    if head.late_failure:
+    if head.late_failures:
         return S.TERMINAL, "a branch that had stopped asked for failure once the others were done"
     if head.cancels and not _has_arrived(draft):
         return S.CANCELED, None

@@ -108,6 +108,8 @@ def _act_on_pool(draft: Draft, base: StageRow, latest: Token) -> None:
     if counts is None:
         return
     size = base.spec.thread_merge
+    if counts.settled and (counts.live <= size or not base.fired):
+        return  # the stage was jumped to, or withdrawn: what would have been its first run is over
     if latest is Token.LIVE and counts.live % size == 0:
         live = [row for row in draft.arrivals(base, 0) if row.token is Token.LIVE]
         live.sort(key=lambda row: row.position)

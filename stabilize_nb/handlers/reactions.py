@@ -15,7 +15,7 @@ from stabilize_nb.dag.milestone import Gate
 from stabilize_nb.handlers.cancel_region import cancel_region_of
 from stabilize_nb.handlers.cancel_stage import cancel_run
 from stabilize_nb.handlers.cancel_workflow import end_all
-from stabilize_nb.handlers.claims import give_back, let_go, let_go_of_reset
+from stabilize_nb.handlers.claims import give_back, let_go
 from stabilize_nb.handlers.entering import enter, milestone_of
 from stabilize_nb.handlers.instances import parent_ended
 from stabilize_nb.handlers.joins import judge_again
@@ -104,13 +104,6 @@ def _join_passed(draft: Draft, fact: f.JoinPassed) -> None:
             judge_again(draft)
 
 
-def _stage_reset(draft: Draft, fact: f.StageReset) -> None:
-    row = draft.find(fact.stage)
-    if row is not None and row.spec.consequences:
-        let_go_of_reset(draft, row)
-        _look_up(draft, row)
-
-
 def _workflow_ending(draft: Draft, _fact: f.WorkflowEnding) -> None:
     """No stage becomes enabled any more: nobody waits for anything."""
     waiting: list[StageRow] = draft.view.members(Waiting(), "stage", lambda row: bool(row.waits))
@@ -135,7 +128,7 @@ REACTIONS: dict[type[f.Fact], Callable[[Draft, Any], None]] = {
     f.SignalDelivered: _stage_moved,
     f.StagePaused: _stage_moved,
     f.StageResumed: _stage_moved,
-    f.StageReset: _stage_reset,
+    f.StageReset: _stage_moved,
     f.JoinPassed: _join_passed,
     f.PhaseEntered: phase_entered,
     f.WorkflowEnding: _workflow_ending,

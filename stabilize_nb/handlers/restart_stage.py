@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from stabilize_nb.core.facts import ContextUpdated, StageReset, StageRetired, WorkflowRestarted
+from stabilize_nb.core.facts import ContextUpdated, StageReset, StageRetired, StageWaits, WorkflowRestarted
 from stabilize_nb.core.view import Arrivals, Broken, Held, Region, Roots
 from stabilize_nb.dag.region import kept
 from stabilize_nb.handlers.claims import let_go_of_reset
@@ -92,6 +92,8 @@ def reset(draft: Draft, base_ids: Iterable[str], *, leaving: str | None = None) 
             if row.status in OPEN and row.id != leaving:
                 withdraw(draft, row, reason="jump")
         for row in runs[1:]:
+            if row.waits:
+                draft.record(StageWaits(row.id, ""))
             let_go_of_reset(draft, draft.stage(row.id))
             draft.record(StageRetired(row.id))
             gone.add(row.id)
@@ -101,6 +103,8 @@ def reset(draft: Draft, base_ids: Iterable[str], *, leaving: str | None = None) 
         draft.record(StageReset(base.id, base.generation + 1))
         for arrival in outside[base.id]:
             resend(draft, arrival)
+    for base in bases:
+        let_go_of_reset(draft, draft.stage(base.id))
     return outside
 
 

@@ -59,7 +59,7 @@ def head(row: Sequence[Any]) -> Head:
     ) = row
     return Head(
         id_, application, name, _STATUS[status], bool(paused), _STATUS[ending] if ending else None, bool(cancels),
-        bool(late), active, sequence, jumps, error, mapping(context), created_at, started_at, ended_at, lane, slots,
+        late, active, sequence, jumps, error, mapping(context), created_at, started_at, ended_at, lane, slots,
         bool(keeps_waiting),
     )  # fmt: skip
 
@@ -69,7 +69,7 @@ def head_params(row: Head) -> dict[str, Any]:
     return {
         "id": row.id, "status": row.status.name, "paused": int(row.paused),
         "ending": row.ending.name if row.ending else None, "cancels": int(row.cancels),
-        "late_failure": int(row.late_failure), "active": row.active, "sequence": row.sequence, "jumps": row.jumps,
+        "late_failures": row.late_failures, "active": row.active, "sequence": row.sequence, "jumps": row.jumps,
         "error": row.error, "started_at": row.started_at, "ended_at": row.ended_at,
     }  # fmt: skip
 

@@ -27,7 +27,7 @@ def stored(connection, workflow_id):
     there |= {TaskKey(row.stage_id, row.position): row for row in map(rows.task, task_rows)}
     for row in found("stage_id, generation, number, live, dead, halt, settled", "round"):
         there[RoundKey(*row[:3])] = rows.round_(row)
-    for row in found("stage_id, generation, number, via, token, source, held", "arrival"):
+    for row in found("stage_id, generation, number, via, token, source, held, position", "arrival"):
         there[ArrivalKey(*row[:4])] = rows.arrival(row)
     for row in found("id, position, stage_id, name, data", "signal"):
         there[SignalKey(row[0])] = rows.signal(row)
@@ -36,7 +36,7 @@ def stored(connection, workflow_id):
 
 def rebuilt(view):
     """Return the header and every row of a fold, by key."""
-    return view.head, {key: row for key, row in view.changed.items() if row is not None}
+    return view.head, {key: row for key, row in view.changed.items() if row is not None and key.kind not in ("claim", "waiter")}
 
 
 def watch_commits(bench, monkeypatch):

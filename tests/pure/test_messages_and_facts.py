@@ -83,7 +83,7 @@ def test_messages_that_hold_a_workflow_open_are_those_that_may_start_a_stage():
     """A message about an open stage needs not hold the workflow, since the stage does."""
     counting = {kind.__name__ for kind in m.MESSAGES.values() if kind.COUNTS}
 
-    assert counting == {"StartWorkflow", "StartStage", "CompleteWorkflow"}
+    assert counting == {"StartWorkflow", "StartStage", "EnterStage", "AddMultiInstance", "CompleteWorkflow"}
     assert [kind.__name__ for kind in m.MESSAGES.values() if kind.TIMER] == ["TimeoutStage"]
 
 

@@ -313,10 +313,12 @@ def refs(findings: tuple[Finding, ...], level: str | None = None) -> set[str]:
 
 @st.composite
 def skeletons(draw, most: int = 7) -> list[StageExecution]:
-    """Acyclic stages s0, s1, ... with at most three requisites each."""
+    """Acyclic stages s0, s1, ... with at most three requisites each; some are chains with a few more edges."""
     stages = []
+    is_chain = draw(st.booleans())
     for at in range(draw(st.integers(2, most))):
-        before = draw(st.sets(st.integers(0, at - 1), max_size=3)) if at else set()
+        before = draw(st.sets(st.integers(0, at - 1), max_size=3 - is_chain)) if at else set()
+        before |= {at - 1} if at and is_chain else set()
         stages.append(stage(f"s{at}", *(f"s{other}" for other in before)))
     return stages
 
@@ -343,56 +345,55 @@ def constant_graphs(draw) -> list[StageExecution]:
     return stages
 
 
+FEATURES = ("choice", "region", "lock", "milestone", "end", "threads", "skip")
+
+
 @st.composite
 def graphs(draw) -> list[StageExecution]:
-    """All joins and splits, threads, choices, regions, milestones, sections and ends."""
+    """All joins and splits, and some of the other features."""
     stages = draw(skeletons())
-    names = [each.ref_id for each in stages]
-    some = lambda value: draw(st.sampled_from([None, None, value]))  # noqa: E731
+    features = draw(st.sets(st.sampled_from(FEATURES)))
     for each in stages:
         heads = followers(stages, each.ref_id)
-        fan_in = len(each.requisite_stage_ref_ids)
-        each.split_type = draw(st.sampled_from(X)) if heads else X.AND
-        if each.split_type is not X.AND:
+        if heads and draw(st.booleans()):
+            each.split_type = draw(st.sampled_from([X.OR, X.XOR]))
             chosen = draw(st.lists(st.sampled_from(heads), unique=True))
             each.split_conditions = {head: draw(st.sampled_from(["x", "x", "True", "False"])) for head in chosen}
             each.split_default = draw(st.sampled_from([None, *heads]))
+        fan_in = len(each.requisite_stage_ref_ids)
         if fan_in > 1:
-            each.join_type = draw(st.sampled_from(J))
+            each.join_type = draw(st.sampled_from([J.AND, *J]))
         if each.join_type is J.N_OF_M:
             each.join_threshold = draw(st.integers(0, fan_in))
-        each.thread_split = draw(st.sampled_from([1, 1, 1, 2]))
-        if fan_in == 1 or each.join_type is J.MULTI_MERGE:
-            each.thread_merge = draw(st.sampled_from([1, 1, 2, 3]))
-        if draw(st.integers(0, 4)) == 0:
-            each.context["stageEnabled"] = False
-        each.deferred_choice_group = some("g")
-        each.cancel_region = some("r") if draw(st.booleans()) else None
-        each.mutex_key = some("k")
-        each.critical_section = some("c") if each.mutex_key else None
-        if draw(st.integers(0, 3)) == 0:
+        for feature in sorted(features):
+            add(draw, each, feature, [other.ref_id for other in stages])
+    return stages
+
+
+def add(draw, each: StageExecution, feature: str, names: list[str]) -> None:
+    """Give a stage the fields of a feature, or not."""
+    if not draw(st.booleans()):
+        return
+    match feature:
+        case "choice":
+            each.deferred_choice_group = draw(st.sampled_from(["g", "h"]))
+        case "region":
+            each.cancel_region = "r"
+        case "lock":
+            each.mutex_key = "k"
+            each.critical_section = draw(st.sampled_from([None, "c", "c", "d"]))
+        case "milestone":
             each.milestone_ref_id = draw(st.sampled_from(names))
             each.milestone_status = draw(st.sampled_from(["SUCCEEDED", "RUNNING", "NOT_STARTED", "SKIPPED"]))
-            each.milestone_until_ref_id = draw(st.sampled_from([None, *names]))
-        if draw(st.integers(0, 9)) == 0:
+            each.milestone_until_ref_id = draw(st.sampled_from([None, None, *names]))
+        case "end" if draw(st.integers(0, 3)) == 0:
             each.ends_workflow = "SUCCEEDED"
-    features = draw(st.sets(st.sampled_from(["choice", "region", "lock", "milestone", "end", "threads", "skip"])))
-    for each in stages:
-        if "choice" not in features:
-            each.deferred_choice_group = None
-        if "region" not in features:
-            each.cancel_region = None
-        if "lock" not in features:
-            each.mutex_key = each.critical_section = None
-        if "milestone" not in features:
-            each.milestone_ref_id = each.milestone_status = each.milestone_until_ref_id = None
-        if "end" not in features:
-            each.ends_workflow = None
-        if "threads" not in features:
-            each.thread_split = each.thread_merge = 1
-        if "skip" not in features:
-            each.context = {}
-    return stages
+        case "threads":
+            each.thread_split = draw(st.sampled_from([1, 2]))
+            if len(each.requisite_stage_ref_ids) == 1 or each.join_type is J.MULTI_MERGE:
+                each.thread_merge = draw(st.sampled_from([1, 2, 3]))
+        case "skip":
+            each.context["stageEnabled"] = False
 
 
 @settings(max_examples=600)

@@ -10,7 +10,7 @@ CREATE TABLE workflow (
     paused INTEGER NOT NULL DEFAULT 0 CHECK (paused IN (0, 1)),
     ending TEXT CHECK (ending IN ('TERMINAL', 'CANCELED', 'SUCCEEDED')),
     cancels INTEGER NOT NULL DEFAULT 0,
-    late_failure INTEGER NOT NULL DEFAULT 0,
+    late_failures INTEGER NOT NULL DEFAULT 0,
     active INTEGER NOT NULL DEFAULT 0 CHECK (active >= 0),
     sequence INTEGER NOT NULL DEFAULT 0,
     jumps INTEGER NOT NULL DEFAULT 0,
