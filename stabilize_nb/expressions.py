@@ -77,8 +77,16 @@ _SIZE: Mapping[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 }
 _PLAIN_NODES = (
     ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.USub, ast.UAdd, ast.Compare, ast.Eq, ast.NotEq, ast.Lt,
-    ast.LtE, ast.Gt, ast.GtE, ast.In, ast.NotIn, ast.Is, ast.IsNot, ast.IfExp, ast.List, ast.Tuple, ast.Load,
+    ast.LtE, ast.Gt, ast.GtE, ast.In, ast.NotIn, ast.Is, ast.IsNot, ast.IfExp, ast.List, ast.Tuple, ast.Load, ast.Add,
+    ast.Sub, ast.Mult, ast.Div,
 )  # fmt: skip
+_ARITHMETIC: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
+_LARGEST = 2**63
 
 
 @lru_cache(maxsize=1_024)
@@ -126,12 +134,14 @@ def _check_node(node: ast.AST, expression: str) -> None:
             legal = type(key) is int
         case ast.Compare(ops=ops):
             legal = len(ops) <= MAX_CHAIN
+        case ast.BinOp(op=op):
+            legal = type(op) in _ARITHMETIC
         case _:
             legal = isinstance(node, _PLAIN_NODES)
     if not legal:
         part = ast.unparse(node) if isinstance(node, ast.expr) else type(node).__name__
         msg = (
-            f"{_short(expression)} uses {_short(part)}, which is not allowed: only comparisons, and/or/not, "
+            f"{_short(expression)} uses {_short(part)}, which is not allowed: only comparisons, + - * /, and/or/not, "
             "conditional expressions, literals and names, keys and items of the data"
         )
         raise ExpressionError(msg)
@@ -161,6 +171,8 @@ class _Evaluation:
                 return self.boolean(op, values)
             case ast.UnaryOp(op=op, operand=operand):
                 return _unary(op, self.value(operand))
+            case ast.BinOp(left=left, op=operation, right=right):
+                return _calculated(operation, self.value(left), self.value(right))
             case ast.Compare():
                 return self.compare(node)
             case ast.IfExp(test=test, body=body, orelse=orelse):
@@ -211,6 +223,18 @@ def _unary(op: ast.unaryop, value: Any) -> Any:
     if not isinstance(value, int | float):
         return None
     return -value if isinstance(op, ast.USub) else value
+
+
+def _calculated(operation: ast.operator, left: Any, right: Any) -> int | float | None:
+    """Return a sum, difference, product or quotient of numbers up to 2^63; None where there is none."""
+    if not (_is_number(left) and _is_number(right)) or (isinstance(operation, ast.Div) and right == 0):
+        return None
+    result: int | float = _ARITHMETIC[type(operation)](left, right)
+    return result if abs(result) <= _LARGEST else None
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) <= _LARGEST
 
 
 def _item(container: Any, key: Any) -> Any:

@@ -15,16 +15,21 @@ def kept(arrivals: Iterable[ArrivalRow], region: Collection[str]) -> list[Arriva
     return [arrival for arrival in arrivals if arrival.via not in region]
 
 
-def exclusive(rows: Mapping[str, StageRow], join_id: str) -> list[StageRow]:
-    """Return those of `rows` (by id) from which every way leads to the join through none but them (WCP-29)."""
-    left = dict(rows)
-    while True:
-        others = [row for row in left.values() if not _leads_only(row, left, join_id)]
-        if not others:
-            return list(left.values())
-        for row in others:
-            del left[row.id]
+def exclusive(rows: Mapping[str, StageRow], join_id: str) -> set[str]:
+    """
+    Return the ids of those stages from which every way leads to the join (WCP-29).
 
-
-def _leads_only(row: StageRow, among: Collection[str], join_id: str) -> bool:
-    return all(edge.stage_id == join_id or edge.stage_id in among for edge in row.spec.edges)
+    `rows` holds, by id, some stages and all that follows them as far as the join.
+    """
+    before: dict[str, list[str]] = {}
+    for row in rows.values():
+        for edge in row.spec.edges:
+            before.setdefault(edge.stage_id, []).append(row.id)
+    astray = [row.id for row in rows.values() if not row.spec.edges]
+    left = set(rows)
+    while astray:
+        found = astray.pop()
+        if found in left:
+            left.remove(found)
+            astray.extend(before.get(found, ()))
+    return left - {join_id}

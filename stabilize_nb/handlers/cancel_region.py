@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def cancel_region(draft: Draft, message: CancelRegion) -> None:
     """Withdraw the members that are not complete; an unknown region changes nothing."""
-    if message.region and not draft.head.status.is_complete and draft.head.ending is None:
+    if message.region and not draft.head.status.is_complete:
         cancel_region_of(draft, message.region)
 
 

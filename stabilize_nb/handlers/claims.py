@@ -110,7 +110,9 @@ def _holds_mutex(draft: Draft, row: StageRow) -> bool:
 
 
 def _is_needed(draft: Draft, row: StageRow) -> bool:
-    return any(not is_over(mate) for mate in _mates(draft, row))
+    """Whether a section still needs its mutex: one of its stages has begun, and one is not over."""
+    mates = _mates(draft, row)
+    return any(mate.started_at is not None for mate in mates) and any(not is_over(mate) for mate in mates)
 
 
 def _mates(draft: Draft, row: StageRow) -> list[StageRow]:

@@ -137,7 +137,14 @@ def _cancel_rest(draft: Draft, join: StageRow, delivered: set[str]) -> None:
         rows = [row for row in draft.stages(todo) if row.id not in found and not _is_idle(draft, row)]
         found.update((row.id, row) for row in rows)
         todo = [source for row in rows for source in row.spec.sources]
-    for row in sorted(exclusive(found, join.id), key=lambda row: row.ordinal):
+    ahead = dict(found)
+    todo = [edge.stage_id for row in found.values() for edge in row.spec.edges]
+    while todo:
+        rows = [row for row in draft.stages(todo) if row.id != join.id and row.id not in ahead]
+        ahead.update((row.id, row) for row in rows)
+        todo = [edge.stage_id for row in rows for edge in row.spec.edges]
+    rest = exclusive(ahead, join.id)
+    for row in sorted((row for row in found.values() if row.id in rest), key=lambda row: row.ordinal):
         for run in draft.runs(row):
             withdraw(draft, draft.stage(run.id), reason=_reason(join), token=Token.DEAD)
 

@@ -78,10 +78,17 @@ def _stage_ended(draft: Draft, fact: f.StageEnded) -> None:
         child_over(draft, draft.stage(row.id))
     if fact.status in (S.SUCCEEDED, S.FAILED_CONTINUE):
         _cancel_others(draft, row)
-    if fact.status is S.SUCCEEDED and spec.ends_workflow and draft.head.ending is None:
-        end_all(draft, WorkflowStatus[spec.ends_workflow], f"stage {row.ref_id!r} ends the workflow", "workflow_ended")
+    if fact.status is S.SUCCEEDED and spec.ends_workflow:
+        _end_workflow(draft, row)
     if spec.jump_targets:
         judge_again(draft)
+
+
+def _end_workflow(draft: Draft, row: StageRow) -> None:
+    """End the workflow as the stage says, unless it is ending already; being cancelled comes before failing (2.8)."""
+    status = WorkflowStatus[row.spec.ends_workflow]
+    if draft.head.ending is None or (status is S.CANCELED and draft.head.ending is S.TERMINAL):
+        end_all(draft, status, f"stage {row.ref_id!r} ends the workflow", "workflow_ended")
 
 
 def _cancel_others(draft: Draft, row: StageRow) -> None:

@@ -24,7 +24,7 @@ def start_stage(draft: Draft, message: StartStage) -> None:
         return
     ending = draft.head.ending is not None and not _belongs(draft, base)
     if message.via is None:
-        if base.status is S.NOT_STARTED and not ending:
+        if base.status is S.NOT_STARTED and not base.waits and not ending:
             enter(draft, base)
         return
     sender = draft.find(message.via)

@@ -352,7 +352,7 @@ FEATURES = ("choice", "region", "lock", "milestone", "end", "threads", "skip")
 def graphs(draw) -> list[StageExecution]:
     """All joins and splits, and some of the other features."""
     stages = draw(skeletons())
-    features = draw(st.sets(st.sampled_from(FEATURES)))
+    features = draw(st.sets(st.sampled_from(FEATURES), max_size=2) | st.sets(st.sampled_from(FEATURES)))
     for each in stages:
         heads = followers(stages, each.ref_id)
         if heads and draw(st.booleans()):
