@@ -18,7 +18,7 @@ from stabilize_nb.handlers.ending import end_stage
 from stabilize_nb.handlers.entering import activate, begin_and_fail, enter
 from stabilize_nb.models.ids import derived_id
 from stabilize_nb.models.status import WorkflowStatus
-from stabilize_nb.queue.messages import Token
+from stabilize_nb.queue.messages import StartStage, Token
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,8 +71,20 @@ def add_instance(draft: Draft, parent: StageRow, context: Mapping[str, Any]) -> 
 
 
 def begin_instance(draft: Draft, parent: StageRow, row: StageRow) -> None:
-    """Start an instance by the thread of its parent."""
-    enter(draft, activate(draft, row, 1, [parent.id], via=parent.id))
+    """Start an instance by the thread of its parent; while the workflow is ending that thread is kept (2.9)."""
+    if draft.head.ending is None:
+        enter(draft, activate(draft, row, 1, [parent.id], via=parent.id))
+    else:
+        _send(draft, parent, row)
+
+
+def _send(draft: Draft, parent: StageRow, row: StageRow) -> None:
+    draft.send(
+        StartStage(
+            execution_id=draft.head.id, stage_id=row.id, via=parent.id, via_generation=parent.generation,
+            source=parent.id, number=parent.sent,
+        )
+    )  # fmt: skip
 
 
 # -- the parent has ended ------------------------------------------------------------------------------
@@ -106,7 +118,10 @@ def parent_ended(draft: Draft, parent: StageRow, token: Token | None) -> None:
 def _open(draft: Draft, parent: StageRow, join: StageRow) -> None:
     config = parent.spec.mi_config
     total = static_count(draft, parent) + parent.added
-    if config["allow_dynamic"] and not parent.closed:
+    if draft.head.ending is not None:
+        if not total and not config["allow_dynamic"]:
+            _send(draft, parent, join)
+    elif config["allow_dynamic"] and not parent.closed:
         if not join.fired and join.status is S.NOT_STARTED:
             draft.record(StageWaits(join.id, ADDITIONS))
     elif not total:
@@ -116,6 +131,8 @@ def _open(draft: Draft, parent: StageRow, join: StageRow) -> None:
 
 
 def _fail(draft: Draft, parent: StageRow, join: StageRow | None, error: str) -> None:
+    if draft.head.ending is not None:
+        return
     if join is None:
         join = draft.stage(parent.id)
     message = f"multi-instance activity {parent.ref_id!r}: {error}"
@@ -151,6 +168,8 @@ def join_verdict(draft: Draft, join: StageRow, counts: RoundRow) -> Verdict:
     parent = draft.stage(join.spec.mi_parent)
     config = parent.spec.mi_config
     if parent.id in join.spec.sources and draft.arrival(join, counts.number, parent.id) is not None:
+        if counts.live:
+            return Verdict.FIRE
         return Verdict.BLOCK if counts.halt else Verdict.PRUNE
     total = static_count(draft, parent) + parent.added
     spec = join.spec

@@ -350,7 +350,9 @@ class Shell:
 
     def _answer(self, query: Any, queued: Queued | None) -> dict[Any, Any]:
         match query:
-            case q.StageKey() | q.TaskKey() | q.RoundKey() | q.ArrivalKey() | q.SignalKey() | q.ClaimKey() | q.WaiterKey():
+            case (
+                q.StageKey() | q.TaskKey() | q.RoundKey() | q.ArrivalKey() | q.SignalKey() | q.ClaimKey() | q.WaiterKey()
+            ):
                 return {query: self.rows.get(query)}
             case q.Rows(ids=ids):
                 return {q.StageKey(id_): self.rows.get(q.StageKey(id_)) for id_ in ids}
@@ -360,7 +362,8 @@ class Shell:
             case q.ByRef(ref_id=ref):
                 return {query: next((row.id for row in self._bases() if row.ref_id == ref), None)}
             case q.Roots():
-                return {query: tuple(row.id for row in self._bases() if not row.spec.requisites and not row.spec.parent_stage_id)}
+                first = (row for row in self._bases() if not row.spec.parent_stage_id)
+                return {query: tuple(row.id for row in first if not row.spec.requisites)}
             case q.Region(stage_id=id_):
                 return {query: self._region(id_)}
         keys = tuple(self._members(query))
@@ -385,7 +388,7 @@ class Shell:
                 if self._belongs(query, row):
                     yield q.StageKey(row.id)
             return
-        for key, row in sorted(self.rows.items(), key=lambda item: getattr(item[1], "position", getattr(item[1], "ticket", 0))):
+        for key, row in sorted(self.rows.items(), key=lambda item: _place(item[1])):
             if self._belongs(query, row) and not isinstance(row, StageRow | TaskRow):
                 yield key
 
@@ -430,6 +433,10 @@ class Shell:
 
     def _is_present(self, row: Any) -> bool:
         return self._base(row).generation == row.generation
+
+
+def _place(row: Any) -> int:
+    return getattr(row, "position", getattr(row, "ticket", 0))
 
 
 def present(view: q.View) -> dict[Any, Any]:

@@ -26,7 +26,6 @@ from stabilize_nb.errors import (
     is_transient,
 )
 from stabilize_nb.models.ids import derived_id, new_id
-from stabilize_nb.models.multi_instance import MultiInstanceConfig
 from stabilize_nb.models.stage import JoinType, SplitType, StageExecution
 from stabilize_nb.models.status import (
     ALLOWED,
