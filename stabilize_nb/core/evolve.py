@@ -462,11 +462,14 @@ def _choice_made(view: View, fact: f.ChoiceMade, _at: int) -> None:
 
 
 def _slot_taken(view: View, fact: f.SlotTaken, _at: int) -> None:
-    claim = _claim(view, slots(fact.lane))
-    view.put(ClaimKey(claim.name), claim._replace(taken=claim.taken + 1))
+    view.head = view.head._replace(slot=True)
+    if not fact.passed_on:
+        claim = _claim(view, slots(fact.lane))
+        view.put(ClaimKey(claim.name), claim._replace(taken=claim.taken + 1))
 
 
 def _slot_released(view: View, fact: f.SlotReleased, _at: int) -> None:
+    view.head = view.head._replace(slot=False)
     claim = _claim(view, slots(fact.lane))
     if fact.to_workflow:
         view.put(WaiterKey(claim.name, fact.to_workflow), None)

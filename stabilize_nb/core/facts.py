@@ -340,10 +340,11 @@ class ChoiceMade(Fact):
 
 @record
 class SlotTaken(Fact):
-    """The workflow holds a slot of its lane."""
+    """The workflow holds a slot of its lane, which was free or was passed on to it."""
 
     TYPE: ClassVar[str] = "slot.taken"
     lane: str
+    passed_on: bool = False
 
 
 @record

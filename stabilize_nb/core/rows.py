@@ -49,6 +49,7 @@ class Head(NamedTuple):
     lane: str = ""  # of the slots that the workflow needs one of
     limit: int = 0  # how many workflows of the lane may run at once; 0: any number
     keeps_waiting: bool = True  # False: an older one that still waits gives way
+    slot: bool = False  # whether it holds a slot
 
 
 class Edge(NamedTuple):

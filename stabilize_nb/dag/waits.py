@@ -197,7 +197,8 @@ def _inside_section(graph: Graph, stages: Sequence[StageExecution], section: str
         if stage.critical_section == section or not is_between or is_skippable(stage):
             continue
         first = [taker for taker in takers if graph.order.is_after(ref, taker)]
-        certain = [taker for taker in first if graph.order.has_run(ref, taker)]
+        is_kept = ref not in graph.shape.withdrawable or _happens_once(graph, ref)
+        certain = [taker for taker in first if is_kept and graph.order.has_run(ref, taker)]
         since = (certain or first)[0]
         until = next(keeper for keeper in keepers if graph.order.is_after(keeper, ref))
         way = arrows([*graph.path(since, ref), *graph.path(ref, until)[1:]])

@@ -124,7 +124,7 @@ def _workflow_ended(draft: Draft, _fact: f.WorkflowEnded) -> None:
     claims = draft.view.members(Claims(), "claim", lambda claim: claim.workflow_id == draft.head.id)
     for claim in claims:
         give_back(draft, claim.holder, claim.name)
-    if draft.head.limit:
+    if draft.head.slot:
         give_slot_back(draft)
 
 

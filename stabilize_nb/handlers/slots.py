@@ -23,7 +23,10 @@ def take_slot(draft: Draft) -> bool:
     if not head.limit:
         return True
     if head.status is S.BUFFERED:
-        return draft.view.get(WaiterKey(slots(head.lane), head.id)) is None
+        if draft.view.get(WaiterKey(slots(head.lane), head.id)) is not None:
+            return False
+        draft.record(SlotTaken(head.lane, passed_on=True))
+        return True
     claim = draft.claim(slots(head.lane))
     if claim is None or claim.taken < head.limit:
         draft.record(SlotTaken(head.lane))

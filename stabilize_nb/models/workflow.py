@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from stabilize_nb.errors import StageNotFoundError
+from stabilize_nb.errors import ConfigError, StageNotFoundError
 from stabilize_nb.models.ids import new_id
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.models.topology import check_topology
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from stabilize_nb.models.stage import StageExecution
 
@@ -53,6 +53,14 @@ class Workflow:
     start_time: int | None = None
     end_time: int | None = None
     error: str | None = None
+    limit_concurrent: bool = False
+    max_concurrent_executions: int = 0
+    keep_waiting_pipelines: bool = True
+
+    @property
+    def lane(self) -> str:
+        """What workflows share whose number is limited: `pipeline_config_id`, else application and name."""
+        return self.pipeline_config_id or f"{self.application}/{self.name}"
 
     @classmethod
     def create(
@@ -63,8 +71,16 @@ class Workflow:
         trigger: Trigger | None = None,
         pipeline_config_id: str | None = None,
         context: dict[str, Any] | None = None,
+        config: dict[str, Any] | None = None,
     ) -> Workflow:
-        """Make a workflow; raises InvalidWorkflowError that names every fault of the graph at once."""
+        """
+        Make a workflow; raises InvalidWorkflowError that names every fault of the graph at once.
+
+        `config` limits how many workflows of one `pipeline_config_id` (else of one application and name) run at once:
+        {"limitConcurrent": True, "maxConcurrentExecutions": 5, "keepWaitingPipelines": True}. One too many is BUFFERED
+        and starts when a slot is free, the oldest first; without `keepWaitingPipelines` a newer one that has to wait
+        cancels those that wait already. Raises ConfigError for other keys and values.
+        """
         workflow = cls(
             application=application,
             name=name,
@@ -72,6 +88,7 @@ class Workflow:
             trigger=trigger or Trigger(),
             pipeline_config_id=pipeline_config_id,
             context=dict(context or {}),
+            **_limits(config or {}),
         )
         check_topology(workflow.name, workflow.stages)
         return workflow
@@ -96,3 +113,29 @@ class Workflow:
         for stage in self.stages:
             merged.update(stage.outputs)
         return merged
+
+
+#: Key of a configuration -> field, and the kind of its value.
+_LIMITS = {
+    "limitConcurrent": ("limit_concurrent", bool),
+    "maxConcurrentExecutions": ("max_concurrent_executions", int),
+    "keepWaitingPipelines": ("keep_waiting_pipelines", bool),
+}
+
+
+def _limits(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that a configuration sets."""
+    fields: dict[str, Any] = {}
+    for key, value in config.items():
+        field, kind = _LIMITS.get(key, ("", None))
+        if kind is None:
+            msg = f"config has the key {key!r}; known are {', '.join(_LIMITS)}"
+            raise ConfigError(msg)
+        if type(value) is not kind:
+            msg = f"config {key!r} is {value!r}; {'True or False' if kind is bool else 'a number'} is expected"
+            raise ConfigError(msg)
+        fields[field] = value
+    if fields.get("limit_concurrent") and fields.get("max_concurrent_executions", 0) < 1:
+        msg = "config limits concurrent executions but maxConcurrentExecutions is not 1 or more"
+        raise ConfigError(msg)
+    return fields

@@ -56,11 +56,12 @@ def head(row: Sequence[Any]) -> Head:
         lane,
         slots,
         keeps_waiting,
+        slot,
     ) = row
     return Head(
         id_, application, name, _STATUS[status], bool(paused), _STATUS[ending] if ending else None, bool(cancels),
         late, active, sequence, jumps, error, mapping(context), created_at, started_at, ended_at, lane, slots,
-        bool(keeps_waiting),
+        bool(keeps_waiting), bool(slot),
     )  # fmt: skip
 
 
@@ -69,7 +70,8 @@ def head_params(row: Head) -> dict[str, Any]:
     return {
         "id": row.id, "status": row.status.name, "paused": int(row.paused),
         "ending": row.ending.name if row.ending else None, "cancels": int(row.cancels),
-        "late_failures": row.late_failures, "active": row.active, "sequence": row.sequence, "jumps": row.jumps,
+        "slot": int(row.slot), "late_failures": row.late_failures, "active": row.active, "sequence": row.sequence,
+        "jumps": row.jumps,
         "error": row.error, "started_at": row.started_at, "ended_at": row.ended_at,
     }  # fmt: skip
 

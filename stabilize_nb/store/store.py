@@ -176,11 +176,13 @@ def define(workflow: Workflow) -> dict[str, Any]:
             entry["context"] = context
         stages.append(entry)
     trigger = workflow.trigger
+    limit = workflow.max_concurrent_executions if workflow.limit_concurrent else 0
+    slots = {"lane": workflow.lane, "limit": limit, "keeps_waiting": workflow.keep_waiting_pipelines}
     return {
         "id": workflow.id, "application": workflow.application, "name": workflow.name, "stages": stages,
         "context": plain_mapping(with_plain_stages(workflow.context), f"{name} context"),
         "trigger": plain({"type": trigger.type, "user": trigger.user, "payload": trigger.payload}, f"{name} trigger"),
-        "pipeline_config_id": workflow.pipeline_config_id,
+        "pipeline_config_id": workflow.pipeline_config_id, "concurrency": slots if limit else {},
     }  # fmt: skip
 
 
@@ -242,7 +244,8 @@ def picture(head: Head, about: dict[str, Any], stages: Sequence[StageRow], tasks
         application=head.application, name=head.name, stages=[_stage(row, tasks_of[row.id]) for row in stages],
         trigger=Trigger(**about["trigger"]), pipeline_config_id=about["pipeline_config_id"],
         context=dict(head.context), id=head.id, status=head.status, created_at=head.created_at,
-        start_time=head.started_at, end_time=head.ended_at, error=head.error,
+        start_time=head.started_at, end_time=head.ended_at, error=head.error, limit_concurrent=head.limit > 0,
+        max_concurrent_executions=head.limit, keep_waiting_pipelines=head.keeps_waiting,
     )  # fmt: skip
 
 

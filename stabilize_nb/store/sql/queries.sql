@@ -2,7 +2,7 @@
 
 -- head -- The header row of a workflow. Primary key.
 SELECT id, application, name, status, paused, ending, cancels, late_failures, active, sequence, jumps, error, context,
-       created_at, started_at, ended_at, lane, slots, keeps_waiting
+       created_at, started_at, ended_at, lane, slots, keeps_waiting, slot
 FROM workflow WHERE id = :workflow_id;
 
 -- head_about -- What the header row keeps beside its state. Primary key.
@@ -17,7 +17,7 @@ UPDATE workflow SET active = :active, sequence = :sequence WHERE id = :id;
 
 -- update_head -- The header row after any other step.
 UPDATE workflow SET status = :status, paused = :paused, ending = :ending, cancels = :cancels,
-       late_failures = :late_failures, active = :active, sequence = :sequence, jumps = :jumps, error = :error,
+       late_failures = :late_failures, slot = :slot, active = :active, sequence = :sequence, jumps = :jumps, error = :error,
        started_at = :started_at, ended_at = :ended_at
 WHERE id = :id;
 

@@ -23,6 +23,7 @@ CREATE TABLE workflow (
     lane TEXT NOT NULL DEFAULT '',
     slots INTEGER NOT NULL DEFAULT 0,
     keeps_waiting INTEGER NOT NULL DEFAULT 1 CHECK (keeps_waiting IN (0, 1)),
+    slot INTEGER NOT NULL DEFAULT 0 CHECK (slot IN (0, 1)),
     CHECK ((ended_at IS NOT NULL) = (status IN ('SUCCEEDED', 'TERMINAL', 'CANCELED')))
 ) WITHOUT ROWID;
 CREATE INDEX workflow_by_application ON workflow (application, created_at);
