@@ -58,6 +58,9 @@ def child_over(draft: Draft, child: StageRow) -> None:
 def _break_off(draft: Draft, parent: StageRow, runs: list[StageRow], broken: StageRow) -> None:
     for run in runs:
         withdraw(draft, draft.stage(run.id), reason="workflow_failed")
+    if broken.status is S.CANCELED and draft.head.ending is not None:
+        withdraw(draft, draft.stage(parent.id), reason="workflow_failed")
+        return
     why = broken.error or f"it ended {broken.status.name}"
     fail_stage(draft, draft.stage(parent.id), error=f"synthetic stage {broken.ref_id!r} failed: {why}")
 
