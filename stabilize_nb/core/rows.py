@@ -295,3 +295,8 @@ def activation_id(base: StageRow, activation: int) -> str:
 def is_over(row: StageRow) -> bool:
     """Whether a row will not run any more in its generation: complete, or blocked by a branch that was broken off."""
     return row.status.is_complete or (row.status is WorkflowStatus.NOT_STARTED and row.sent > 0)
+
+
+def is_pruned(row: StageRow) -> bool:
+    """Whether a row was skipped because no thread could reach it; one that was passed by has a depth."""
+    return row.status is WorkflowStatus.SKIPPED and bool(row.spec.requisites) and not row.depth

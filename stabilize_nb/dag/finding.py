@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from stabilize_nb.dag.reach import Order, Reach
     from stabilize_nb.dag.shape import Shape
@@ -47,12 +47,28 @@ class Graph:
         return self.shape.stages
 
     def path(self, start: str, end: str) -> list[str]:
-        """Return a way from `start` to `end`, which never starts without it, or is it."""
-        found = [end]
-        while found[-1] != start:
-            leads = self.shape.leads(found[-1])
-            found.append(next(lead for lead in leads if lead == start or self.order.follows(lead, start)))
-        return found[::-1]
+        """Return a way from `start` to `end`, which never starts without it, or is it; the middle may be left out."""
+
+        def back(ref: str) -> str:
+            leads = self.shape.leads(ref)
+            return next(lead for lead in leads if lead == start or self.order.follows(lead, start))
+
+        return walked_back(start, end, back)
+
+
+def walked_back(start: str, end: str, back: Callable[[str], str]) -> list[str]:
+    """Return the way that `back` leads from `end` to `start`, first stage first; of a long one only its end."""
+    found = [end]
+    while found[-1] != start and len(found) < LISTED:
+        found.append(back(found[-1]))
+    if found[-1] != start:
+        found[-1:] = ["…", start]
+    return found[::-1]
+
+
+def arrows(refs: Iterable[str]) -> str:
+    """Write a way as "a → b → c"."""
+    return " → ".join(refs)
 
 
 def level(*, is_certain: bool) -> Level:
@@ -67,10 +83,3 @@ def named(refs: Sequence[str]) -> str:
         names.append(f"{len(refs) - LISTED} more")
     listed = ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else names[0]
     return f"stage{'s' if len(refs) > 1 else ''} {listed}"
-
-
-def arrows(refs: Sequence[str]) -> str:
-    """Write a path as "a → b → c"; of a long one the middle is left out."""
-    if len(refs) > LISTED:
-        refs = [*refs[: LISTED // 2], "…", *refs[1 - LISTED // 2 :]]
-    return " → ".join(refs)

@@ -199,10 +199,11 @@ def _threads(stage: StageExecution, live: Sequence[_Edge]) -> int:
 class Order:
     """What is certain about the order of stages, by ref_id.
 
-    `bit`: the stage as a set. `needs`: stages that are over before it starts; for a synthetic stage also the stages
+    `refs`: all stages. `bit`: the stage as a set, of which those are larger that come later. `needs`: stages that are over before it starts; for a synthetic stage also the stages
     that it is part of, which have begun. `through`: stages that its threads have run through.
     """
 
+    refs: Sequence[str]
     bit: Mapping[str, int]
     needs: Mapping[str, int]
     through: Mapping[str, int]
@@ -218,6 +219,10 @@ class Order:
     def follows(self, ref: str, other: str) -> bool:
         """Whether `ref` never starts before `other` is over, or never without it."""
         return self.is_after(ref, other) or self.has_run(ref, other)
+
+    def last(self, stages: int) -> str:
+        """Return the member of a set that comes last in the graph."""
+        return self.refs[stages.bit_length() - 1]
 
 
 def order_of(shape: Shape, reach: Mapping[str, Reach]) -> Order:
@@ -237,7 +242,7 @@ def order_of(shape: Shape, reach: Mapping[str, Reach]) -> Order:
             needs[ref] = union(over) if stage.join_type in _WAITS_FOR_ALL else common(over)
             live = [lead for lead in leads if reach[lead].passes and shape.ways[lead][ref]]
             through[ref] = common([bit[lead] | through[lead] for lead in live])
-    return Order(bit=bit, needs=needs, through=through)
+    return Order(refs=list(bit), bit=bit, needs=needs, through=through)
 
 
 def union(sets: Iterable[int]) -> int:

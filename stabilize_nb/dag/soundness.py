@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from stabilize_nb.dag.finding import LISTED, Finding, Graph, arrows, level, named
+from stabilize_nb.dag.finding import LISTED, Finding, Graph, arrows, level, named, walked_back
 from stabilize_nb.dag.reach import order_of, outlives_failure, reach_of, union, wanted
 from stabilize_nb.dag.shape import Way, constant, is_skippable, shape_of
 from stabilize_nb.dag.waits import (
@@ -115,15 +115,12 @@ def _dead_stages(graph: Graph) -> Iterator[Finding]:
         cause[ref] = cause.get(before[ref], (before[ref], ref))
         groups.setdefault(cause[ref], []).append(ref)
     for origin, refs in groups.items():
-        way = [refs[-1]]
-        while way[-1] != origin[0]:
-            way.append(before[way[-1]])
+        way = arrows(walked_back(origin[0], refs[-1], before.__getitem__))
         because = _why_never(graph, *origin) if len(origin) > 1 else f"they follow {origin[0]!r}, which never starts"
         yield Finding(
             level="warning",
             rule="dead_stage",
-            sentence=f"{named(refs)} can never run: {because} ({arrows(way[::-1])}); change that, or leave out what "
-            "is never needed",
+            sentence=f"{named(refs)} can never run: {because} ({way}); change that, or leave out what is never needed",
             stages=tuple(refs),
             edges=tuple((before[ref], ref) for ref in refs if ref not in graph.shape.parents),
         )
@@ -230,10 +227,12 @@ def _poor_choices(graph: Graph) -> Iterator[Finding]:
                 sentence=f"stage {refs[0]!r} is the only member of the deferred choice {group!r}, so there is nothing "
                 "to choose; give the other branches the same deferred_choice_group",
             )
+        if not all(graph.reach[ref].is_counted for ref in refs):
+            continue  # a jump may open the choice again
         able = union(graph.order.bit[ref] for ref in refs if not is_skippable(graph.stages[ref]))
         for ref in refs:
             if graph.order.through[ref] & able:
-                winner = next(each for each in refs if graph.order.through[ref] & able & graph.order.bit[each])
+                winner = graph.order.last(graph.order.through[ref] & able)
                 yield Finding(
                     level="warning",
                     rule="lost_choice",

@@ -40,11 +40,11 @@ def endless_milestones(graph: Graph) -> Iterator[Finding]:
     """Stages whose milestone comes after themselves, alone or in a circle: nobody can be first."""
     for circle in _circles(graph, _stuck(graph)):
         parts = []
-        for ref in circle:
+        for ref, behind in zip(circle, [*circle[1:], circle[0]], strict=True):
             mark = graph.stages[ref].milestone_ref_id or ""
-            behind = next(other for other in circle if other == mark or graph.order.is_after(mark, other))
-            follows = f"which follows {behind!r} ({arrows(graph.path(behind, mark))})" if behind != mark else "itself"
-            parts.append(f"{ref!r} waits for {mark!r} to be {graph.stages[ref].milestone_status}, {follows}")
+            follows = f", which follows {behind!r} ({arrows(graph.path(behind, mark))})" if behind != mark else ""
+            what = "itself" if mark == ref else repr(mark)
+            parts.append(f"{ref!r} waits for {what} to be {graph.stages[ref].milestone_status}{follows}")
         yield Finding(
             level="contradiction",
             rule="endless_milestone",
@@ -87,7 +87,6 @@ def _needed(graph: Graph, stage: StageExecution) -> list[int]:
 
 def _circles(graph: Graph, stuck: Mapping[str, int]) -> Iterator[list[str]]:
     bit = graph.order.bit
-    refs = list(bit)
     everyone = union(bit[ref] for ref in stuck)
     seen: set[str] = set()
     for first in stuck:
@@ -97,7 +96,7 @@ def _circles(graph: Graph, stuck: Mapping[str, int]) -> Iterator[list[str]]:
             seen.add(ref)
             trail.append(ref)
             if not stuck[ref] & bit[ref]:
-                ref = refs[(stuck[ref] & everyone).bit_length() - 1]
+                ref = graph.order.last(stuck[ref] & everyone)
         if ref in trail:
             yield trail[trail.index(ref) :]
 
@@ -162,9 +161,13 @@ def endless_locks(graph: Graph) -> Iterator[Finding]:
     ids = {stage.id: stage for stage in graph.stages.values()}
     for stages in keys.values():
         yield from _inside_parent(stages, ids)
-        for section in dict.fromkeys(stage.critical_section for stage in stages):
-            if section is not None:
-                yield from _inside_section(graph, stages, section)
+        sections: dict[str, list[str]] = {}
+        for stage in stages:
+            if stage.critical_section is not None:
+                sections.setdefault(stage.critical_section, []).append(stage.ref_id)
+        everyone = union(graph.order.bit[stage.ref_id] for stage in stages)
+        for members in sections.values():
+            yield from _inside_section(graph, members, everyone)
 
 
 def _inside_parent(stages: Sequence[StageExecution], ids: Mapping[str, StageExecution]) -> Iterator[Finding]:
@@ -184,33 +187,37 @@ def _inside_parent(stages: Sequence[StageExecution], ids: Mapping[str, StageExec
             )
 
 
-def _inside_section(graph: Graph, stages: Sequence[StageExecution], section: str) -> Iterator[Finding]:
-    """Stages between two of a critical section that need its lock and do not belong to it."""
-    members = [stage.ref_id for stage in stages if stage.critical_section == section]
-    takers = [ref for ref in members if not is_skippable(graph.stages[ref])]
+def _inside_section(graph: Graph, members: Sequence[str], everyone: int) -> Iterator[Finding]:
+    """Stages between two of a critical section that need its lock, as `everyone` does, and do not belong to it."""
+    order = graph.order
     keepers = [ref for ref in members if ref not in graph.shape.withdrawable]
-    taken = union(graph.order.bit[ref] for ref in takers)
-    kept = union(graph.order.needs[ref] for ref in keepers)
-    for stage in stages:
-        ref = stage.ref_id
-        is_between = graph.order.needs[ref] & taken and graph.order.bit[ref] & kept
-        if stage.critical_section == section or not is_between or is_skippable(stage):
-            continue
-        first = [taker for taker in takers if graph.order.is_after(ref, taker)]
-        is_kept = ref not in graph.shape.withdrawable or _happens_once(graph, ref)
-        certain = [taker for taker in first if is_kept and graph.order.has_run(ref, taker)]
-        since = (certain or first)[0]
-        until = next(keeper for keeper in keepers if graph.order.is_after(keeper, ref))
-        way = arrows([*graph.path(since, ref), *graph.path(ref, until)[1:]])
-        when = "can never start" if certain else f"can never start once {since!r} has run"
-        yield Finding(
-            level=level(is_certain=bool(certain)),
-            rule="endless_lock",
-            sentence=f"stage {ref!r} {when}: it needs the lock {stage.mutex_key!r}, which the critical section "
-            f"{section!r} holds from {since!r} until {until!r} is over ({way}); give {ref!r} the same critical_section "
-            "or another mutex_key",
-            stages=(ref,) if certain else (),
-        )
+    taken = union(order.bit[ref] for ref in members if not is_skippable(graph.stages[ref]))
+    first = taken & -taken
+    between = union(order.needs[ref] for ref in keepers) & everyone & ~union(order.bit[ref] for ref in members) & -first
+    while between:
+        ref = order.last(between)
+        between &= ~order.bit[ref]
+        if order.needs[ref] & taken and not is_skippable(graph.stages[ref]):
+            until = next(keeper for keeper in reversed(keepers) if order.is_after(keeper, ref))
+            yield _locked_out(graph, ref, taken, until)
+
+
+def _locked_out(graph: Graph, ref: str, taken: int, until: str) -> Finding:
+    stage, order = graph.stages[ref], graph.order
+    certain = order.needs[ref] & order.through[ref] & taken
+    if ref in graph.shape.withdrawable and not _happens_once(graph, ref):
+        certain = 0
+    since = order.last(certain or order.needs[ref] & taken)
+    when = "can never start" if certain else f"can never start once {since!r} has run"
+    way = arrows([*graph.path(since, ref), *graph.path(ref, until)[1:]])
+    return Finding(
+        level=level(is_certain=bool(certain)),
+        rule="endless_lock",
+        sentence=f"stage {ref!r} {when}: it needs the lock {stage.mutex_key!r}, which the critical section "
+        f"{graph.stages[until].critical_section!r} holds from {since!r} until {until!r} is over ({way}); give {ref!r} "
+        "the same critical_section or another mutex_key",
+        stages=(ref,) if certain else (),
+    )
 
 
 # -- orders that come too late ------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.core.facts import SignalDropped, WorkflowEnded
-from stabilize_nb.core.rows import MILESTONE
+from stabilize_nb.core.rows import MILESTONE, is_pruned
 from stabilize_nb.core.view import Arrived, Buffered, Everything, Unsettled, Waiting
 from stabilize_nb.handlers.ending import end_stage
 from stabilize_nb.models.status import WorkflowStatus
@@ -96,6 +96,5 @@ def _has_arrived(draft: Draft) -> bool:
 
 
 def _is_end(row: StageRow) -> bool:
-    pruned = row.status is S.SKIPPED and row.spec.requisites and not row.depth
-    ended_well = row.status in (S.SUCCEEDED, S.FAILED_CONTINUE, S.SKIPPED) and not pruned
+    ended_well = row.status in (S.SUCCEEDED, S.FAILED_CONTINUE, S.SKIPPED) and not is_pruned(row)
     return ended_well and not row.spec.edges

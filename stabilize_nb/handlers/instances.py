@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from stabilize_nb.core.facts import InstanceAdded, StageWaits
+from stabilize_nb.core.facts import InstanceAdded, JoinPassed, StageWaits
 from stabilize_nb.core.inputs import visible
 from stabilize_nb.core.rows import ADDITIONS
 from stabilize_nb.dag.readiness import Verdict, judge
 from stabilize_nb.expressions import ExpressionError, is_true
-from stabilize_nb.handlers.ending import end_stage
+from stabilize_nb.handlers.ending import end_stage, send_tokens
 from stabilize_nb.handlers.entering import activate, begin_and_fail, enter
 from stabilize_nb.models.ids import derived_id
 from stabilize_nb.models.status import WorkflowStatus
@@ -96,8 +96,7 @@ def parent_ended(draft: Draft, parent: StageRow, token: Token | None) -> None:
     if not config or parent.id != parent.base_id:
         return
     if token is not Token.LIVE:
-        for row in made_instances(draft, parent) if token is Token.DEAD else ():
-            end_stage(draft, row, S.SKIPPED, token=Token.DEAD, settles=1, reason="pruned")
+        _without_thread(draft, parent, token)
         return
     join = draft.stage(parent.spec.mi_join) if parent.spec.mi_join else None
     later = join is None or parent.id in join.spec.sources
@@ -113,6 +112,16 @@ def parent_ended(draft: Draft, parent: StageRow, token: Token | None) -> None:
         begin_instance(draft, parent, row)
     if join is not None:
         _open(draft, draft.stage(parent.id), draft.stage(join.id))
+
+
+def _without_thread(draft: Draft, parent: StageRow, token: Token | None) -> None:
+    """Say for instances that were made while the parent ran that no thread comes to them."""
+    for row in made_instances(draft, parent):
+        if token is Token.DEAD:
+            end_stage(draft, row, S.SKIPPED, token=Token.DEAD, settles=1, reason="pruned")
+        elif token is Token.HALT:
+            draft.record(JoinPassed(row.id, 1, Token.HALT))
+            send_tokens(draft, draft.stage(row.id), row.id, Token.HALT)
 
 
 def _open(draft: Draft, parent: StageRow, join: StageRow) -> None:
@@ -173,7 +182,7 @@ def join_verdict(draft: Draft, join: StageRow, counts: RoundRow) -> Verdict:
         return Verdict.BLOCK if counts.halt else Verdict.PRUNE
     total = static_count(draft, parent) + parent.added
     spec = join.spec
-    if not config["allow_dynamic"] and not config["completion_condition"]:
+    if not config["allow_dynamic"] or not (join.waits == ADDITIONS or parent.closed):
         return judge(spec.join_type, spec.join_threshold, total, counts.live, counts.dead, counts.halt, Token.LIVE)
     threshold = config["join_threshold"]
     if (threshold and counts.live >= threshold) or _is_satisfied(draft, parent, join, counts, total):
@@ -182,6 +191,8 @@ def join_verdict(draft: Draft, join: StageRow, counts: RoundRow) -> Verdict:
         return Verdict.WAIT
     if config["allow_dynamic"] and not parent.closed and (threshold or config["completion_condition"] or not total):
         return Verdict.WAIT
+    if counts.halt and not (threshold or config["completion_condition"]):
+        return Verdict.BLOCK
     if counts.live or not total or parent.closed:
         return Verdict.FIRE
     return Verdict.BLOCK if counts.halt else Verdict.PRUNE

@@ -12,7 +12,7 @@ from stabilize_nb.dag.readiness import Verdict, judge
 from stabilize_nb.dag.region import exclusive
 from stabilize_nb.handlers.ending import end_stage, send_tokens, withdraw
 from stabilize_nb.handlers.entering import activate, begin_and_fail, enter
-from stabilize_nb.handlers.instances import is_join, join_verdict
+from stabilize_nb.handlers.instances import is_join, join_verdict, made_instances
 from stabilize_nb.models.stage import JoinType
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.queue.messages import Token
@@ -144,7 +144,10 @@ def _cancel_rest(draft: Draft, join: StageRow, delivered: set[str]) -> None:
         ahead.update((row.id, row) for row in rows)
         todo = [edge.stage_id for row in rows for edge in row.spec.edges]
     rest = exclusive(ahead, join.id)
-    for row in sorted((row for row in found.values() if row.id in rest), key=lambda row: row.ordinal):
+    rows = [row for row in found.values() if row.id in rest]
+    if is_join(draft, join):
+        rows += made_instances(draft, draft.stage(join.spec.mi_parent))
+    for row in sorted(rows, key=lambda row: row.ordinal):
         for run in draft.runs(row):
             withdraw(draft, draft.stage(run.id), reason=_reason(join), token=Token.DEAD)
 

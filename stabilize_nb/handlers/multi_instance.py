@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stabilize_nb.core.facts import ActivityClosed, InstanceRefused
-from stabilize_nb.core.rows import RoundRow
+from stabilize_nb.core.rows import RoundRow, is_pruned
 from stabilize_nb.dag.readiness import Verdict
 from stabilize_nb.handlers.ending import withdraw
 from stabilize_nb.handlers.entering import activate, enter
@@ -25,7 +25,7 @@ PASSED = frozenset({S.SUCCEEDED, S.FAILED_CONTINUE, S.SKIPPED})
 
 def open_join(draft: Draft, parent: StageRow) -> StageRow | None:
     """Return the join of an activity that is open and whose parent has ended, else None."""
-    if not parent.spec.mi_join or parent.status not in PASSED:
+    if not parent.spec.mi_join or parent.status not in PASSED or is_pruned(parent):
         return None
     join = draft.stage(parent.spec.mi_join)
     return None if join.fired or join.sent or join.status is not S.NOT_STARTED else join
@@ -46,13 +46,17 @@ def add_multi_instance(draft: Draft, message: AddMultiInstance) -> None:
         begin_instance(draft, parent, row)
 
 
+def _is_over(draft: Draft) -> bool:
+    return draft.head.ending is not None or draft.head.status.is_complete
+
+
 def _refusal(draft: Draft, parent: StageRow) -> str:
     config = parent.spec.mi_config
     if not config:
         return f"stage {parent.ref_id!r} has no instances"
     if not config["allow_dynamic"]:
         return f"the instances of stage {parent.ref_id!r} are fixed"
-    if draft.head.ending is not None or draft.head.status.is_complete:
+    if _is_over(draft):
         return "the workflow is over"
     if parent.closed:
         return "the activity was closed"
@@ -66,7 +70,7 @@ def _refusal(draft: Draft, parent: StageRow) -> str:
 def close_multi_instance(draft: Draft, message: CloseMultiInstance) -> None:
     """Accept no further instances; with all complete the activity is complete."""
     parent = draft.find(message.stage_id)
-    if parent is None or not parent.spec.mi_config or parent.closed or draft.head.ending is not None:
+    if parent is None or not parent.spec.mi_config or parent.closed or _is_over(draft):
         return
     draft.record(ActivityClosed(parent.id))
     join = open_join(draft, draft.stage(parent.id))
@@ -82,7 +86,7 @@ def close_multi_instance(draft: Draft, message: CloseMultiInstance) -> None:
 def complete_multi_instance(draft: Draft, message: CompleteMultiInstance) -> None:
     """Go on now with what there is: the rest is withdrawn."""
     parent = draft.find(message.stage_id)
-    join = None if parent is None or draft.head.ending is not None else open_join(draft, parent)
+    join = None if parent is None or _is_over(draft) else open_join(draft, parent)
     if parent is None or join is None:
         return
     if not parent.closed:
