@@ -271,6 +271,7 @@ TRANSIENT = [
         ),
     ),
     Case(
+        id="S23.1 delivered twice",
         title="a signal that is delivered again under its id is one signal",
         graph=(stage("b", does=waits(2)),),
         steps=(
