@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from stabilize_nb.core.draft import Draft
     from stabilize_nb.core.rows import StageRow, WaiterRow
+    from stabilize_nb.core.view import WaiterKey
 
 
 def mutex_of(row: StageRow) -> str:
@@ -66,16 +67,20 @@ def in_line(draft: Draft, name: str) -> Iterator[WaiterRow]:
     """Yield who waits for a claim, longest first."""
     view = draft.view
     after = 0
-    stored = set()
     while keys := view.get(Line(name, after)):
         for key in keys:
-            stored.add(key)
             row = view.get(key)
-            if row is not None:
+            if row is not None and row.ticket == view.loaded[key].ticket:
                 yield row
         after = view.loaded[keys[-1]].ticket
-    fresh = [row for key, row in view.changed.items() if key.kind == "waiter" and key not in stored and row is not None]
+    fresh = [row for key, row in view.changed.items() if key.kind == "waiter" and _is_new(draft, key, row)]
     yield from sorted((row for row in fresh if row.claim == name), key=lambda row: row.ticket)
+
+
+def _is_new(draft: Draft, key: WaiterKey, row: WaiterRow | None) -> bool:
+    """Whether somebody took a place in a line in this very step."""
+    before = draft.view.loaded.get(key)
+    return row is not None and (before is None or before.ticket != row.ticket)
 
 
 def let_go(draft: Draft, row: StageRow) -> None:

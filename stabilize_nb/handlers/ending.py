@@ -148,8 +148,7 @@ def withdraw(draft: Draft, row: StageRow, *, reason: str, token: Token | None = 
     )  # fmt: skip
     for child in row.spec.children:
         withdraw(draft, draft.stage(child.stage_id), reason=reason)
-    if row.status is S.SUSPENDED and "_sub_workflow_id" in row.context:
-        draft.send(CancelWorkflow(execution_id=row.context["_sub_workflow_id"], reason=f"parent stage: {reason}"))
+    cancel_child(draft, row, reason)
     if task is not None and begun:
         draft.run(
             Body(
@@ -157,3 +156,9 @@ def withdraw(draft: Draft, row: StageRow, *, reason: str, token: Token | None = 
                 upstream=EMPTY, purpose=Purpose.ON_CANCEL,
             )
         )  # fmt: skip
+
+
+def cancel_child(draft: Draft, row: StageRow, reason: str) -> None:
+    """Cancel the child workflow that a run waits for: nobody wants its end any more (WCP-22)."""
+    if row.status is S.SUSPENDED and "_sub_workflow_id" in row.context:
+        draft.send(CancelWorkflow(execution_id=row.context["_sub_workflow_id"], reason=f"parent stage: {reason}"))

@@ -114,8 +114,10 @@ def _act_on_pool(draft: Draft, base: StageRow, latest: Token) -> None:
         live = [row for row in draft.arrivals(base, 0) if row.token is Token.LIVE]
         live.sort(key=lambda row: row.position)
         enter(draft, activate(draft, base, POOL, [row.source for row in live[-size:]]))
-    elif latest is not Token.LIVE and not counts.live and counts.dead + counts.halt == base.spec.fan_in:
-        _pass_on(draft, base, POOL, Token.HALT if counts.halt else Token.DEAD)
+    elif latest is not Token.LIVE and not counts.live and base.status is S.NOT_STARTED and not base.sent:
+        spoken = {row.via for row in draft.arrivals(base, 0)}
+        if len(spoken) == base.spec.fan_in:
+            _pass_on(draft, base, POOL, Token.HALT if counts.halt else Token.DEAD)
 
 
 # -- blocking and cancelling joins (WCP-28, 29, 31, 32) ----------------------------------------------

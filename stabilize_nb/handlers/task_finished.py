@@ -126,7 +126,8 @@ def _suspend(draft: Draft, row: StageRow, task: TaskRow, outcome: Outcome) -> No
 
 def _begin_child(draft: Draft, row: StageRow, task: TaskRow, outcome: Outcome) -> None:
     """Have the child stored and started with this commit; its end comes as a signal (WCP-22)."""
-    child = derived_id(row.id, f"child:{row.generation}:{task.position}", task.polls)
+    earlier = row.context.get("_sub_workflow_id", "")
+    child = derived_id(row.id, f"child:{row.generation}:{task.position}:{earlier}", task.polls)
     draft.record(ChildStarted(row.id, task.position, child))
     draft.record(StageSuspended(row.id, task.position, outcome.context))
     parent = {"_parent_workflow_id": draft.head.id, "_parent_stage_id": row.id, "_parent_generation": row.generation}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stabilize_nb.core.facts import StageResumed, TaskEnded
-from stabilize_nb.handlers.ending import fail_stage
+from stabilize_nb.handlers.ending import cancel_child, fail_stage
 from stabilize_nb.models.status import OPEN, WorkflowStatus
 from stabilize_nb.queue.messages import TimeoutStage
 
@@ -20,6 +20,7 @@ def timeout_stage(draft: Draft, message: TimeoutStage) -> None:
     row = draft.find(message.stage_id)
     if row is None or not draft.is_current(message, row) or row.status not in OPEN:
         return
+    cancel_child(draft, row, "timed out")
     task = draft.current_task(row)
     if row.status is not S.RUNNING:
         draft.record(StageResumed(row.id))
