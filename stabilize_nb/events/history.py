@@ -62,6 +62,7 @@ class Names:
         self.refs: dict[str, str] = {}
         self.types: dict[str, str] = {}
         self._tasks: dict[str, list[list[str]]] = {}
+        self._instances: dict[str, dict[str, Any]] = {}
 
     def learn(self, data: Mapping[str, Any]) -> None:
         """Take in the names that a fact tells."""
@@ -71,11 +72,19 @@ class Names:
                 self.refs[stage["id"]] = spec["ref_id"]
                 self.types[stage["id"]] = spec.get("type", "")
                 self._tasks[stage["id"]] = spec["tasks"]
+                self._instances[stage["id"]] = spec.get("mi_config", {}).get("instance", {})
         elif data.get("fact") == "JoinFired" and data["row"] not in self.refs and data["stage"] in self.refs:
             row, base = data["row"], data["stage"]
             self.refs[row] = f"{self.refs[base]}#{data['activation']}"
             self.types[row] = self.types[base]
             self._tasks[row] = self._tasks[base]
+
+        elif data.get("fact") == "InstanceAdded" and data["stage"] in self.refs:
+            row, parent = data["row"], data["stage"]
+            template = self._instances.get(parent, {})
+            self.refs[row] = f"{self.refs[parent]}_instance_{data['index']}"
+            self.types[row] = template.get("type", "")
+            self._tasks[row] = template.get("tasks", [])
 
     def task(self, stage_id: str, position: int | None) -> str | None:
         """Return the name of a task; None when the fact is not about one."""

@@ -123,7 +123,7 @@ def _workflow_ended(draft: Draft, _fact: f.WorkflowEnded) -> None:
     """Give back everything that the workflow still holds."""
     claims = draft.view.members(Claims(), "claim", lambda claim: claim.workflow_id == draft.head.id)
     for claim in claims:
-        give_back(draft, claim.holder, claim.name)
+        give_back(draft, "", claim.name)
     if draft.head.slot:
         give_slot_back(draft)
 
