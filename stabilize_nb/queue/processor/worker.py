@@ -146,9 +146,11 @@ class Workshop:
         look = look or any(result.left for result in done)
         if not look:
             return done, (desk.next_work, desk.next_due)
+        threads, _ = self.names()
         while len(done) < BATCH and (rows := self._due(connection, free)):
             for row in rows:
-                free = _after(free, self._taken(connection, row, free), done)
+                if free > 0 or row[4] not in threads:
+                    free = _after(free, self._taken(connection, row, free), done)
         return done, self._next_due(connection, free)
 
     def _due(self, connection: Connection, free: int) -> list[Sequence[Any]]:
