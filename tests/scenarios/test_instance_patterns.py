@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.queue import messages as m
@@ -11,10 +12,10 @@ from tests.scenarios.case import (
     Case,
     Maker,
     Part,
+    Step,
     add,
     cancel_region,
     close,
-    do,
     expect,
     fails,
     inside,
@@ -35,8 +36,6 @@ from tests.scenarios.case import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tests.scenarios.world import Call, World
 
 
@@ -455,23 +454,41 @@ RUN_TIME = [
 DYNAMIC = activity("dynamic", 2)
 
 
-def refused(ref: str, times: int) -> Callable[[World], bool]:
-    """Whether it was said of an activity that so many additions were refused."""
-    return lambda world: (
-        len(world.row(ref).context["_mi_refused"]) == times
-        and all(isinstance(reason, str) and reason for reason in world.row(ref).context["_mi_refused"])
-        and len(world.events("instance.refused")) == times
-    )
+class Lines(logging.Handler):
+    """Keeps the warnings of the engine."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one."""
+        self.lines.append(record.getMessage())
 
 
-def remember(world: World) -> None:
-    """Keep the statuses to compare them later."""
-    world.kept = world.statuses()  # type: ignore[attr-defined]
+def was_refused(world: World, times: int) -> bool:
+    """Whether it is said of p, with a reason each, that so many additions were refused."""
+    reasons = world.row("p").context["_mi_refused"]
+    return len(reasons) == times == len(world.events("instance.refused")) and all(reasons)
 
 
-def as_before(times: int) -> Callable[[World], bool]:
-    """Whether the statuses are those that were remembered, and so many additions were refused."""
-    return lambda world: world.kept == world.statuses() and refused("p", times)(world)  # type: ignore[attr-defined]
+def refused(step: Step, times: int = 1) -> Step:
+    """Add to p in vain: nothing changes, and it is said why."""
+
+    def act(world: World) -> None:
+        log, heard, before = logging.getLogger("stabilize_nb"), Lines(), world.statuses()
+        log.addHandler(heard)
+        try:
+            step.act(world)
+            world.run()
+        finally:
+            log.removeHandler(heard)
+        assert world.statuses() == before
+        assert was_refused(world, times)
+        for reason in world.row("p").context["_mi_refused"]:
+            assert any(reason in line for line in heard.lines), f"{reason!r} is not among the warnings {heard.lines}"
+
+    return Step(act)
 
 
 def in_or_out(world: World) -> bool:
@@ -485,7 +502,7 @@ def in_or_out(world: World) -> bool:
             and order[-1] == "n"
             and "_mi_refused" not in world.row("p").context
         )
-    return order == ["p_instance_0", "p_instance_1", "n"] and refused("p", 1)(world)
+    return order == ["p_instance_0", "p_instance_1", "n"] and was_refused(world, 1)
 
 
 ADDITIONS = [
@@ -569,9 +586,8 @@ ADDITIONS = [
         graph=(*DYNAMIC, stage("w", "a", does=waits())),
         steps=(
             expect(ran=f"a p {run(0, 1)} n", wf="RUNNING"),
-            do(remember),
-            add("p"),
-            expect(statuses={"p_instance_2": None}, check=as_before(1), wf="RUNNING"),
+            refused(add("p")),
+            expect(statuses={"p_instance_2": None}, wf="RUNNING"),
             signal("w"),
             expect(ran=f"a p {run(0, 1)} n w", rows={"n": 1}, wf="SUCCEEDED"),
         ),
@@ -582,9 +598,8 @@ ADDITIONS = [
         graph=DYNAMIC,
         steps=(
             expect(wf="SUCCEEDED"),
-            do(remember),
-            *(add("p"), add("p")),
-            expect(ran=f"a p {run(0, 1)} n", check=as_before(2), wf="SUCCEEDED"),
+            refused(together(add("p"), add("p")), times=2),
+            expect(ran=f"a p {run(0, 1)} n", wf="SUCCEEDED"),
         ),
     ),
     Case(
@@ -593,8 +608,8 @@ ADDITIONS = [
         graph=activity("fixed", 2),
         bodies=WAITING,
         steps=(
-            *(do(remember), add("p")),
-            expect(statuses={"p_instance_2": None}, check=as_before(1), wf="RUNNING"),
+            refused(add("p")),
+            expect(statuses={"p_instance_2": None}, wf="RUNNING"),
             *(signal("p_instance_0"), signal("p_instance_1")),
             expect(ran=f"a p {run(0, 1)} n", wf="SUCCEEDED"),
         ),
@@ -605,8 +620,8 @@ ADDITIONS = [
         graph=DYNAMIC,
         bodies=WAITING,
         steps=(
-            *(close("p"), do(remember), add("p")),
-            expect(statuses={"p_instance_2": None}, check=as_before(1), wf="RUNNING"),
+            *(close("p"), refused(add("p"))),
+            expect(statuses={"p_instance_2": None}, wf="RUNNING"),
             *(signal("p_instance_0"), signal("p_instance_1")),
             expect(ran=f"a p {run(0, 1)} n", wf="SUCCEEDED"),
         ),
@@ -619,8 +634,8 @@ ADDITIONS = [
             stage("w", "a", does=waits()),
         ),
         steps=(
-            *(cancel_region("R"), do(remember), add("p")),
-            expect(ran="a", statuses={"p_instance_1": None}, check=as_before(1), wf="RUNNING"),
+            *(cancel_region("R"), refused(add("p"))),
+            expect(ran="a", statuses={"p_instance_1": None}, wf="RUNNING"),
             signal("w"),
             expect(ran="a w", statuses={"p": "CANCELED", "p_instance_0 p_mi_join n": "SKIPPED"}, wf="SUCCEEDED"),
         ),
