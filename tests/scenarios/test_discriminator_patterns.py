@@ -1,0 +1,762 @@
+"""Blocking and cancelling discriminators, structured and blocking partial joins (WCP-28 to WCP-31)."""
+
+from __future__ import annotations
+
+from stabilize_nb import TaskResult
+from stabilize_nb.tasks.sub_workflow import SubWorkflowTask
+from tests.scenarios.case import (
+    Case,
+    cancel,
+    expect,
+    fails,
+    inside,
+    jumps,
+    kill,
+    matrix,
+    meets,
+    once,
+    polls,
+    restart,
+    signal,
+    soft,
+    stage,
+    together,
+    waits,
+)
+
+
+def when_all_ran(refs, then):
+    """Poll until in this pass all these stages have run too, then do `then`."""
+
+    def body(running, call):
+        if any(call.world.ran(ref) < call.number for ref in refs.split()):
+            return TaskResult.running()
+        return then(running, call)
+
+    return body
+
+
+def when_waiting(*refs, then=None):
+    """Poll until these stages wait for a signal, then do `then` or succeed."""
+
+    def waiting(world):
+        here = world.statuses()
+        return all(here[ref] == "SUSPENDED" for ref in refs)
+
+    return polls(waiting, then=then)
+
+
+def outcomes(join, **fields):
+    """`s(thread_split=2) → f`, `a → g!`, `{f, g} → m → n`: f delivers twice before g does."""
+    return (
+        stage("s", thread_split=2),
+        stage("f", "s"),
+        stage("a"),
+        stage("g", "a", does=waits()),
+        stage("m", "f", "g", join=join, **fields),
+        stage("n", "m"),
+    )
+
+
+def split_in_three(join, *, late=False, **fields):
+    """`s(thread_split=3) → {f, g} → m`; `late`: g waits."""
+    return (
+        stage("s", thread_split=3),
+        stage("f", "s"),
+        stage("g", "s", does=waits() if late else None),
+        stage("m", "f", "g", join=join, **fields),
+    )
+
+
+def in_a_loop(*branches, join, late="", jumped=2, **fields):
+    """`a → branches → m → k↩a → z`; k jumps when all branches have run in this pass, except the one that is late."""
+    prompt = " ".join(ref for ref in branches if ref != late)
+    return (
+        stage("a"),
+        *(stage(ref, "a", does=waits() if ref == late else None) for ref in branches),
+        stage("m", *branches, join=join, **fields),
+        stage("k", "m", does=when_all_ran(prompt, jumps("a", jumped))),
+        stage("z", "k"),
+    )
+
+
+BLOCKED = expect(ran="s a f×2 m n", statuses={"g": "SUSPENDED", "m": "SUCCEEDED"}, rows={"m": 1}, wf="RUNNING")
+OPENED = expect(ran="s a f×2 g m×2 n×2", rows={"m": 2, "n": 2}, wf="SUCCEEDED")
+
+BLOCKING = [
+    Case(
+        id="S28.1",
+        title="a second trigger of a branch is held up until every branch has delivered once",
+        graph=outcomes("DISC", join_blocking=True),
+        everywhere=True,
+        steps=(
+            BLOCKED,
+            signal("g"),
+            OPENED,
+            expect(context={"m#2": {"_activation": 2, "_triggered_by": ["f#2"]}}, wf="SUCCEEDED"),
+        ),
+    ),
+    Case(
+        id="S28.1 not blocking",
+        title="without blocking the second trigger of a branch opens the second round at once",
+        graph=outcomes("DISC"),
+        steps=(
+            expect(ran="s a f×2 m×2 n×2", statuses={"g": "SUSPENDED", "m m#2": "SUCCEEDED"}, wf="RUNNING"),
+            signal("g"),
+            OPENED,
+        ),
+    ),
+    Case(
+        id="S28.1 dead",
+        title="a branch that delivers no thread completes a round too",
+        graph=(
+            stage("s", thread_split=2),
+            stage("f", "s"),
+            stage("g", does=waits(), cancel_region="R"),
+            stage("m", "f", "g", join="DISC", join_blocking=True),
+            stage("u"),
+        ),
+        steps=(
+            expect(ran="s f×2 m u", wf="RUNNING"),
+            cancel("g"),
+            expect(ran="s f×2 m×2 u", statuses={"g": "CANCELED"}, rows={"m": 2}, wf="SUCCEEDED"),
+        ),
+    ),
+    *(
+        Case(
+            id=f"S28.2{name}",
+            title="three threads on each branch make three firings",
+            graph=split_in_three("DISC", join_blocking=blocking),
+            steps=(expect(ran="s f×3 g×3 m×3", rows={"m": 3}, wf="SUCCEEDED"),),
+        )
+        for name, blocking in ((" blocking", True), ("", False))
+    ),
+    Case(
+        id="S28.2 late blocking",
+        title="each thread of the late branch completes a round and lets the next one fire, in any order",
+        graph=split_in_three("DISC", late=True, join_blocking=True),
+        steps=(
+            expect(ran="s f×3 m", statuses={"g g#2 g#3": "SUSPENDED"}, wf="RUNNING"),
+            signal("g#3"),
+            expect(ran="s f×3 g m×2", wf="RUNNING"),
+            signal("g"),
+            expect(ran="s f×3 g×2 m×3", wf="RUNNING"),
+            signal("g#2"),
+            expect(ran="s f×3 g×3 m×3", rows={"m": 3}, wf="SUCCEEDED"),
+        ),
+    ),
+    Case(
+        id="S28.2 late",
+        title="without blocking all three rounds fire by the branch that is early",
+        graph=split_in_three("DISC", late=True),
+        steps=(
+            expect(ran="s f×3 m×3", statuses={"g g#2 g#3": "SUSPENDED"}, wf="RUNNING"),
+            signal("g#3"),
+            signal("g"),
+            signal("g#2"),
+            expect(ran="s f×3 g×3 m×3", rows={"m": 3}, wf="SUCCEEDED"),
+        ),
+    ),
+    Case(
+        id="S28.2 together",
+        title="branches that deliver at the same time on several workers fire every round once",
+        graph=(
+            stage("s", thread_split=3),
+            stage("f", "s", does=meets("end", 6)),
+            stage("g", "s", does=meets("end", 6)),
+            stage("m", "f", "g", join="DISC", join_blocking=True),
+        ),
+        workers=6,
+        repeat=20,
+        steps=(expect(ran="s f×3 g×3 m×3", rows={"m": 3}, wf="SUCCEEDED"),),
+    ),
+    Case(
+        id="S28.3",
+        title="in a loop it fires once in each pass",
+        graph=in_a_loop("f", "g", join="DISC", join_blocking=True),
+        steps=(expect(ran="a×3 f×3 g×3 m×3 k z", rows={"m": 1}, wf="SUCCEEDED"),),
+    ),
+    Case(
+        id="S28.3 late branch",
+        title="a branch that is late in both passes holds the second pass not up: a jump begins the rounds anew",
+        graph=in_a_loop("f", "g", join="DISC", late="f", jumped=1, join_blocking=True),
+        steps=(
+            expect(ran="a×2 g×2 m×2 k z", statuses={"f": "SUSPENDED"}, wf="RUNNING"),
+            signal("f"),
+            expect(ran="a×2 g×2 m×2 k z f", rows={"m": 1}, wf="SUCCEEDED"),
+        ),
+    ),
+    Case(
+        id="S28.3 crash",
+        title="a trigger that is held up outlives the process",
+        graph=outcomes("DISC", join_blocking=True),
+        steps=(BLOCKED, restart(), BLOCKED, together(signal("g"), kill()), OPENED),
+    ),
+]
+
+#: `a → {f! → f2, h!, g!} → m → n`
+CANCELLING_GRAPH = (
+    stage("a"),
+    stage("f", "a", does=waits()),
+    stage("f2", "f"),
+    stage("h", "a", does=waits()),
+    stage("g", "a", does=waits()),
+    stage("m", "f2", "h", "g", join="DISC", join_cancel_remaining=True),
+    stage("n", "m"),
+)
+FIRST_ONLY = {"f f2 h": "CANCELED", "g m n": "SUCCEEDED"}
+WITHDRAWS = {"join": "DISC", "join_cancel_remaining": True}
+
+CANCELLING = [
+    Case(
+        id="S29.1",
+        title="the first branch fires the join, and everything on the other branches is withdrawn",
+        graph=CANCELLING_GRAPH,
+        everywhere=True,
+        steps=(
+            signal("g"),
+            expect(
+                ran="a g m n",
+                statuses=FIRST_ONLY,
+                on_cancel="f h",
+                context={"f": {"_cancel_reason": "join_fired"}, "m": {"_triggered_by": ["g"]}},
+                wf="SUCCEEDED",
+            ),
+        ),
+    ),
+    Case(
+        id="S29.1 at once",
+        title="a branch that is done before the others have begun withdraws them all the same",
+        graph=(
+            stage("a"),
+            stage("g", "a"),
+            stage("f", "a", does=waits()),
+            stage("f2", "f"),
+            stage("h", "a", does=waits()),
+            stage("m", "f2", "h", "g", **WITHDRAWS),
+            stage("n", "m"),
+        ),
+        steps=(expect(ran="a g m n", statuses=FIRST_ONLY, wf="SUCCEEDED"),),
+    ),
+    Case(
+        id="S29.1 late signal",
+        title="signals for what was withdrawn have no effect while the workflow goes on",
+        graph=(*CANCELLING_GRAPH, stage("z", "n", does=waits())),
+        steps=(
+            signal("g"),
+            signal("f", persistent=True),
+            signal("h"),
+            expect(ran="a g m n", statuses=FIRST_ONLY | {"z": "SUSPENDED"}, on_cancel="f h", wf="RUNNING"),
+            signal("z"),
+            expect(ran="a g m n z", statuses=FIRST_ONLY, on_cancel="f h", wf="SUCCEEDED"),
+        ),
+    ),
+    Case(
+        id="S29.1 together",
+        title="of branches that end at the same time on several workers one fires the join",
+        graph=(
+            stage("a"),
+            *(stage(ref, "a", does=meets("end", 4)) for ref in "bcde"),
+            stage("m", *"bcde", **WITHDRAWS),
+            stage("n", "m"),
+        ),
+        workers=4,
+        repeat=20,
+        steps=(expect(ran="a b c d e m n", rows={"m": 1, "n": 1}, statuses={"m n": "SUCCEEDED"}, wf="SUCCEEDED"),),
+    ),
+    Case(
+        id="S29.2",
+        title="a branch that also serves something else is not withdrawn; its late end is absorbed",
+        graph=(
+            stage("a"),
+            stage("f", "a", does=waits()),
+            stage("audit", "f"),
+            stage("g", "a", does=waits()),
+            stage("m", "f", "g", **WITHDRAWS),
+            stage("n", "m"),
+        ),
+        steps=(
+            signal("g"),
+            expect(ran="a g m n", statuses={"f": "SUSPENDED", "audit": "NOT_STARTED"}, on_cancel="", wf="RUNNING"),
+            signal("f"),
+            expect(ran="a g m n f audit", rows={"m": 1}, on_cancel="", wf="SUCCEEDED"),
+        ),
+    ),
+    Case(
+        id="S29.2 partly",
+        title="of a branch that serves something else only what leads to the join alone is withdrawn",
+        graph=(
+            stage("a"),
+            stage("f", "a", does=waits()),
+            stage("audit", "f"),
+            stage("f2", "f"),
+            stage("g", "a", does=waits()),
+            stage("m", "f2", "g", **WITHDRAWS),
+            stage("n", "m"),
+        ),
+        steps=(
+            signal("g"),
+            expect(
+                ran="a g m n",
+                statuses={"f": "SUSPENDED", "f2": "CANCELED", "audit": "NOT_STARTED"},
+                on_cancel="",
+                wf="RUNNING",
+            ),
+            signal("f"),
+            expect(ran="a g m n f audit", statuses={"f2": "CANCELED"}, rows={"m": 1}, on_cancel="", wf="SUCCEEDED"),
+        ),
+    ),
+    Case(
+        id="S29.3",
+        title="a tolerated failure fires the join",
+        graph=(
+            stage("a"),
+            stage("f", "a", does=waits()),
+            stage("g", "a", does=when_waiting("f", then=soft())),
+            stage("m", "f", "g", **WITHDRAWS),
+            stage("n", "m"),
+        ),
+        steps=(
+            expect(ran="a g m n", statuses={"g": "FAILED_CONTINUE", "f": "CANCELED"}, on_cancel="f", wf="SUCCEEDED"),
+        ),
+    ),
+    Case(
+        id="S29.3 failure",
+        title="a failure fires nothing and fails the workflow",
+        graph=(
+            stage("a"),
+            stage("f", "a", does=waits()),
+            stage("g", "a", does=when_waiting("f", then=fails())),
+            stage("m", "f", "g", **WITHDRAWS),
+        ),
+        steps=(
+            expect(
+                ran="a g",
+                statuses={"g": "TERMINAL", "f": "CANCELED", "m": "NOT_STARTED"},
+                on_cancel="f",
+                wf="TERMINAL",
+            ),
+        ),
+    ),
+    Case(
+        id="S29.3 not chosen",
+        title="a branch that was not chosen fires nothing and withdraws nothing",
+        graph=(
+            stage("a", split={"f": "False", "g": "True", "h": "True"}),
+            stage("f", "a"),
+            stage("g", "a", does=waits()),
+            stage("h", "a", does=waits()),
+            stage("m", "f", "g", "h", **WITHDRAWS),
+        ),
+        steps=(
+            expect(ran="a", statuses={"f": "SKIPPED", "g h": "SUSPENDED", "m": "NOT_STARTED"}, wf="RUNNING"),
+            signal("h"),
+            expect(ran="a h m", statuses={"f": "SKIPPED", "g": "CANCELED"}, on_cancel="g", wf="SUCCEEDED"),
+        ),
+    ),
+    Case(
+        id="S29.3 lock",
+        title="a withdrawn branch frees its lock",
+        graph=(
+            stage("a"),
+            stage("f", "a", does=waits(), mutex_key="k"),
+            stage("g", "a", does=when_waiting("f")),
+            stage("m", "f", "g", **WITHDRAWS),
+            stage("n", "m", mutex_key="k"),
+        ),
+        steps=(expect(ran="a g m n", statuses={"f": "CANCELED"}, on_cancel="f", wf="SUCCEEDED"),),
+    ),
+    Case(
+        id="S29.3 child",
+        title="a withdrawn branch cancels its child workflow",
+        graph=(
+            stage("a"),
+            stage(
+                "f",
+                "a",
+                does=SubWorkflowTask,
+                context={"_sub_workflow_config": {"name": "child", "stages": [stage("c1").make()]}},
+            ),
+            stage("g", "a", does=when_waiting("f")),
+            stage("m", "f", "g", **WITHDRAWS),
+            stage("n", "m"),
+        ),
+        bodies={"c1": waits()},
+        steps=(
+            expect(
+                ran="a g m n",
+                statuses={"f": "CANCELED", "child1/c1": "CANCELED"},
+                check=lambda world: world.flow("child1/").status.name == "CANCELED",
+                wf="SUCCEEDED",
+            ),
+        ),
+    ),
+    Case(
+        id="S29.4",
+        title="in a loop each pass withdraws its own rest",
+        graph=(
+            stage("a"),
+            stage("f", "a", does=waits()),
+            stage("f2", "f"),
+            stage("g", "a", does=when_waiting("f")),
+            stage("m", "f2", "g", **WITHDRAWS),
+            stage("k", "m", does=jumps("a", 2)),
+            stage("z", "k"),
+        ),
+        steps=(
+            expect(
+                ran="a×3 g×3 m×3 k z",
+                statuses={"f f2": "CANCELED", "g m z": "SUCCEEDED"},
+                on_cancel="f×3",
+                rows={"m": 1},
+                wf="SUCCEEDED",
+            ),
+        ),
+    ),
+    Case(
+        id="S29.4 another first",
+        title="in a loop another branch may be first",
+        graph=(
+            stage("a"),
+            stage("f", "a", does=waits()),
+            stage("g", "a", does=waits()),
+            stage("m", "f", "g", **WITHDRAWS),
+            stage("k", "m", does=jumps("a")),
+            stage("z", "k"),
+        ),
+        steps=(
+            signal("g"),
+            expect(ran="a×2 g m", statuses={"f g": "SUSPENDED", "m": "NOT_STARTED"}, on_cancel="f", wf="RUNNING"),
+            signal("f"),
+            expect(
+                ran="a×2 g f m×2 k z",
+                statuses={"f": "SUCCEEDED", "g": "CANCELED"},
+                on_cancel="f g",
+                wf="SUCCEEDED",
+            ),
+        ),
+    ),
+    Case(
+        id="S29.4 crash",
+        title="the process is killed in the join: the rest stays withdrawn, and the join is one",
+        graph=CANCELLING_GRAPH,
+        crash=inside("m"),
+        steps=(
+            signal("g"),
+            expect(ran="a g m n", started="m×2 n", statuses=FIRST_ONLY, rows={"m": 1}, wf="SUCCEEDED"),
+        ),
+    ),
+    Case(
+        id="S29.4 crash at the branch",
+        title="the process is killed when the first branch has completed: the rest is withdrawn",
+        graph=CANCELLING_GRAPH,
+        crash=once("g", "SUCCEEDED"),
+        steps=(signal("g"), expect(ran="a g m n", statuses=FIRST_ONLY, rows={"m": 1}, wf="SUCCEEDED")),
+    ),
+]
+
+FIVE = ("r1", "r2", "r3", "r4", "r5")
+SIX = tuple("bcdefg")
+
+
+def five_waiting(join):
+    """Five branches that wait, into `p → n`."""
+    return (*(stage(ref, does=waits()) for ref in FIVE), stage("p", *FIVE, join=join), stage("n", "p"))
+
+
+PARTIAL = [
+    Case(
+        id="S30.1",
+        title="the join fires when so many have arrived, and absorbs the rest",
+        graph=five_waiting("3/5"),
+        everywhere=True,
+        steps=(
+            signal("r4"),
+            signal("r2"),
+            expect(ran="r4 r2", statuses={"p": "NOT_STARTED"}, wf="RUNNING"),
+            signal("r5"),
+            expect(
+                ran="r4 r2 r5 p n",
+                context={"p": {"_triggered_by": ["r2", "r4", "r5"]}},
+                wf="RUNNING",
+            ),
+            signal("r1"),
+            expect(ran="r4 r2 r5 r1 p n", wf="RUNNING"),
+            signal("r3"),
+            expect(ran="r4 r2 r5 r1 r3 p n", rows={"p": 1, "n": 1}, wf="SUCCEEDED"),
+        ),
+    ),
+    Case(
+        id="S30.1 late ends",
+        title="a late branch may fail softly, or be cancelled; a failure fails the workflow",
+        graph=(
+            stage("r1", does=waits(then=soft())),
+            stage("r2", does=waits()),
+            stage("r3", does=waits(then=fails())),
+            stage("r4"),
+            stage("r5"),
+            stage("p", *FIVE, join="2/5"),
+            stage("n", "p"),
+        ),
+        steps=(
+            signal("r1"),
+            cancel("r2"),
+            expect(ran="r1 r4 r5 p n", wf="RUNNING"),
+            signal("r3"),
+            expect(
+                ran="r1 r3 r4 r5 p n",
+                statuses={"r1": "FAILED_CONTINUE", "r2": "CANCELED", "r3": "TERMINAL", "p n": "SUCCEEDED"},
+                wf="TERMINAL",
+            ),
+        ),
+    ),
+    Case(
+        id="S30.2",
+        title="a threshold of 0 is all of them",
+        graph=five_waiting("0/5"),
+        steps=(
+            *(signal(ref) for ref in FIVE[:-1]),
+            expect(ran="r1 r2 r3 r4", statuses={"p": "NOT_STARTED"}, wf="RUNNING"),
+            signal("r5"),
+            expect(ran="r1 r2 r3 r4 r5 p n", wf="SUCCEEDED"),
+        ),
+    ),
+    Case(
+        id="S30.2 too many",
+        title="a threshold that is more than there are branches is rejected when the workflow is created",
+        graph=five_waiting("6/5"),
+        rejected="waits for 6 branches but has 5",
+    ),
+    Case(
+        id="S30.3",
+        title="a tolerated failure counts, a branch that was not chosen does not",
+        graph=(
+            stage("a", split={"b": "True", "c": "False", "d": "True"}),
+            stage("b", "a", does=soft()),
+            stage("c", "a"),
+            stage("d", "a", does=waits()),
+            stage("p", "b", "c", "d", join="2/3"),
+        ),
+        steps=(
+            expect(
+                ran="a b",
+                statuses={"b": "FAILED_CONTINUE", "c": "SKIPPED", "p": "NOT_STARTED"},
+                wf="RUNNING",
+            ),
+            signal("d"),
+            expect(ran="a b d p", wf="SUCCEEDED"),
+        ),
+    ),
+    Case(
+        id="S30.3 disabled",
+        title="a disabled branch counts",
+        graph=(
+            stage("a"),
+            stage("b", "a"),
+            stage("c", "a", enabled=False),
+            stage("d", "a", does=waits()),
+            stage("p", "b", "c", "d", join="2/3"),
+        ),
+        steps=(
+            expect(ran="a b p", statuses={"c": "SKIPPED", "d": "SUSPENDED"}, wf="RUNNING"),
+            signal("d"),
+            expect(ran="a b d p", wf="SUCCEEDED"),
+        ),
+    ),
+    Case(
+        id="S30.4",
+        title="a threshold that cannot be reached any more fails the workflow, and says so",
+        graph=(
+            stage("a", split={"b": "True", "c": "False", "d": "False"}),
+            stage("b", "a"),
+            stage("c", "a"),
+            stage("d", "a"),
+            stage("p", "b", "c", "d", join="2/3"),
+            stage("n", "p"),
+        ),
+        steps=(
+            expect(
+                ran="a b",
+                statuses={"c d": "SKIPPED", "p": "TERMINAL", "n": "NOT_STARTED"},
+                errors={"p": "threshold 2 is out of reach", "": "'p'"},
+                wf="TERMINAL",
+            ),
+        ),
+    ),
+    Case(
+        id="S30.4 halted",
+        title="a threshold out of reach because a branch was cancelled blocks the join",
+        graph=(
+            stage("a"),
+            stage("b", "a"),
+            stage("c", "a", does=waits()),
+            stage("d", "a", does=waits()),
+            stage("p", "b", "c", "d", join="2/3"),
+            stage("u", "a"),
+        ),
+        steps=(
+            cancel("c"),
+            expect(ran="a b u", statuses={"p": "NOT_STARTED", "d": "SUSPENDED"}, wf="RUNNING"),
+            cancel("d"),
+            expect(ran="a b u", statuses={"c d": "CANCELED", "p": "NOT_STARTED"}, wf="SUCCEEDED"),
+        ),
+    ),
+    Case(
+        id="S30.5",
+        title="in a loop the join fires once in each pass",
+        graph=in_a_loop("b", "c", "d", join="2/3"),
+        steps=(expect(ran="a×3 b×3 c×3 d×3 m×3 k z", rows={"m": 1}, wf="SUCCEEDED"),),
+    ),
+    Case(
+        id="S30.5 late branch",
+        title="a branch that is late in both passes is absorbed in the end",
+        graph=in_a_loop("b", "c", "d", join="2/3", late="d", jumped=1),
+        steps=(
+            expect(ran="a×2 b×2 c×2 m×2 k z", statuses={"d": "SUSPENDED"}, wf="RUNNING"),
+            signal("d"),
+            expect(ran="a×2 b×2 c×2 m×2 k z d", rows={"m": 1}, wf="SUCCEEDED"),
+        ),
+    ),
+    Case(
+        id="S30.5 together",
+        title="six branches that end together fire the join once",
+        graph=(
+            stage("a"),
+            *(stage(ref, "a", does=meets("end", 6)) for ref in SIX),
+            stage("p", *SIX, join="3/6"),
+        ),
+        workers=10,
+        repeat=100,
+        steps=(expect(ran="a b c d e f g p", rows={"p": 1}, wf="SUCCEEDED"),),
+    ),
+    Case(
+        id="S30.6",
+        title="the process is killed in a branch when the join is one short of its threshold",
+        graph=(
+            stage("a"),
+            stage("b", "a"),
+            stage("c", "a", does=when_all_ran("b", lambda running, call: TaskResult.success())),
+            stage("d", "a", does=waits()),
+            stage("p", "b", "c", "d", join="2/3"),
+        ),
+        crash=once("b", "SUCCEEDED"),
+        steps=(
+            expect(ran="a b c p", rows={"p": 1}, wf="RUNNING"),
+            signal("d"),
+            expect(ran="a b c d p", rows={"p": 1}, wf="SUCCEEDED"),
+        ),
+    ),
+    Case(
+        id="S30.6 at work",
+        title="the process is killed in the body of the branch that reaches the threshold",
+        graph=(
+            stage("a"),
+            stage("b", "a"),
+            stage("c", "a", does=waits()),
+            stage("d", "a", does=waits()),
+            stage("p", "b", "c", "d", join="2/3"),
+        ),
+        crash=inside("c", nth=2),
+        steps=(
+            signal("c"),
+            expect(ran="a b c p", started="a b c×3 p", rows={"p": 1}, wf="RUNNING"),
+            signal("d"),
+            expect(ran="a b c d p", rows={"p": 1}, wf="SUCCEEDED"),
+        ),
+    ),
+]
+
+
+def two_of_three(**fields):
+    """`s(2) → {b, c}`, `a → d!`, `{b, c, d} → p[2/3] → n`."""
+    return (
+        stage("s", thread_split=2),
+        stage("b", "s"),
+        stage("c", "s"),
+        stage("a"),
+        stage("d", "a", does=waits()),
+        stage("p", "b", "c", "d", join="2/3", **fields),
+        stage("n", "p"),
+    )
+
+
+SECOND_HELD_UP = expect(ran="s a b×2 c×2 p n", statuses={"d": "SUSPENDED"}, rows={"p": 1}, wf="RUNNING")
+BOTH_ROUNDS = expect(ran="s a b×2 c×2 d p×2 n×2", rows={"p": 2, "n": 2}, wf="SUCCEEDED")
+
+BLOCKING_PARTIAL = [
+    Case(
+        id="S31.1",
+        title="the second round fires when the first is complete",
+        graph=two_of_three(join_blocking=True),
+        everywhere=True,
+        steps=(
+            SECOND_HELD_UP,
+            signal("d"),
+            BOTH_ROUNDS,
+            expect(
+                context={"p": {"_triggered_by": ["b", "c"]}, "p#2": {"_triggered_by": ["b#2", "c#2"]}},
+                wf="SUCCEEDED",
+            ),
+        ),
+    ),
+    Case(
+        id="S31.1 not blocking",
+        title="without blocking the second round fires at once",
+        graph=two_of_three(),
+        steps=(
+            expect(ran="s a b×2 c×2 p×2 n×2", statuses={"d": "SUSPENDED"}, rows={"p": 2}, wf="RUNNING"),
+            signal("d"),
+            BOTH_ROUNDS,
+        ),
+    ),
+    Case(
+        id="S31.1 dead",
+        title="a branch that was withdrawn completes the round too",
+        graph=two_of_three(join_blocking=True),
+        steps=(cancel("d"), expect(ran="s a b×2 c×2 p×2 n×2", statuses={"d": "CANCELED"}, wf="SUCCEEDED")),
+    ),
+    Case(
+        id="S31.2 all of them",
+        title="a threshold of all is an AND-join that keeps its triggers",
+        graph=outcomes("2/2", join_blocking=True),
+        steps=(
+            expect(ran="s a f×2", statuses={"m": "NOT_STARTED"}, wf="RUNNING"),
+            signal("g"),
+            expect(ran="s a f×2 g m n", rows={"m": 1}, wf="SUCCEEDED"),
+        ),
+    ),
+    Case(
+        id="S31.2 all, several rounds",
+        title="a threshold of all fires once for each pair of triggers",
+        graph=split_in_three("2/2", late=True, join_blocking=True),
+        steps=(
+            expect(ran="s f×3", wf="RUNNING"),
+            signal("g#2"),
+            expect(ran="s f×3 g m", wf="RUNNING"),
+            signal("g#3"),
+            signal("g"),
+            expect(ran="s f×3 g×3 m×3", rows={"m": 3}, wf="SUCCEEDED"),
+        ),
+    ),
+    Case(
+        id="S31.2 one",
+        title="a threshold of one is a blocking discriminator",
+        graph=outcomes("1/2", join_blocking=True),
+        steps=(BLOCKED, signal("g"), OPENED),
+    ),
+    Case(
+        id="S31.2 crash",
+        title="the process is killed between the rounds: the counts are the same",
+        graph=two_of_three(join_blocking=True),
+        steps=(SECOND_HELD_UP, restart(), SECOND_HELD_UP, together(signal("d"), kill()), BOTH_ROUNDS),
+    ),
+    Case(
+        id="S31.2 crash in the join",
+        title="the process is killed in the second activation of the join",
+        graph=two_of_three(join_blocking=True),
+        crash=inside("p", nth=2),
+        steps=(SECOND_HELD_UP, signal("d"), BOTH_ROUNDS, expect(started="p×3 n×2", wf="SUCCEEDED")),
+    ),
+]
+
+test_pattern = matrix([*BLOCKING, *CANCELLING, *PARTIAL, *BLOCKING_PARTIAL])
