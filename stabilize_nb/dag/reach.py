@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from stabilize_nb.dag.choices import Choices
 from stabilize_nb.dag.shape import Shape, Way
+from stabilize_nb.models.record import named_record
 from stabilize_nb.models.stage import JoinType, SplitType, StageExecution
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ PASSES = 4
 _WAITS_FOR_ALL = (JoinType.AND, JoinType.OR)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_record
 class Reach:
     """What can become of one stage between two jumps; without arguments: anything."""
 
@@ -51,7 +52,7 @@ class Reach:
     is_free: bool = True  # it may start whatever its edges say
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_record
 class _Edge:
     """An edge as its head sees it; the fields are those of `Reach`."""
 
@@ -199,8 +200,9 @@ def _threads(stage: StageExecution, live: Sequence[_Edge]) -> int:
 class Order:
     """What is certain about the order of stages, by ref_id.
 
-    `refs`: all stages. `bit`: the stage as a set, of which those are larger that come later. `needs`: stages that are over before it starts; for a synthetic stage also the stages
-    that it is part of, which have begun. `through`: stages that its threads have run through.
+    `bit`: a stage as a set, larger for one that comes later in `refs`. `needs`: stages that are over before it starts;
+    for a synthetic stage also the stages that it is part of, which have begun. `through`: stages that have run
+    whenever it starts.
     """
 
     refs: Sequence[str]

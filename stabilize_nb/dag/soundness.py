@@ -16,6 +16,7 @@ Source: patterns.md, whose sections and patterns the rules name.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from stabilize_nb.dag.finding import LISTED, Finding, Graph, arrows, level, named, walked_back
@@ -30,7 +31,7 @@ from stabilize_nb.dag.waits import (
 )
 from stabilize_nb.models.stage import SplitType, StageExecution
 
-__all__ = ["Finding", "check_soundness", "contradictions"]
+__all__ = ["Finding", "check_soundness", "contradictions", "softened"]
 
 
 def check_soundness(stages: Sequence[StageExecution]) -> tuple[Finding, ...]:
@@ -51,6 +52,11 @@ def check_soundness(stages: Sequence[StageExecution]) -> tuple[Finding, ...]:
 def contradictions(findings: Iterable[Finding]) -> list[str]:
     """Return the sentences for which a run is refused."""
     return [finding.sentence for finding in findings if finding.level == "contradiction"]
+
+
+def softened(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return findings as warnings, for a graph whose bodies may jump where nothing declares it."""
+    return tuple(replace(finding, level="warning") for finding in findings)
 
 
 # -- joins that never fire (WCP-30, WCP-41) -----------------------------------------------------------
@@ -116,7 +122,9 @@ def _dead_stages(graph: Graph) -> Iterator[Finding]:
         groups.setdefault(cause[ref], []).append(ref)
     for origin, refs in groups.items():
         way = arrows(walked_back(origin[0], refs[-1], before.__getitem__))
-        because = _why_never(graph, *origin) if len(origin) > 1 else f"they follow {origin[0]!r}, which never starts"
+        because = (
+            _why_never(graph, *origin) if len(origin) > 1 else f"nothing gets past {origin[0]!r}, which never starts"
+        )
         yield Finding(
             level="warning",
             rule="dead_stage",
@@ -136,7 +144,10 @@ def _lead_in_the_way(graph: Graph, ref: str) -> str:
     return next(silent, None) or next(missing)
 
 
-def _why_never(graph: Graph, tail: str, head: str) -> str:
+def _why_never(graph: Graph, tail: str, head: str = "") -> str:
+    """Say why nothing goes on from a stage along one of its edges, or at all."""
+    if not head:
+        return f"nothing gets past {tail!r}, which never starts"
     stage = graph.stages[tail]
     edge = f"the way from {tail!r} to {head!r} is never taken, because"
     condition = stage.split_conditions.get(head)
@@ -168,10 +179,11 @@ def _constant_conditions(graph: Graph) -> Iterator[Finding]:
 
 
 def _is_decided(graph: Graph, ref: str, head: str) -> bool:
-    """Whether a constant decides about an edge, and it is not named already as what keeps a stage from running."""
+    """Whether a constant decides about an edge; one that is named as what keeps a stage from running is left out."""
     way = graph.shape.ways[ref].get(head, Way.MAYBE)
-    is_constant = constant(graph.stages[ref].split_conditions[head]) is not None
-    return is_constant and (way is Way.ALWAYS or (way is Way.NEVER and graph.reach[head].runs))
+    if constant(graph.stages[ref].split_conditions[head]) is None:
+        return False
+    return way is Way.ALWAYS or (way is Way.NEVER and graph.reach[head].runs and not graph.reach[head].is_free)
 
 
 def _ignored_conditions(graph: Graph) -> Iterator[Finding]:

@@ -233,7 +233,7 @@ def stages_after_the_end(graph: Graph) -> Iterator[Finding]:
             yield Finding(
                 level="warning",
                 rule="after_the_end",
-                sentence=f"{named(late)} can never run: {ref!r} ends the workflow when it succeeds "
+                sentence=f"{named(late)} cannot run after {ref!r}, which ends the workflow when it succeeds "
                 f"({ref} → {late[0]}); let nothing follow it, or leave ends_workflow out",
                 stages=late,
                 edges=tuple((ref, head) for head in late),
