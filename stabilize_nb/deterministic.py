@@ -95,4 +95,5 @@ class Rehearsal:
     def _next_work(self) -> int | None:
         known = dumps(sorted(self._processor.registry.names()))
         row = self._store.database.call_read(lambda connection: connection.one("next_due", {"known": known}))
-        return None if row is None else row[0]
+        order, _timer, body = row or (None, None, None)
+        return min((time for time in (order, body) if time is not None), default=None)

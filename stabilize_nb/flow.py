@@ -13,6 +13,7 @@ import re
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, overload
 
+from stabilize_nb.dag.soundness import Finding, check_soundness, contradictions, softened
 from stabilize_nb.engine import default_engine
 from stabilize_nb.errors import ConfigError, InvalidWorkflowError
 from stabilize_nb.models.stage import JoinType, StageExecution
@@ -201,13 +202,21 @@ class Flow:
                 wanted[name] = wanted.get(name, False) or needed
         return wanted
 
-    def check(self, inputs: Iterable[str] | None = None) -> None:
-        """Raise InvalidWorkflowError that names everything wrong with the flow (with `inputs`: for a run of these)."""
+    def check(self, inputs: Iterable[str] | None = None) -> tuple[Finding, ...]:
+        """
+        Return what is wrong with the graph: stages that can never run, waits that never end.
+
+        Contradictions are those for which `build` refuses a run. Where a stage function jumps there are only warnings.
+
+        Raises InvalidWorkflowError that names all else that is wrong with the flow (with `inputs`: for a run of these).
+        """
         faults = [fault for stage in self.stages.values() for fault in self._faults(stage, inputs)]
         if not self.stages:
             faults.append("it has no stages: decorate a function with @stage")
         if faults:
             raise InvalidWorkflowError(self.name, faults)
+        findings = check_soundness([self._reference(stage) for stage in self.stages.values()])
+        return softened(findings) if any(map(_jumps, self.stages.values())) else findings
 
     def _faults(self, stage: FlowStage, inputs: Iterable[str] | None) -> list[str]:
         place = f"stage {stage.name!r}" + (f" (line {stage.line})" if stage.line else "")
@@ -243,7 +252,8 @@ class Flow:
             if close := _close(name, wanted):
                 msg = f"flow {self.name!r} has no input {name!r}{close}"
                 raise ConfigError(msg)
-        self.check(inputs)
+        if wrong := contradictions(self.check(inputs)):
+            raise InvalidWorkflowError(self.name, wrong)
         stages = [self._reference(stage) for stage in self.stages.values()]
         return Workflow.create(application=self.name, name=self.name, stages=stages, context=inputs)
 
@@ -390,6 +400,16 @@ def _join(stage: FlowStage, requisites: set[str]) -> tuple[JoinType, int]:
         msg = f"stage {stage.name!r}: join={wish!r}, but it has {len(requisites)} branches ({branches})"
         raise ConfigError(msg)
     return JoinType.N_OF_M, needed
+
+
+def _jumps(stage: FlowStage) -> bool:
+    """Whether the code of a stage function, or of one inside it, names what makes a jump."""
+    codes = [getattr(stage.function, "__code__", None)]
+    for code in filter(None, codes):
+        if {"jump", "jump_to"} & {*code.co_names, *code.co_freevars}:
+            return True
+        codes += [constant for constant in code.co_consts if inspect.iscode(constant)]
+    return False
 
 
 def _names(given: Any) -> tuple[str, ...]:

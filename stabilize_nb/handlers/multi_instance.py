@@ -70,7 +70,9 @@ def _refusal(draft: Draft, parent: StageRow) -> str:
 def close_multi_instance(draft: Draft, message: CloseMultiInstance) -> None:
     """Accept no further instances; with all complete the activity is complete."""
     parent = draft.find(message.stage_id)
-    if parent is None or not parent.spec.mi_config or parent.closed or _is_over(draft):
+    if parent is None or not parent.spec.mi_config or parent.closed or parent.status is S.NOT_STARTED:
+        return
+    if _is_over(draft):
         return
     draft.record(ActivityClosed(parent.id))
     join = open_join(draft, draft.stage(parent.id))

@@ -5,15 +5,15 @@ A `Sketch` says what is to be seen, in no notation; the text DAG, Mermaid and DO
 1. Status is told three times: by colour, by symbol and by word. `LOOKS` is the only place that knows them;
    its symbols are in the fonts that terminals and browsers bring.
 2. Names, conditions and errors may come from a model: every string passes `shorten` before it is shown.
-3. All runs of a stage (`ref`, `ref#2`, ...) are one box, which shows the status that most wants attention.
-4. In the text DAG a stage stands under the stage that every path to it goes through (its immediate dominator;
+3. What shares a box (`groups`) is shown with the status that most wants attention.
+4. What a stage says about control flow is said by `signs`, in every notation with the same words.
+5. In the text DAG a stage stands under the stage that every path to it goes through (its immediate dominator;
    Lengauer and Tarjan 1979). Branches are indented; a join stands at the level of what split, and names what
    it waits for.
 """
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,10 +23,24 @@ from itertools import accumulate
 
 import networkx as nx
 
-from stabilize_nb.models.stage import JoinType, SplitType, StageExecution
+from stabilize_nb.models.stage import StageExecution, SyntheticStageOwner
 from stabilize_nb.models.status import FAILURE, WorkflowStatus
-from stabilize_nb.models.topology import ACTIVATION_SUFFIX
 from stabilize_nb.models.workflow import Workflow
+from stabilize_nb.notebook.groups import Group, Grouping, base, group
+from stabilize_nb.notebook.signs import (
+    Detail,
+    Frame,
+    Sign,
+    again,
+    condition_of,
+    frames_of,
+    instances_of,
+    is_nested,
+    join_of,
+    join_of_instances,
+    loop_of,
+    settings_of,
+)
 
 S = WorkflowStatus
 
@@ -65,53 +79,76 @@ LOOKS: Mapping[WorkflowStatus, Look] = {
     S.NOT_STARTED: Look(symbol="○", word="not started", stroke="#757575", fill="#f5f5f5"),
     S.SKIPPED: Look(symbol="»", word="skipped", stroke="#757575", fill="#fafafa", border="dotted"),
 }
-JOINS: Mapping[JoinType, str] = {
-    JoinType.OR: "all taken of {m}",
-    JoinType.MULTI_MERGE: "each of {m}",
-    JoinType.DISCRIMINATOR: "the first of {m}",
-    JoinType.N_OF_M: "{n} of {m}",
-}
-SPLITS: Mapping[SplitType, str] = {
-    SplitType.OR: "takes every match",
-    SplitType.XOR: "takes the first match",
+#: When a synthetic stage runs, seen from the stage that it stands in.
+WHEN: Mapping[SyntheticStageOwner | None, str] = {
+    SyntheticStageOwner.STAGE_BEFORE: "before",
+    SyntheticStageOwner.STAGE_AFTER: "after",
+    SyntheticStageOwner.STAGE_FAILURE: "on failure",
 }
 
 
 class Line(Enum):
     """What an arrow stands for."""
 
-    SOLID = "solid"  # the head follows the tail
-    UNUSED = "dotted"  # so it would, but an end of it was skipped
-    JUMP = "dashed"  # a jump that was carried out
+    FLOW = "flow"  # the head follows the tail
+    UNUSED = "unused"  # so it would, but an end of it was skipped
+    JUMP = "jump"  # a jump that was carried out, or may be
+    STATE = "state"  # the head starts only in a certain state of the tail
+    CANCEL = "cancel"  # the end of the tail withdraws the head
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A synthetic stage, as it is shown inside the box of its parent."""
+
+    when: str
+    title: str
+    status: WorkflowStatus
+
+    @property
+    def words(self) -> str:
+        return f"{self.when}: {self.title}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Box:
-    """One stage as it is shown. `details` are the lines under the status; `join` is empty for AND."""
+    """One stage, or all instances of one, as it is shown.
+
+    `join` is what it waits for, None for all of its branches. `details` are the lines under the status, `parts` those
+    of its synthetic stages; `end` says how its end ends the workflow.
+    """
 
     ref: str
     title: str
     status: WorkflowStatus
-    join: str
-    details: tuple[str, ...]
+    join: Detail | None
+    details: tuple[Detail, ...]
+    parts: tuple[Part, ...]
+    frames: tuple[Frame, ...]
+    end: str | None
     is_gate: bool
     is_nested: bool
-    region: str | None
+    is_stack: bool
 
     @property
     def look(self) -> Look:
         return LOOKS[self.status]
 
     @property
-    def lines(self) -> tuple[str, ...]:
+    def lines(self) -> tuple[Detail | Part, ...]:
         """All that is written under the title."""
-        joins = (f"joins {self.join}",) if self.join else ()
-        return (self.look.word, *joins, *self.details)
+        joins = (Detail(f"joins {self.join.words}", self.join.sign),) if self.join else ()
+        return (Detail(self.look.word), *joins, *self.details, *self.parts)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The same as words alone, each short enough for a line."""
+        return tuple(line.words for line in self.lines)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrow:
-    """One edge as it is shown; `tail` and `head` are ref_ids."""
+    """One edge as it is shown; `tail` and `head` are refs of boxes."""
 
     tail: str
     head: str
@@ -130,14 +167,14 @@ class Sketch:
 
     @property
     def flow(self) -> list[Arrow]:
-        """The arrows that order the stages: all but the jumps."""
-        return [arrow for arrow in self.arrows if arrow.line is not Line.JUMP]
+        """The arrows that order the stages."""
+        return [arrow for arrow in self.arrows if arrow.line in {Line.FLOW, Line.UNUSED}]
 
     @property
     def description(self) -> str:
         """What the picture shows in one line: "analysis running, 5 stages: plan succeeded, ..."."""
         if len(self.boxes) <= STAGES_DESCRIBED:
-            parts = ", ".join(f"{box.title} {box.look.word}" for box in self.boxes)
+            parts = ", ".join(map(_described, self.boxes))
         else:
             parts = _tally([box.status for box in self.boxes])
         stages = "1 stage" if len(self.boxes) == 1 else f"{len(self.boxes)} stages"
@@ -181,141 +218,60 @@ def _columns(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
 
 
+def _described(box: Box) -> str:
+    """Say a box without what only an eye can go through: errors, numbers, notes."""
+    said = [words for line, words in zip(box.lines, box.words, strict=True) if isinstance(line, Part) or line.sign]
+    said += [shorten(frame.words) for frame in box.frames]
+    return f"{box.title} {box.look.word}" + (f" ({'; '.join(said)})" if said else "")
+
+
 def sketch(workflow: Workflow, notes: Mapping[str, str] | None = None) -> Sketch:
     """Say what a picture of `workflow` shows; `notes` adds a line to stages, by ref_id."""
-    runs: dict[str, list[StageExecution]] = {}
-    for stage in workflow.stages:
-        runs.setdefault(_base(stage.ref_id), []).append(stage)
-    for rows in runs.values():
-        rows.sort(key=lambda row: row.activation)
-    stages = {ref: runs[ref][0] for ref in _in_order(runs)}
-    boxes = {ref: _box(ref, runs[ref], (notes or {}).get(ref, "")) for ref in stages}
+    grouping = group(workflow.stages)
+    edges = grouping.edges()
+    place = {ref: number for number, ref in enumerate(_in_order(grouping.groups, edges))}
+    boxes = {ref: _box(grouping, ref, (notes or {}).get(ref, "")) for ref in place}
+    drawn = sorted(edges, key=lambda edge: (place[edge[1]], place[edge[0]]))
+    flow = [_arrow(boxes, pair, condition_of(grouping.stage(edges[pair][0]), edges[pair][1])) for pair in drawn]
+    others = [arrow for draw in (_jumps, _states, _cancellations) for arrow in draw(grouping, boxes)]
     return Sketch(
         title=shorten(workflow.name, NAME_COLUMNS) or "workflow",
         look=LOOKS[workflow.status],
         boxes=tuple(boxes.values()),
-        arrows=(*_flow(stages, boxes), *_jumps(workflow.stages, boxes)),
+        arrows=(*flow, *others),
     )
 
 
-def _base(ref: str) -> str:
-    return ACTIVATION_SUFFIX.sub("", ref)
-
-
-def _requisites(stage: StageExecution) -> set[str]:
-    return {_base(ref) for ref in stage.requisite_stage_ref_ids}
-
-
-def _in_order(runs: Mapping[str, Sequence[StageExecution]]) -> list[str]:
+def _in_order(refs: Iterable[str], edges: Iterable[tuple[str, str]]) -> list[str]:
     """Sort topologically. A cycle is condensed first: what was never checked is drawn all the same."""
-    place = {ref: number for number, ref in enumerate(runs)}
+    place = {ref: number for number, ref in enumerate(refs)}
     graph: nx.DiGraph[str] = nx.DiGraph()
-    graph.add_nodes_from(runs)
-    graph.add_edges_from((before, ref) for ref in runs for before in _requisites(runs[ref][0]) & runs.keys())
+    graph.add_nodes_from(place)
+    graph.add_edges_from(edges)
     knots = nx.condensation(graph)
     members = {knot: sorted(refs, key=place.__getitem__) for knot, refs in knots.nodes(data="members")}
     order = nx.lexicographical_topological_sort(knots, key=lambda knot: place[members[knot][0]])
     return [ref for knot in order for ref in members[knot]]
 
 
-def _box(ref: str, runs: Sequence[StageExecution], note: str) -> Box:
-    stage = runs[0]
-    statuses = {run.status for run in runs}
-    status = next(status for status in LOOKS if status in statuses)
-    details = [*_settings(stage), *_progress(stage, runs, status), note]
+def _box(grouping: Grouping, ref: str, note: str) -> Box:
+    here = grouping.groups[ref]
+    activity, stage = here.activity, here.runs[0] if here.runs else StageExecution(ref_id=ref)
+    status = _status(here.runs) if here.runs else _status_of_none(activity)
+    details = [*_settings(here, stage), *_progress(here, stage, status), Detail(note)]
     return Box(
         ref=ref,
-        title=shorten(ref, NAME_COLUMNS) or "?",
+        title=_title(here, ref),
         status=status,
-        join=_join(stage),
-        details=tuple(dict.fromkeys(filter(None, map(shorten, details)))),
+        join=_join(grouping, stage),
+        details=tuple(dict.fromkeys(filter(_says_something, map(_short, details)))),
+        parts=tuple(_part(grouping, stage, rows) for rows in here.parts.values()),
+        frames=tuple(frames_of(stage)),
+        end=stage.ends_workflow,
         is_gate=_is_gate(stage),
-        is_nested=_is_nested(stage),
-        region=stage.cancel_region,
+        is_nested=is_nested(stage),
+        is_stack=activity is not None,
     )
-
-
-def _is_gate(stage: StageExecution) -> bool:
-    tasks = {task.implementing_class for task in stage.tasks}
-    return stage.type == "approval" or "approval" in tasks or "_gate" in stage.context
-
-
-def _is_nested(stage: StageExecution) -> bool:
-    return "_sub_workflow_config" in stage.context
-
-
-def _join(stage: StageExecution) -> str:
-    branches = len(_requisites(stage))
-    if stage.join_type not in JOINS or not branches:
-        return ""
-    return JOINS[stage.join_type].format(n=stage.join_threshold or branches, m=branches)
-
-
-def _settings(stage: StageExecution) -> Iterator[str]:
-    """Yield what the definition says beyond its edges."""
-    if _letters(stage.name) not in {"", _letters(stage.ref_id)}:
-        yield stage.name
-    if _is_nested(stage):
-        yield "sub-workflow"
-    if stage.split_conditions and stage.split_type in SPLITS:
-        yield SPLITS[stage.split_type]
-    if stage.mi_config is not None:
-        yield f"{stage.mi_config.count} instances" if stage.mi_config.count else "several instances"
-    if stage.deferred_choice_group is not None:
-        yield f"one of choice {stage.deferred_choice_group}"
-    if stage.mutex_key is not None:
-        yield f"one at a time: {stage.mutex_key}"
-    if stage.milestone_ref_id is not None:
-        yield f"only while {stage.milestone_ref_id} is {stage.milestone_status or 'reached'}"
-
-
-def _letters(text: str) -> str:
-    return re.sub(r"[\W_]", "", text).casefold()
-
-
-def _progress(stage: StageExecution, runs: Sequence[StageExecution], status: WorkflowStatus) -> Iterator[str]:
-    if _is_gate(stage):
-        yield "waits for approval" if status is S.SUSPENDED else "approval"
-    if len(runs) > 1:
-        yield f"{len(runs)} runs: {_tally([run.status for run in runs])}"
-    if stage.generation:
-        yield f"round {stage.generation + 1}"
-    if status in FAILURE:
-        errors = [run.error for run in runs if run.status is status and run.error]
-        yield next(iter(errors), "").strip().partition("\n")[0]
-
-
-def _tally(statuses: Sequence[WorkflowStatus]) -> str:
-    count = Counter(statuses)
-    return ", ".join(f"{count[status]} {look.word}" for status, look in LOOKS.items() if status in count)
-
-
-def _flow(stages: Mapping[str, StageExecution], boxes: Mapping[str, Box]) -> Iterator[Arrow]:
-    place = {ref: number for number, ref in enumerate(stages)}
-    for head, stage in stages.items():
-        for tail in sorted(_requisites(stage) & stages.keys(), key=place.__getitem__):
-            skipped = S.SKIPPED in {boxes[tail].status, boxes[head].status}
-            line = Line.UNUSED if skipped else Line.SOLID
-            yield Arrow(tail=tail, head=head, label=_condition(stages[tail], head), line=line)
-
-
-def _condition(stage: StageExecution, head: str) -> str:
-    if stage.split_type not in SPLITS:
-        return ""
-    if head in stage.split_conditions:
-        return shorten(f"if {stage.split_conditions[head]}")
-    return "otherwise" if stage.split_default == head else ""
-
-
-def _jumps(stages: Sequence[StageExecution], boxes: Mapping[str, Box]) -> Iterator[Arrow]:
-    """Yield one arrow for each pair of stages; the ends of a jump both remember it, its number tells."""
-    entries = [entry for stage in stages for entry in stage.context.get("_jump_history") or ()]
-    jumps = {entry["jump_number"]: (_base(entry["from_stage"]), _base(entry["to_stage"])) for entry in entries}
-    for (tail, head), count in sorted(Counter(jumps.values()).items()):
-        if tail in boxes and head in boxes:
-            yield Arrow(tail=tail, head=head, label=f"jumped {count}×", line=Line.JUMP)
-
-
 def _by_head(arrows: Sequence[Arrow]) -> dict[str, list[Arrow]]:
     before: dict[str, list[Arrow]] = {}
     for arrow in arrows:

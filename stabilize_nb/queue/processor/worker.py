@@ -13,7 +13,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.core.draft import Env, Purpose
-from stabilize_nb.core.facts import StageEnded, StageReset, StageRetired
+from stabilize_nb.core.facts import InstanceRefused, StageEnded, StageReset, StageRetired
 from stabilize_nb.errors import StabilizeError, StoreError
 from stabilize_nb.events.bus import announce
 from stabilize_nb.queue.processor.body import (
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from stabilize_nb.core.draft import Body, Limits
+    from stabilize_nb.core.facts import Fact
     from stabilize_nb.models.stage import StageExecution
     from stabilize_nb.queue.messages import Message, Outcome
     from stabilize_nb.queue.processor.config import QueueProcessorConfig
@@ -134,6 +135,7 @@ class Workshop:
             for created in result.born:
                 announce(self.database.bus, created.definition["id"], 1, (created,), result.at)
             if result.facts:
+                _warn(result.facts)
                 announce(self.database.bus, result.workflow_id, result.last, result.facts, result.at)
 
     def _commit(self, connection: Connection, batch: Sequence[Finished], *, look: bool) -> tuple[list[Done], Due]:
@@ -146,11 +148,9 @@ class Workshop:
         look = look or any(result.left for result in done)
         if not look:
             return done, (desk.next_work, desk.next_due)
-        threads, _ = self.names()
         while len(done) < BATCH and (rows := self._due(connection, free)):
             for row in rows:
-                if free > 0 or row[4] not in threads:
-                    free = _after(free, self._taken(connection, row, free), done)
+                free = _after(free, self._taken(connection, row, free), done)
         return done, self._next_due(connection, free)
 
     def _due(self, connection: Connection, free: int) -> list[Sequence[Any]]:
@@ -158,11 +158,14 @@ class Workshop:
         most = BATCH if desk.allowance is None else desk.allowance
         if most <= 0:
             return []
+        now = self.database.clock()
         threads, waiting = self.names()
-        known = threads | waiting if free > 0 else waiting
-        return connection.all(
-            "due", {"now": self.database.clock(), "bodies": 1, "known": dumps(sorted(known)), "most": most}
-        )
+        rows = connection.all("due", {"now": now, "most": most})[:most]
+        for names, places in ((waiting, most - len(rows)), (threads, min(free, most - len(rows)))):
+            if names and places > 0 and len(rows) < most:
+                bodies = {"now": now, "known": dumps(sorted(names)), "most": min(places, most - len(rows))}
+                rows += connection.all("due_bodies", bodies)
+        return rows
 
     def _next_due(self, connection: Connection, free: int) -> Due:
         """Return when something is due that could be taken; a body that nobody is free for does not count."""
@@ -173,7 +176,8 @@ class Workshop:
 
     def _due_among(self, connection: Connection, names: frozenset[str]) -> Due:
         row = connection.one("next_due", {"known": dumps(sorted(names))})
-        return (row[0], row[1]) if row else (None, None)
+        order, timer, body = row or (None, None, None)
+        return _first(order, body), _first(order, timer, body)
 
     def _taken(self, connection: Connection, row: Sequence[Any], free: int) -> Done | None:
         desk = self.desk
@@ -385,6 +389,17 @@ class Workshop:
             self.desk.finished.append((running.leased, running.finished(outcome)))
             self.desk.changed.notify()
         return True
+
+
+def _warn(facts: Sequence[Fact]) -> None:
+    """Say in the log what was asked for and not done."""
+    for fact in facts:
+        if isinstance(fact, InstanceRefused):
+            log.warning("no instance was added: %s", fact.reason)
+
+
+def _first(*times: int | None) -> int | None:
+    return min((time for time in times if time is not None), default=None)
 
 
 def _after(free: int, result: Done | None, done: list[Done]) -> int:

@@ -257,16 +257,34 @@ VALUES (:id, :workflow_id, :stage_id, :kind, :task_type, :payload, :counts, :tim
        :deliveries, :deliveries)
 ON CONFLICT (id) DO NOTHING;
 
--- due -- Free messages that are due and whose code is here, oldest first. Index message_due.
+-- due -- Free messages that are due and are no bodies, oldest first, timers last. Index message_due.
+SELECT * FROM (
+    SELECT id, workflow_id, stage_id, kind, task_type, payload, deliveries, fence FROM message
+    WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL AND task_type IS NULL AND timer = 0 AND due_at <= :now
+    ORDER BY due_at, position LIMIT :most
+)
+UNION ALL
+SELECT * FROM (
+    SELECT id, workflow_id, stage_id, kind, task_type, payload, deliveries, fence FROM message
+    WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL AND task_type IS NULL AND timer = 1 AND due_at <= :now
+    ORDER BY due_at, position LIMIT :most
+);
+
+-- due_bodies -- Free messages that are due and run a body whose code is here, oldest first. Index message_body.
 SELECT id, workflow_id, stage_id, kind, task_type, payload, deliveries, fence FROM message
-WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL AND due_at <= :now
-      AND (task_type IS NULL OR (:bodies = 1 AND task_type IN (SELECT value FROM json_each(:known))))
+WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL AND task_type IS NOT NULL AND due_at <= :now
+      AND task_type IN (SELECT value FROM json_each(:known))
 ORDER BY due_at, position LIMIT :most;
 
--- next_due -- When the next free message is due that code here can take; timers apart. Index message_due.
-SELECT min(CASE WHEN timer = 0 THEN due_at END), min(due_at) FROM message INDEXED BY message_due
-WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL
-      AND (task_type IS NULL OR task_type IN (SELECT value FROM json_each(:known)));
+-- next_due -- When the next free message is due: no timer, a timer, a body whose code is here. Indexes message_due, message_body.
+SELECT (SELECT min(due_at) FROM message
+        WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL AND task_type IS NULL AND timer = 0),
+       (SELECT min(due_at) FROM message
+        WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL AND task_type IS NULL AND timer = 1),
+       (SELECT due_at FROM message
+        WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL AND task_type IS NOT NULL
+              AND task_type IN (SELECT value FROM json_each(:known))
+        ORDER BY due_at, position LIMIT 1);
 
 -- claim -- A worker takes a message.
 UPDATE message SET owner = :owner, lease_until = :lease_until, deliveries = deliveries + 1, fence = fence + 1
