@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from stabilize_nb.core.facts import Claimed, Released, StageWaits
 from stabilize_nb.core.rows import is_over
 from stabilize_nb.core.view import Line, Members
-from stabilize_nb.models.status import OPEN, WorkflowStatus
+from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.queue.messages import EnterStage
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def let_go(draft: Draft, row: StageRow) -> None:
 def let_go_of_reset(draft: Draft, row: StageRow) -> None:
     """Give back what a stage held that was reset; its choice is open again (patterns.md 2.6)."""
     spec = row.spec
-    if spec.mutex_key and _holds_mutex(draft, row) and not any(mate.status in OPEN for mate in _mates(draft, row)):
+    if spec.mutex_key and _holds_mutex(draft, row) and not _is_needed(draft, row):
         give_back(draft, row.id, mutex_of(row))
     if spec.deferred_choice_group:
         name = choice_of(draft, row)

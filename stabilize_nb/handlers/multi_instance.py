@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stabilize_nb.core.facts import ActivityClosed, InstanceRefused
-from stabilize_nb.core.rows import RoundRow, is_pruned
+from stabilize_nb.core.rows import ADDITIONS, RoundRow, is_pruned
 from stabilize_nb.dag.readiness import Verdict
 from stabilize_nb.handlers.ending import withdraw
 from stabilize_nb.handlers.entering import activate, enter
@@ -28,6 +28,8 @@ def open_join(draft: Draft, parent: StageRow) -> StageRow | None:
     if not parent.spec.mi_join or parent.status not in PASSED or is_pruned(parent):
         return None
     join = draft.stage(parent.spec.mi_join)
+    if parent.spec.mi_config["allow_dynamic"] and not parent.closed and join.waits != ADDITIONS:
+        return None  # the parent's thread went another way
     return None if join.fired or join.sent or join.status is not S.NOT_STARTED else join
 
 
