@@ -404,7 +404,7 @@ def _join(stage: FlowStage, requisites: set[str]) -> tuple[JoinType, int]:
 
 def _jumps(stage: FlowStage) -> bool:
     """Whether the code of a stage function, or of one inside it, names what makes a jump."""
-    codes = [getattr(stage.function, "__code__", None)]
+    codes = [getattr(inspect.unwrap(stage.function), "__code__", None)] if stage.function is not None else []
     for code in filter(None, codes):
         if {"jump", "jump_to"} & {*code.co_names, *code.co_freevars}:
             return True

@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stabilize_nb.dag.soundness import Finding, check_soundness, contradictions, softened
+from stabilize_nb.errors import InvalidWorkflowError
+from stabilize_nb.flow import Flow, jump
 from stabilize_nb.models.multi_instance import MultiInstanceConfig
 from stabilize_nb.models.stage import JoinType, SplitType, StageExecution, SyntheticStageOwner
 from stabilize_nb.models.topology import check_topology
@@ -743,3 +745,56 @@ def quickest(function: Callable[[], Any]) -> float:
         function()
         took.append(process_time() - begun)
     return min(took)
+
+
+# Flows.
+
+
+class Merging(Flow):
+    """A flow whose stages that follow one stage merge two threads."""
+
+    def _reference(self, stage):
+        made = super()._reference(stage)
+        made.thread_merge = 2 if len(made.requisite_stage_ref_ids) == 1 else 1
+        return made
+
+
+def merging(draft: Callable[..., Any]) -> Merging:
+    flow = Merging("paper")
+    flow.stage(name="draft")(draft)
+    flow.stage(name="review")(lambda draft: draft)
+    return flow
+
+
+def test_flow_refuses_a_run_for_a_contradiction():
+    """What `check` returns as a contradiction is what `build` raises."""
+    flow = merging(lambda: 1)
+
+    assert [finding.rule for finding in flow.check()] == ["starved_join"]
+    with pytest.raises(InvalidWorkflowError, match="'review' can never start: it merges 2 threads"):
+        flow.build()
+
+
+def test_flow_whose_bodies_jump_is_run():
+    """A jump may start any stage, so what is found is a warning."""
+
+    def draft():
+        def again():
+            return jump("review")
+
+        return again()
+
+    flow = merging(draft)
+
+    assert [finding.level for finding in flow.check()] == ["warning"]
+    assert flow.build().stage_by_ref_id("review")
+
+
+def test_flow_that_is_sound_has_no_findings():
+    """Nothing is said of an approval between two stages."""
+    flow = Flow("paper")
+    flow.stage(name="draft")(lambda: 1)
+    flow.approval("Good enough?", name="good", after="draft")
+    flow.stage(name="publish")(lambda draft, good: draft)
+
+    assert flow.check() == ()
