@@ -24,6 +24,7 @@ from tests.scenarios.case import (
     matrix,
     once,
     polls,
+    push,
     redeliver,
     sees,
     signal,
@@ -335,6 +336,31 @@ CANCEL_CASE = [
                 check=log_of_the_end,
                 wf="CANCELED",
             ),
+        ),
+    ),
+    Case(
+        id="S20.1 paused",
+        title="a workflow that is paused can be cancelled",
+        graph=ONE_WAITING,
+        steps=(
+            together(push(m.PauseWorkflow), signal("p")),
+            cancel_workflow(),
+            expect(ran="a q", statuses=REMOVED, wf="CANCELED"),
+        ),
+    ),
+    Case(
+        id="S20.1 locks",
+        title="what waits for a lock or a milestone is withdrawn, and nothing of it is left over",
+        graph=(
+            *ONE_WAITING,
+            stage("x", "a", does=waits(), mutex_key="k"),
+            stage("y", "a", mutex_key="k"),
+            stage("r", "a", milestone_ref_id="p", milestone_status="SUCCEEDED"),
+        ),
+        steps=(
+            signal("p2", persistent=True),
+            cancel_workflow(),
+            expect(ran="a q", statuses=REMOVED | {"x y r": "CANCELED"}, on_cancel="p x", wf="CANCELED"),
         ),
     ),
     Case(

@@ -112,14 +112,13 @@ BLOCKING = [
         graph=(
             stage("s", thread_split=2),
             stage("f", "s"),
-            stage("g", does=waits(), cancel_region="R"),
+            stage("g", does=waits()),
             stage("m", "f", "g", join="DISC", join_blocking=True),
-            stage("u"),
         ),
         steps=(
-            expect(ran="s f×2 m u", wf="RUNNING"),
+            expect(ran="s f×2 m", wf="RUNNING"),
             cancel("g"),
-            expect(ran="s f×2 m×2 u", statuses={"g": "CANCELED"}, rows={"m": 2}, wf="SUCCEEDED"),
+            expect(ran="s f×2 m×2", statuses={"g": "CANCELED"}, rows={"m": 2}, wf="SUCCEEDED"),
         ),
     ),
     *(
@@ -249,6 +248,37 @@ CANCELLING = [
             expect(ran="a g m n", statuses=FIRST_ONLY | {"z": "SUSPENDED"}, on_cancel="f h", wf="RUNNING"),
             signal("z"),
             expect(ran="a g m n z", statuses=FIRST_ONLY, on_cancel="f h", wf="SUCCEEDED"),
+        ),
+    ),
+    Case(
+        id="S29.1 threads",
+        title="each thread on one branch withdraws what is on the other",
+        graph=(
+            stage("s", thread_split=2),
+            stage("f", "s"),
+            stage("g", "s", does=waits()),
+            stage("m", "f", "g", **WITHDRAWS),
+            stage("n", "m"),
+        ),
+        steps=(expect(ran="s f×2 m×2 n×2", rows={"m": 2, "n": 2}, wf="SUCCEEDED"),),
+    ),
+    Case(
+        id="S29.1 threads waiting",
+        title="all activations on a branch that has not delivered are withdrawn",
+        graph=(
+            stage("s", thread_split=2),
+            stage("f", "s", does=waits()),
+            stage("g", "s", does=waits()),
+            stage("m", "f", "g", **WITHDRAWS),
+            stage("n", "m"),
+        ),
+        steps=(
+            signal("f"),
+            expect(ran="s f m n", statuses={"f#2": "SUSPENDED", "g g#2": "CANCELED"}, wf="RUNNING"),
+            signal("f#2"),
+            expect(
+                ran="s f×2 m×2 n×2", statuses={"g g#2": "CANCELED"}, on_cancel="g g#2", rows={"m": 2}, wf="SUCCEEDED"
+            ),
         ),
     ),
     Case(

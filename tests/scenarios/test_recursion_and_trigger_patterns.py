@@ -8,6 +8,7 @@ from stabilize_nb.tasks.sub_workflow import SubWorkflowTask
 from tests.scenarios.case import (
     Case,
     cancel,
+    cancel_workflow,
     expect,
     fails,
     inside,
@@ -116,6 +117,54 @@ RECURSION = [
                 statuses={"child1/c1": "TERMINAL", "child1/c2": "NOT_STARTED", "s": "TERMINAL", "n": "NOT_STARTED"},
                 errors={"s": "'child'"},
                 check=one_child,
+                wf="TERMINAL",
+            ),
+        ),
+    ),
+    Case(
+        id="S22.1 activations",
+        title="each activation of a stage starts a child of its own",
+        graph=(
+            stage("a"),
+            stage("f", "a"),
+            stage("g", "a"),
+            stage("s", "f", "g", join="MM", does=SubWorkflowTask, context=OBJECTS),
+            stage("n", "s"),
+        ),
+        steps=(
+            expect(
+                ran="a f g c1×2 c2×2 n×2",
+                rows={"s": 2, "n": 2},
+                check=lambda world: len({world.row(ref).outputs["sub_workflow_id"] for ref in ("s", "s#2")}) == 2,
+                wf="SUCCEEDED",
+            ),
+        ),
+    ),
+    Case(
+        id="S22.1 signal",
+        title="a signal of somebody else does not wake a stage that waits for its child",
+        graph=(stage("s", does=SubWorkflowTask, context=OBJECTS), stage("n", "s")),
+        bodies={"c1": waits()},
+        steps=(
+            signal("s"),
+            signal("s", persistent=True),
+            expect(ran="", statuses={"s": "SUSPENDED", "child1/c1": "SUSPENDED"}, check=one_child, wf="RUNNING"),
+            signal("child1/c1"),
+            expect(ran="c1 c2 n", check=child_id, wf="SUCCEEDED"),
+        ),
+    ),
+    Case(
+        id="S22.2 cancelled",
+        title="a child that was cancelled fails the stage that started it",
+        graph=(stage("s", does=SubWorkflowTask, context=OBJECTS), stage("n", "s")),
+        bodies={"c1": waits()},
+        steps=(
+            cancel_workflow("child1/"),
+            expect(
+                ran="",
+                statuses={"child1/c1": "CANCELED", "s": "TERMINAL", "n": "NOT_STARTED"},
+                errors={"s": "CANCELED"},
+                on_cancel="c1",
                 wf="TERMINAL",
             ),
         ),

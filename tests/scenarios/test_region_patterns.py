@@ -96,6 +96,36 @@ REGIONS = [
         ),
     ),
     Case(
+        id="S25.1 lock",
+        title="a member that waits for a lock is withdrawn, and whoever is next gets it",
+        graph=(
+            stage("a"),
+            stage("x", "a", does=waits(), mutex_key="k"),
+            stage("p", "a", mutex_key="k", cancel_region=R),
+            stage("y", "a", mutex_key="k"),
+        ),
+        steps=(
+            cancel_region(R),
+            expect(ran="a", statuses={"x": "SUSPENDED", "p": "CANCELED", "y": "NOT_STARTED"}, wf="RUNNING"),
+            signal("x"),
+            expect(ran="a x y", statuses={"p": "CANCELED"}, on_cancel="", wf="SUCCEEDED"),
+        ),
+    ),
+    Case(
+        id="S25.1 holder",
+        title="a member that holds a lock frees it",
+        graph=(
+            stage("a"),
+            stage("x", "a", does=waits(), mutex_key="k", cancel_region=R),
+            stage("p", "a", mutex_key="k", cancel_region=R),
+            stage("y", "a", mutex_key="k"),
+        ),
+        steps=(
+            cancel_region(R),
+            expect(ran="a y", statuses={"x p": "CANCELED"}, on_cancel="x", wf="SUCCEEDED"),
+        ),
+    ),
+    Case(
         id="S25.2",
         title="a join outside goes on without the members",
         graph=(
@@ -332,6 +362,23 @@ CANCEL_INSTANCES = [
                 on_cancel="p",
                 wf="CANCELED",
             ),
+        ),
+    ),
+    Case(
+        id="S26.1 lock",
+        title="instances that wait for their lock are cancelled without having run",
+        graph=(*BESIDE, fixed(3, mutex_key="k"), stage("y", "other", mutex_key="k")),
+        bodies=WAITING,
+        steps=(
+            cancel("p"),
+            expect(
+                ran="a p",
+                statuses={"p_instance_0 p_instance_1 p_instance_2 p_mi_join": "CANCELED", "next": "NOT_STARTED"},
+                check=lambda world: world.forgiving or sum(world.cancels.values()) == 1,
+                wf="RUNNING",
+            ),
+            signal("other"),
+            expect(ran="a p other y", wf="SUCCEEDED"),
         ),
     ),
     Case(
