@@ -283,15 +283,15 @@ class Workshop:
         """Run one body or hook; return whether this worker may go on (its place was not given to another)."""
         desk = self.desk
         with desk.changed:
-            ready = desk.ready.popleft() if desk.ready else None
-            hook = desk.hooks.popleft() if ready is None and desk.hooks else None
+            hook = desk.hooks.popleft() if desk.hooks else None
+            ready = desk.ready.popleft() if hook is None and desk.ready else None
             if ready is None and hook is None:
                 return True
             desk.in_threads += 1
             self.hire_for(1)
         if ready is not None:
             return self._run(*ready)
-        if hook is not None:
+        if hook is not None:  # first: what it cleans up is over, and a process that dies forgets it
             self._run_hook(hook)
         with desk.changed:
             desk.in_threads -= 1
