@@ -6,7 +6,8 @@ a command; and `&` is written as an entity, because Graphviz hands entities on t
 
 The layout engine knows other font metrics than the browser. So each node gets its size here, measured for
 DejaVu Sans, the widest of the fonts that the picture may be shown in, and `draw` sets the text at this size.
-`class` carries to `draw` what DOT has no word for: the status and whether a person decides.
+`class` carries to `draw` what DOT has no word for: the status, whether a person decides, and as `lock-3` the mark
+that stands beside line 3.
 """
 
 from __future__ import annotations
@@ -14,14 +15,18 @@ from __future__ import annotations
 import textwrap
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 import graphviz
 
 from stabilize_nb.errors import ConfigError
 from stabilize_nb.models.workflow import Workflow
-from stabilize_nb.notebook.text import LOOKS, Arrow, Box, Line, Sketch, shorten, sketch
+from stabilize_nb.notebook.frames import Framed, nest
+from stabilize_nb.notebook.looks import LOOKS, shorten
+from stabilize_nb.notebook.signs import Frame, FrameKind, Sign
+from stabilize_nb.notebook.sketch import Arrow, Box, Line, Part, Sketch, sketch
 
 #: "LR" runs to the right, "TB" down; "auto" runs to the right unless only running down fits on a page.
 Direction = Literal["LR", "TB", "auto"]
@@ -35,6 +40,8 @@ PAD_Y: Final = 8
 TEXT_X: Final = 34
 PAD_RIGHT: Final = 12
 PERSON_WIDTH: Final = 22
+SHEET: Final = 4
+END_SIZE: Final = 22
 PAGE_WIDTH: Final = 1100
 MIN_WIDTH: Final = 96
 EVEN_WIDTH: Final = 260
@@ -44,6 +51,29 @@ LABEL_COLUMNS: Final = 24
 #: Stages beside each other from which on title and status share a line.
 CROWD: Final = 8
 EDGE_COLOUR: Final = "#767676"
+#: Arrows that are no edges find their own way, and keep out of the way of the others.
+_ASIDE: Final = {"weight": "0", "tailport": "_", "headport": "_"}
+_LINES: Final[Mapping[Line, Mapping[str, str]]] = {
+    Line.FLOW: {},
+    Line.UNUSED: {"style": "dotted"},
+    Line.JUMP: {"style": "dashed", **_ASIDE},
+    Line.LOOP: {"penwidth": "1.6", **_ASIDE},
+    Line.STATE: {"style": "dotted", "penwidth": "1.6", "arrowhead": "odiamond", "arrowtail": "odiamond", **_ASIDE},
+    Line.CANCEL: {"style": "dashed", "arrowhead": "tee", "arrowtail": "tee", **_ASIDE},
+}
+_FRAMES: Final[Mapping[FrameKind, str]] = {
+    FrameKind.REGION: "dashed,rounded",
+    FrameKind.CHOICE: "dotted,rounded",
+    FrameKind.SECTION: "solid,rounded",
+}
+_MERMAID_LINES: Final[Mapping[Line, str]] = {
+    Line.FLOW: "-->",
+    Line.UNUSED: "-.->",
+    Line.JUMP: "-.->",
+    Line.LOOP: "==>",
+    Line.STATE: "-.-o",
+    Line.CANCEL: "--x",
+}
 
 # Advance widths in em of DejaVu Sans Bold, rounded up; the regular cut is narrower.
 _WIDTHS: Final = {
@@ -122,7 +152,7 @@ def _extent(seen: Sketch) -> tuple[float, float]:
     layers = seen.layers()
     boxes: dict[int, list[float]] = {}
     for box in seen.boxes:
-        boxes.setdefault(layers[box.ref], []).append(_size(box, crowded=False)[0])
+        boxes.setdefault(layers[box.ref], []).append(_size(box, _rows(box, box.frames), crowded=False)[0])
     labels: dict[int, float] = {}
     for arrow in seen.arrows:
         layer = max(layers[arrow.head], layers[arrow.tail])
@@ -140,35 +170,74 @@ def _is_short(box: Box, *, crowded: bool) -> bool:
     return crowded and not box.is_gate
 
 
-def _lines(box: Box) -> list[str]:
-    return [part for line in box.lines for part in _wrapped(line, BOX_COLUMNS)]
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of text in a box, and what is drawn beside it."""
+
+    words: str
+    mark: str = ""
 
 
-def _size(box: Box, *, crowded: bool) -> tuple[float, float]:
+def _rows(box: Box, drawn: Sequence[Frame]) -> list[Row]:
+    """Return the lines under the title. Frames that are drawn need not be written."""
+    rows = [
+        Row(line.label, line.status.name) if isinstance(line, Part) else Row(line.words, _mark(line.sign))
+        for line in box.lines
+    ]
+    rows += [Row(shorten(frame.words)) for frame in box.frames if frame not in drawn]
+    return [part for row in rows for part in _wrapped_row(row)]
+
+
+def _mark(sign: Sign | None) -> str:
+    return "" if sign is None else sign.value
+
+
+def _wrapped_row(row: Row) -> Iterator[Row]:
+    for number, words in enumerate(_wrapped(row.words, BOX_COLUMNS)):
+        yield Row(words, "" if number else row.mark)
+
+
+def _size(box: Box, rows: Sequence[Row], *, crowded: bool) -> tuple[float, float]:
     """Width and height of a box in px."""
     title = text_width(box.title, TITLE_SIZE, bold=True) + (PERSON_WIDTH if box.is_gate else 0)
-    lines = _lines(box)
     if _is_short(box, crowded=crowded):
-        title += 12 + text_width(lines.pop(0), LINE_SIZE)
-    wide = max(title, MIN_WIDTH - TEXT_X, *(text_width(line, LINE_SIZE) for line in lines), 0)
-    pad = PAD_Y if lines else PAD_Y - 2
-    return TEXT_X + wide + PAD_RIGHT, 2 * pad + TITLE_HEIGHT + LINE_HEIGHT * len(lines)
+        title += 12 + text_width(rows[0].words, LINE_SIZE)
+        rows = rows[1:]
+    wide = max(title, MIN_WIDTH - TEXT_X, *(text_width(row.words, LINE_SIZE) for row in rows), 0)
+    pad = PAD_Y if rows else PAD_Y - 2
+    sheets = 2 * SHEET if box.is_stack else 0
+    return TEXT_X + wide + PAD_RIGHT + sheets, 2 * pad + TITLE_HEIGHT + LINE_HEIGHT * len(rows) + sheets
 
 
 def _add_boxes(dot: graphviz.Digraph, seen: Sketch, names: Mapping[str, str], rankdir: str) -> None:
     crowded = _is_crowded(seen)
-    sizes = {box.ref: _size(box, crowded=crowded) for box in seen.boxes}
+    whole = nest(seen.boxes)
+    drawn = list(whole.frames())
+    rows = {box.ref: _rows(box, drawn) for box in seen.boxes}
+    sizes = {box.ref: _size(box, rows[box.ref], crowded=crowded) for box in seen.boxes}
     columns = seen.layers() if rankdir == "LR" else dict.fromkeys(names, 0)
     widths = _even_widths({ref: width for ref, (width, _) in sizes.items()}, columns)
-    regions: dict[str | None, list[Box]] = {}
-    for box in seen.boxes:
-        regions.setdefault(box.region, []).append(box)
-    for number, (region, boxes) in enumerate(regions.items()):
-        cluster = dot if region is None else graphviz.Digraph(f"cluster_{number}", graph_attr=_region(region))
-        for box in boxes:
-            attributes = _box_attributes(box, widths[box.ref], sizes[box.ref][1], crowded=crowded)
-            cluster.node(names[box.ref], **attributes)
-        if region is not None:
+    nodes = {
+        box.ref: _box_attributes(box, rows[box.ref], (widths[box.ref], sizes[box.ref][1]), crowded=crowded)
+        for box in seen.boxes
+    }
+    _add_framed(dot, whole, nodes, names)
+
+
+def _add_framed(
+    dot: graphviz.Digraph, framed: Framed, nodes: Mapping[str, Mapping[str, str]], names: Mapping[str, str]
+) -> None:
+    for box in framed.boxes:
+        dot.node(names[box.ref], **nodes[box.ref])
+        if box.end is not None:
+            end = f"{names[box.ref]}end"
+            dot.node(end, **_end_attributes(box))
+            dot.edge(names[box.ref], end)
+    for inner in framed.inside:
+        if inner.frame is not None:
+            first = next(inner.all_boxes())
+            cluster = graphviz.Digraph(f"cluster_{names[first.ref]}", graph_attr=_frame(inner.frame))
+            _add_framed(cluster, inner, nodes, names)
             dot.subgraph(cluster)
 
 
@@ -181,45 +250,55 @@ def _even_widths(widths: Mapping[str, float], columns: Mapping[str, int]) -> dic
     return {ref: max(width, common.get(columns[ref], 0)) for ref, width in widths.items()}
 
 
-def _region(name: str) -> dict[str, str]:
+def _frame(frame: Frame) -> dict[str, str]:
     # The spaces give what the engine takes the browser's font to be too narrow by.
-    label = f"\N{EN SPACE}cancelled together: {shorten(name, BOX_COLUMNS)}\N{EN SPACE}\N{EN SPACE}"
+    label = f"\N{EN SPACE}{frame.kind.value}: {shorten(frame.name, BOX_COLUMNS)}\N{EN SPACE}\N{EN SPACE}"
     return {
         "label": _label(label),
         "color": EDGE_COLOUR,
         "fontcolor": EDGE_COLOUR,
         "labeljust": "l",
-        "style": "dashed,rounded",
+        "style": _FRAMES[frame.kind],
     }
 
 
-def _box_attributes(box: Box, width: float, height: float, *, crowded: bool) -> dict[str, str]:
+def _box_attributes(box: Box, rows: Sequence[Row], size: tuple[float, float], *, crowded: bool) -> dict[str, str]:
     look = box.look
-    first, *rest = _lines(box)
+    title = Row(f"{look.symbol} {box.title}")
     short = _is_short(box, crowded=crowded)
-    top = f"{look.symbol} {box.title}"
-    lines = [f"{top} · {first}", *rest] if short else [top, first, *rest]
-    marks = ("short" if short else "", "gate" if box.is_gate else "")
+    lines = [Row(f"{title.words} · {rows[0].words}"), *rows[1:]] if short else [title, *rows]
+    marks = [f"{row.mark}-{number}" for number, row in enumerate(lines) if row.mark]
+    kinds = {"short": short, "gate": box.is_gate, "stack": box.is_stack}
     corners = "diagonals" if box.is_gate else "rounded"
     return {
-        "class": " ".join(filter(None, (box.status.name, *marks))),
-        "label": _label(*lines, end="\\l"),
-        "tooltip": _label(f"{shorten(box.ref, 200)}: {', '.join(box.lines)}"),
+        "class": " ".join([box.status.name, *(kind for kind, is_so in kinds.items() if is_so), *marks]),
+        "label": _label(*(row.words for row in lines), end="\\l"),
+        "tooltip": _label(f"{box.title if box.is_stack else shorten(box.ref, 200)}: {', '.join(box.words)}"),
         "color": look.stroke,
         "fillcolor": look.fill,
         "style": ",".join(("filled", corners, *([look.border] if look.border != "solid" else []))),
         "penwidth": f"{look.width:g}",
         "peripheries": "2" if box.is_nested else "1",
-        "width": f"{width / 72:.3f}",
-        "height": f"{height / 72:.3f}",
+        "width": f"{size[0] / 72:.3f}",
+        "height": f"{size[1] / 72:.3f}",
+    }
+
+
+def _end_attributes(box: Box) -> dict[str, str]:
+    return {
+        "class": f"end {'CANCELED' if box.end == 'CANCELED' else 'SUCCEEDED'}",
+        "label": "",
+        "tooltip": _label(f"here the workflow ends: {box.end}"),
+        "shape": "circle",
+        "color": EDGE_COLOUR,
+        "width": f"{END_SIZE / 72:.3f}",
+        "fixedsize": "true",
     }
 
 
 def _add_arrow(dot: graphviz.Digraph, names: Mapping[str, str], arrow: Arrow, name: str, *, is_back: bool) -> None:
     """Add an arrow; its label is a node on the way, as labels beside an edge end up beside another one."""
-    line = {"style": arrow.line.value}
-    if arrow.line is Line.JUMP:
-        line.update(weight="0", tailport="_", headport="_")
+    line = _LINES[arrow.line]
     # A jump back is laid out as an arrow forward with its point at the tail, and so gets its own way.
     first, last = (arrow.head, arrow.tail) if is_back else (arrow.tail, arrow.head)
     if not arrow.label:
@@ -269,8 +348,8 @@ def to_mermaid(workflow: Workflow, *, direction: Direction = "LR", notes: Mappin
 
 
 def _mermaid_box(name: str, box: Box) -> str:
-    first, *rest = box.lines
-    lines = (box.title, f"{box.look.symbol} {first}", *rest)
+    first, *rest = box.words
+    lines = (box.title, f"{box.look.symbol} {first}", *rest, *(shorten(frame.words) for frame in box.frames))
     text = "<br/>".join(map(_entities, lines))
     match box:
         case Box(is_gate=True):
@@ -282,7 +361,7 @@ def _mermaid_box(name: str, box: Box) -> str:
 
 
 def _mermaid_arrow(names: Mapping[str, str], arrow: Arrow) -> str:
-    line = "-->" if arrow.line is Line.SOLID else "-.->"
+    line = _MERMAID_LINES[arrow.line]
     label = f'|"{_entities(arrow.label)}"|' if arrow.label else ""
     return f"{names[arrow.tail]} {line}{label} {names[arrow.head]}"
 

@@ -36,7 +36,9 @@ from stabilize_nb.notebook.dot import (
     text_width,
     to_dot,
 )
-from stabilize_nb.notebook.text import LOOKS, Look, describe, shorten, to_text
+from stabilize_nb.notebook.looks import LOOKS, Look, shorten
+from stabilize_nb.notebook.sketch import describe
+from stabilize_nb.notebook.text import to_text
 
 S = WorkflowStatus
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from stabilize_nb.models.multi_instance import MultiInstanceConfig
 from stabilize_nb.models.stage import StageExecution
 from stabilize_nb.models.topology import ACTIVATION_SUFFIX
 from stabilize_nb.notebook.signs import loop_of
 
+#: What the ref_id of the join of an activity adds to that of its parent.
+JOIN_SUFFIX: Final = "_mi_join"
 #: Stages by ref_id, each with all its runs.
 Runs = Mapping[str, Sequence[StageExecution]]
 
@@ -97,7 +100,7 @@ def requisites(stage: StageExecution) -> set[str]:
 
 def join_ref(parent: StageExecution) -> str:
     """Return the ref_id of the join of an activity."""
-    return f"{base(parent.ref_id)}_mi_join"
+    return base(parent.ref_id) + JOIN_SUFFIX
 
 
 def group(stages: Sequence[StageExecution]) -> Grouping:

@@ -147,8 +147,8 @@ def _reach(stage: StageExecution) -> Iterator[Detail]:
         yield Detail(f"cancels {', '.join(sorted(stage.cancels_stages))}", Sign.CANCEL)
     for region in sorted(stage.cancels_regions):
         yield Detail(f"cancels region {region}", Sign.CANCEL)
-    if stage.ends_workflow in ENDS:
-        yield ENDS[stage.ends_workflow]
+    if stage.ends_workflow is not None:
+        yield ENDS.get(stage.ends_workflow, Detail(f"ends the workflow as {stage.ends_workflow}", Sign.END))
 
 
 def instances_of(config: MultiInstanceConfig, instances: int) -> Iterator[Detail]:

@@ -1,0 +1,377 @@
+"""A workflow in words: what a picture of it shows, in no notation. The text DAG, Mermaid and DOT are drawn from it.
+
+What shares a box (see `groups`) is shown with the status that most wants attention. What a stage says about control
+flow is said by `signs`, with the same words in every notation; every string passes `shorten`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import networkx as nx
+
+from stabilize_nb.models.stage import StageExecution, SyntheticStageOwner
+from stabilize_nb.models.status import FAILURE, WorkflowStatus
+from stabilize_nb.models.workflow import Workflow
+from stabilize_nb.notebook.groups import JOIN_SUFFIX, Group, Grouping, base, group, requisites
+from stabilize_nb.notebook.looks import LOOKS, NAME_COLUMNS, Look, shorten
+from stabilize_nb.notebook.signs import (
+    Detail,
+    Frame,
+    Sign,
+    again,
+    condition_of,
+    frames_of,
+    instances_of,
+    is_nested,
+    join_of,
+    join_of_instances,
+    loop_of,
+    settings_of,
+)
+
+S = WorkflowStatus
+
+#: Stages in the words for a whole picture; more are counted.
+STAGES_DESCRIBED = 12
+
+#: When a synthetic stage runs, seen from the stage that it stands in.
+WHEN: Mapping[SyntheticStageOwner | None, str] = {
+    SyntheticStageOwner.STAGE_BEFORE: "before",
+    SyntheticStageOwner.STAGE_AFTER: "after",
+    SyntheticStageOwner.STAGE_FAILURE: "on failure",
+    None: "inside",
+}
+
+
+class Line(Enum):
+    """What an arrow stands for."""
+
+    FLOW = "flow"  # the head follows the tail
+    UNUSED = "unused"  # so it would, but an end of it was skipped
+    JUMP = "jump"  # a jump that was carried out, or may be
+    LOOP = "loop"  # the way back of a structured loop
+    STATE = "state"  # the head starts only in a certain state of the tail
+    CANCEL = "cancel"  # the end of the tail withdraws the head
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A synthetic stage, as it is shown inside the box of its parent."""
+
+    when: str
+    title: str
+    status: WorkflowStatus
+
+    @property
+    def label(self) -> str:
+        return f"{self.when}: {self.title}"
+
+    @property
+    def words(self) -> str:
+        return f"{self.label} {LOOKS[self.status].word}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Box:
+    """One stage, or all instances of one, as it is shown.
+
+    `join` is what it waits for, None for all of its branches. `details` are the lines under the status, `parts` those
+    of its synthetic stages; `end` says how its end ends the workflow.
+    """
+
+    ref: str
+    title: str
+    status: WorkflowStatus
+    join: Detail | None
+    details: tuple[Detail, ...]
+    parts: tuple[Part, ...]
+    frames: tuple[Frame, ...]
+    end: str | None
+    is_gate: bool
+    is_nested: bool
+    is_stack: bool
+
+    @property
+    def look(self) -> Look:
+        return LOOKS[self.status]
+
+    @property
+    def lines(self) -> tuple[Detail | Part, ...]:
+        """All that is written under the title."""
+        joins = (Detail(f"joins {self.join.words}", self.join.sign),) if self.join else ()
+        return (Detail(self.look.word), *joins, *self.details, *self.parts)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The same as words alone, each short enough for a line."""
+        return tuple(line.words for line in self.lines)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrow:
+    """One edge as it is shown; `tail` and `head` are refs of boxes."""
+
+    tail: str
+    head: str
+    label: str
+    line: Line
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sketch:
+    """All that a picture of a workflow shows. Boxes are sorted topologically, then as they were defined."""
+
+    title: str
+    look: Look
+    boxes: tuple[Box, ...]
+    arrows: tuple[Arrow, ...]
+
+    @property
+    def flow(self) -> list[Arrow]:
+        """The arrows that order the stages."""
+        return [arrow for arrow in self.arrows if arrow.line in {Line.FLOW, Line.UNUSED}]
+
+    @property
+    def description(self) -> str:
+        """What the picture shows in one line: "analysis running, 5 stages: plan succeeded, ..."."""
+        if len(self.boxes) <= STAGES_DESCRIBED:
+            parts = ", ".join(map(_described, self.boxes))
+        else:
+            parts = _tally([box.status for box in self.boxes])
+        stages = "1 stage" if len(self.boxes) == 1 else f"{len(self.boxes)} stages"
+        return f"{self.title} {self.look.word}, {stages}" + (f": {parts}" if parts else "")
+
+    def layers(self) -> dict[str, int]:
+        """Longest way from a first stage to each stage, in arrows."""
+        layer: dict[str, int] = {}
+        before = by_head(self.flow)
+        for box in self.boxes:
+            tails = [arrow.tail for arrow in before.get(box.ref, ())]
+            layer[box.ref] = max((layer.get(tail, -1) + 1 for tail in tails), default=0)
+        return layer
+
+
+def _described(box: Box) -> str:
+    """Say a box without what only an eye can go through: errors, numbers, notes."""
+    said = [words for line, words in zip(box.lines, box.words, strict=True) if isinstance(line, Part) or line.sign]
+    said += [shorten(frame.words) for frame in box.frames]
+    return f"{box.title} {box.look.word}" + (f" ({'; '.join(said)})" if said else "")
+
+
+def sketch(workflow: Workflow, notes: Mapping[str, str] | None = None) -> Sketch:
+    """Say what a picture of `workflow` shows; `notes` adds a line to stages, by ref_id."""
+    grouping = group(workflow.stages)
+    edges = grouping.edges()
+    place = {ref: number for number, ref in enumerate(_in_order(grouping.groups, edges))}
+    boxes = {ref: _box(grouping, ref, (notes or {}).get(ref, "")) for ref in place}
+    flow = [
+        _arrow(boxes, *pair, _label(grouping.stage(edges[pair][0]), edges[pair][1]))
+        for pair in sorted(edges, key=lambda pair: (place[pair[1]], place[pair[0]]))
+    ]
+    others = [*_jumps(grouping, workflow.stages), *_states(grouping), *_cancellations(grouping)]
+    return Sketch(
+        title=shorten(workflow.name, NAME_COLUMNS) or "workflow",
+        look=LOOKS[workflow.status],
+        boxes=tuple(boxes.values()),
+        arrows=(*flow, *_drawn(grouping, others)),
+    )
+
+
+def _in_order(refs: Iterable[str], edges: Iterable[tuple[str, str]]) -> list[str]:
+    """Sort topologically. A cycle is condensed first: what was never checked is drawn all the same."""
+    place = {ref: number for number, ref in enumerate(refs)}
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    graph.add_nodes_from(place)
+    graph.add_edges_from(edges)
+    knots = nx.condensation(graph)
+    members = {knot: sorted(refs, key=place.__getitem__) for knot, refs in knots.nodes(data="members")}
+    order = nx.lexicographical_topological_sort(knots, key=lambda knot: place[members[knot][0]])
+    return [ref for knot in order for ref in members[knot]]
+
+
+def _box(grouping: Grouping, ref: str, note: str) -> Box:
+    here = grouping.groups[ref]
+    activity, stage = here.activity, here.runs[0] if here.runs else StageExecution(ref_id=ref)
+    status = _status(here.runs) if here.runs else _status_of_none(activity)
+    details = [*_settings(here, stage), *_progress(here, stage, status), Detail(note)]
+    return Box(
+        ref=ref,
+        title=_title(here, ref),
+        status=status,
+        join=_join(grouping, ref, stage),
+        details=tuple(dict.fromkeys(filter(_says_something, map(_short, details)))),
+        parts=_parts(stage, here.parts),
+        frames=tuple(frames_of(stage)),
+        end=stage.ends_workflow,
+        is_gate=_is_gate(stage),
+        is_nested=is_nested(stage),
+        is_stack=activity is not None,
+    )
+
+
+def _status(runs: Iterable[StageExecution]) -> WorkflowStatus:
+    statuses = {run.status for run in runs}
+    return next(status for status in LOOKS if status in statuses)
+
+
+def _status_of_none(activity: StageExecution | None) -> WorkflowStatus:
+    """Return the status of instances of which there are none: they are still to come, or there were none to make."""
+    return S.SKIPPED if activity is not None and activity.status.is_complete else S.NOT_STARTED
+
+
+def _title(here: Group, ref: str) -> str:
+    if here.activity is None:
+        return shorten(ref, NAME_COLUMNS) or "?"
+    number = f" × {_count(here) or 'n'}"
+    return shorten(base(here.activity.ref_id), NAME_COLUMNS - len(number)) + number
+
+
+def _count(here: Group) -> int:
+    """Return how many instances there are, or will be as far as the definition says it."""
+    return len({base(run.ref_id) for run in here.runs}) or (here.config.count if here.config else 0)
+
+
+def _short(detail: Detail) -> Detail:
+    return Detail(shorten(detail.words), detail.sign)
+
+
+def _says_something(detail: Detail) -> bool:
+    return bool(detail.words)
+
+
+def _is_gate(stage: StageExecution) -> bool:
+    tasks = {task.implementing_class for task in stage.tasks}
+    return stage.type == "approval" or "approval" in tasks or "_gate" in stage.context
+
+
+def _join(grouping: Grouping, ref: str, stage: StageExecution) -> Detail | None:
+    parent = ref.removesuffix(JOIN_SUFFIX)
+    if parent in grouping.stages and grouping.is_join_of(parent, ref):
+        config = grouping.stage(parent).mi_config
+        here = [each for each in grouping.groups.values() if each.activity is grouping.stage(parent)]
+        said = join_of_instances(stage, config, sum(map(_count, here))) if config else None
+    else:
+        said = join_of(stage, len(requisites(stage)))
+    return _short(said) if said else None
+
+
+def _settings(here: Group, stage: StageExecution) -> Iterator[Detail]:
+    if here.config is None:
+        yield from settings_of(stage)
+        return
+    has_begun = any(run.status is not S.NOT_STARTED for run in here.runs)
+    yield from instances_of(here.config, 0 if has_begun else _count(here))
+    yield from (detail for detail in settings_of(stage) if detail.sign)
+
+
+def _progress(here: Group, stage: StageExecution, status: WorkflowStatus) -> Iterator[Detail]:
+    statuses = [run.status for run in here.runs]
+    if _is_gate(stage):
+        yield Detail("waits for approval" if status is S.SUSPENDED else "approval")
+    elif status is S.SUSPENDED:
+        yield Detail("waits for its sub-workflow" if is_nested(stage) else "waits for a signal", Sign.WAIT)
+    if here.activity is not None:
+        yield Detail(_done(statuses), Sign.MANY)
+    elif len(statuses) > 1:
+        yield Detail(f"{len(statuses)} runs: {_tally(statuses)}")
+    if stage.generation and loop_of(stage) is None:
+        yield Detail(f"round {stage.generation + 1}")
+    if status in FAILURE:
+        errors = [run.error for run in here.runs if run.status is status and run.error]
+        yield Detail(next(iter(errors), "").strip().partition("\n")[0])
+
+
+def _done(statuses: Sequence[WorkflowStatus]) -> str:
+    """Say how far the instances of an activity are."""
+    done = sum(status.is_complete for status in statuses)
+    if done == len(statuses) and len(set(statuses)) > 1:
+        return _tally(statuses)
+    return f"{done} of {len(statuses)} done" if set(statuses) - {S.NOT_STARTED} else ""
+
+
+def _tally(statuses: Sequence[WorkflowStatus]) -> str:
+    count = Counter(statuses)
+    return ", ".join(f"{count[status]} {look.word}" for status, look in LOOKS.items() if status in count)
+
+
+def _parts(stage: StageExecution, parts: Mapping[str, Sequence[StageExecution]]) -> tuple[Part, ...]:
+    """Return the synthetic stages of a box in the order in which they may run; instances share theirs."""
+    runs: dict[tuple[SyntheticStageOwner | None, str], list[StageExecution]] = {}
+    for ref, rows in parts.items():
+        title = shorten(rows[0].name or ref.removeprefix(f"{base(stage.ref_id)}."), NAME_COLUMNS) or "?"
+        runs.setdefault((rows[0].synthetic_stage_owner, title), []).extend(rows)
+    order = [*WHEN]
+    return tuple(
+        Part(when=WHEN[owner], title=title, status=_status(runs[owner, title]))
+        for owner, title in sorted(runs, key=lambda part: order.index(part[0]))
+    )
+
+
+def _arrow(boxes: Mapping[str, Box], tail: str, head: str, label: str) -> Arrow:
+    is_unused = S.SKIPPED in {boxes[tail].status, boxes[head].status}
+    return Arrow(tail=tail, head=head, label=shorten(label), line=Line.UNUSED if is_unused else Line.FLOW)
+
+
+def _label(stage: StageExecution, head: str) -> str:
+    threads = f"×{stage.thread_split}" if stage.thread_split > 1 else ""
+    return ", ".join(filter(None, (condition_of(stage, head), threads)))
+
+
+def _jumps(grouping: Grouping, stages: Sequence[StageExecution]) -> Iterator[tuple[str, str, str, Line]]:
+    """Yield one arrow for each pair of stages; the ends of a jump both remember it, its number tells."""
+    entries = [entry for stage in stages for entry in stage.context.get("_jump_history") or ()]
+    jumps = {entry["jump_number"]: (base(entry["from_stage"]), base(entry["to_stage"])) for entry in entries}
+    made = Counter(jumps.values())
+    for (tail, head), count in sorted(made.items()):
+        yield tail, head, f"jumped {count}×", Line.JUMP
+    for tail in grouping.stages:
+        stage = grouping.stage(tail)
+        loop = loop_of(stage)
+        for head in sorted(stage.jump_targets):
+            if loop is not None and loop.get("entry") == head:
+                yield tail, head, again(loop), Line.LOOP
+            elif (tail, head) not in made:
+                yield tail, head, "may jump", Line.JUMP
+
+
+def _states(grouping: Grouping) -> Iterator[tuple[str, str, str, Line]]:
+    for head in grouping.stages:
+        stage = grouping.stage(head)
+        if stage.milestone_ref_id is not None:
+            yield stage.milestone_ref_id, head, f"while {stage.milestone_status or 'reached'}", Line.STATE
+        if stage.milestone_until_ref_id is not None:
+            yield stage.milestone_until_ref_id, head, "until it starts", Line.STATE
+
+
+def _cancellations(grouping: Grouping) -> Iterator[tuple[str, str, str, Line]]:
+    for tail in grouping.stages:
+        for head in sorted(grouping.stage(tail).cancels_stages):
+            yield tail, head, "cancels", Line.CANCEL
+
+
+def _drawn(grouping: Grouping, arrows: Iterable[tuple[str, str, str, Line]]) -> Iterator[Arrow]:
+    """Draw arrows between stages as arrows between their boxes, each once."""
+    seen = set()
+    for tail, head, label, line in arrows:
+        if tail in grouping.box and head in grouping.box:
+            arrow = Arrow(tail=grouping.box[tail], head=grouping.box[head], label=shorten(label), line=line)
+            if arrow not in seen:
+                seen.add(arrow)
+                yield arrow
+
+
+def describe(workflow: Workflow) -> str:
+    """Say in one line what the picture of `workflow` shows: for those who do not see it."""
+    return sketch(workflow).description
+
+
+def by_head(arrows: Iterable[Arrow]) -> dict[str, list[Arrow]]:
+    """Return the arrows by the box that they lead to."""
+    before: dict[str, list[Arrow]] = {}
+    for arrow in arrows:
+        before.setdefault(arrow.head, []).append(arrow)
+    return before
