@@ -72,6 +72,8 @@ def add_instance(draft: Draft, parent: StageRow, context: Mapping[str, Any]) -> 
 
 def begin_instance(draft: Draft, parent: StageRow, row: StageRow) -> None:
     """Start an instance by the thread of its parent; while the workflow is ending that thread is kept (2.9)."""
+    if row.status.is_complete:
+        return  # it was withdrawn before its thread came
     if draft.head.ending is None:
         enter(draft, activate(draft, row, 1, [parent.id], via=parent.id))
     else:
@@ -131,7 +133,7 @@ def _open(draft: Draft, parent: StageRow, join: StageRow) -> None:
         if not total and not config["allow_dynamic"]:
             _send(draft, parent, join)
     elif config["allow_dynamic"] and not parent.closed:
-        if not join.fired and join.status is S.NOT_STARTED:
+        if not (join.fired or join.sent) and join.status is S.NOT_STARTED:
             draft.record(StageWaits(join.id, ADDITIONS))
     elif not total:
         enter(draft, activate(draft, join, 1, [parent.id]))
