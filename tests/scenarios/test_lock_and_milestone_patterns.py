@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from stabilize_nb import TransientError
 from tests.scenarios.case import (
     Body,
     Case,
@@ -41,6 +42,13 @@ def slow(seconds: float = 0.01) -> Body:
         time.sleep(seconds)
 
     return body
+
+
+def fails_at_first(_stage: Any, call: Call) -> None:
+    """Fail in a way that another try mends."""
+    if call.attempt == 1:
+        msg = "not yet"
+        raise TransientError(msg)
 
 
 def locked(ref: str, *after: str, does: Any = None, **fields: Any) -> Part:
@@ -130,6 +138,13 @@ INTERLEAVED_ROUTING = [
         ),
         workers=4,
         steps=(expect(ran="a b×3 c×3 e", order=("b b b c c c", "c c c b b b"), disjoint="b c", wf="SUCCEEDED"),),
+    ),
+    Case(
+        id="S17.1 tried again",
+        title="a stage keeps the lock until it is tried again",
+        graph=(stage("a"), locked("b", "a", does=fails_at_first), locked("c", "a")),
+        workers=2,
+        steps=(expect(ran="a b c", started="b×2 c", order=("a b c", "a c b"), disjoint="b c", wf="SUCCEEDED"),),
     ),
     Case(
         id="S17.2",
