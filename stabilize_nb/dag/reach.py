@@ -88,7 +88,7 @@ def _walk(shape: Shape, choices: Choices, targets: Container[str]) -> dict[str, 
         leads = shape.before[ref]
         if ref in shape.parents:
             found[ref] = found[shape.parents[ref]]
-        elif ref in targets or (ref in shape.grown and _is_begun(shape, ref, found)):
+        elif ref in targets or (ref in shape.grown and _passes(found, shape.grown[ref])):
             found[ref] = Reach()
         elif leads:
             edges = [_edge(shape, lead, ref, found[lead], choices) for lead in leads]
@@ -99,6 +99,10 @@ def _walk(shape: Shape, choices: Choices, targets: Container[str]) -> dict[str, 
             needed = choices.of_group(stage)
             found[ref] = Reach(ends=Way.ALWAYS, sure=is_sure, needed=needed, is_counted=True, is_free=False)
     return found
+
+
+def _passes(found: Mapping[str, Reach], ref: str) -> bool:
+    return ref not in found or found[ref].passes
 
 
 def wanted(stage: StageExecution) -> int:
@@ -114,11 +118,6 @@ def outlives_failure(stage: StageExecution) -> bool:
     """Whether the workflow goes on when the stage fails (the reserved context keys of the reference documents)."""
     keys = ("continuePipelineOnFailure", "completeOtherBranchesThenFail")
     return any(stage.context.get(key) for key in keys) or stage.context.get("failPipeline") is False
-
-
-def _is_begun(shape: Shape, ref: str, found: Mapping[str, Reach]) -> bool:
-    leads = shape.before[ref]
-    return not leads or any(found[lead].passes and shape.ways[lead][ref] for lead in leads)
 
 
 def _edge(shape: Shape, lead: str, ref: str, tail: Reach, choices: Choices) -> _Edge:

@@ -35,7 +35,7 @@ class Shape:
     `before`, `after`: its requisites, and what requires it. `ways`: how certainly an edge is taken, by tail and head.
     `parents`: a synthetic stage without requisites -> the stage that it is part of. `jumps`: what a stage declares to
     jump to. `withdrawable`: what a region, a choice, a join or another stage may cancel, also before it has started.
-    `grown`: joins of multi-instance activities, whose branches come and go while the workflow runs.
+    `grown`: joins of multi-instance activities, whose branches come and go while the workflow runs -> the parent.
     """
 
     stages: Mapping[str, StageExecution]
@@ -45,7 +45,7 @@ class Shape:
     parents: Mapping[str, str]
     jumps: Mapping[str, Collection[str]]
     withdrawable: frozenset[str]
-    grown: frozenset[str]
+    grown: Mapping[str, str]
 
     def leads(self, ref: str) -> tuple[str, ...]:
         """Return the requisites of a stage, or the one that it is part of."""
@@ -77,7 +77,7 @@ def shape_of(stages: Sequence[StageExecution]) -> Shape | None:
         parents={ref: owner for ref, owner in owners.items() if not before[ref]},
         jumps={stage.ref_id: stage.jump_targets & known.keys() for stage in stages if stage.jump_targets},
         withdrawable=_withdrawable(stages, before),
-        grown=frozenset(f"{stage.ref_id}_mi_join" for stage in stages if stage.mi_config is not None),
+        grown={f"{stage.ref_id}_mi_join": stage.ref_id for stage in stages if stage.mi_config is not None},
     )
 
 
