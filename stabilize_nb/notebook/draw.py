@@ -3,9 +3,8 @@
 The picture must look right wherever a notebook is shown: JupyterLab (trusted or not), nbconvert, nbviewer,
 GitHub. They strip <style>, <script>, <defs>, ids and links, each in its own way. So what the engine wrote is
 not cleaned but built anew, by the element API, from a short list of shapes and presentation attributes. The
-background is transparent, fills are pale and opaque, arrows #767676: readable on white and on #111.
-
-Status marks and the person at a gate are paths, as fonts differ in the signs that they have.
+background is transparent, fills are pale and opaque, arrows #767676: readable on white and on #111. The small
+drawings in a box are in `marks`.
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ from stabilize_nb.notebook.dot import (
     LINE_SIZE,
     PAD_RIGHT,
     PAD_Y,
+    SHEET,
     TEXT_X,
     TITLE_HEIGHT,
     TITLE_SIZE,
@@ -36,11 +36,11 @@ from stabilize_nb.notebook.dot import (
     text_width,
     to_dot,
 )
-from stabilize_nb.notebook.looks import LOOKS, Look, shorten
+from stabilize_nb.notebook.looks import LOOKS, shorten
+from stabilize_nb.notebook.marks import end_mark, person, sign_mark, status_mark
+from stabilize_nb.notebook.signs import Sign
 from stabilize_nb.notebook.sketch import describe
 from stabilize_nb.notebook.text import to_text
-
-S = WorkflowStatus
 
 #: "pure": the wheel graphviz-pure; "dot": Graphviz on the PATH; "auto": the first of the two that works.
 Engine = Literal["auto", "pure", "dot"]
@@ -51,30 +51,17 @@ MONOSPACED: Final = "DejaVu Sans Mono, Menlo, Consolas, monospace"
 INK: Final = "#222222"
 #: px that a gate's corners are cut by.
 CUT: Final = 10
+#: px that the corners of the cards of a stack are rounded by.
+ROUND: Final = 9
 
 #: What is taken over from the engine, and from where.
 SHAPES: Final = frozenset({"path", "polygon", "polyline", "ellipse"})
 OUTLINE: Final = frozenset({"points", "d", "cx", "cy", "rx", "ry"})
 PAINT: Final = frozenset({"fill", "stroke", "stroke-width", "stroke-dasharray"})
 LETTERS: Final = frozenset({"x", "y", "text-anchor", "font-size", "fill"})
+#: In a class of a node: what is drawn beside a line, and beside which.
+_MARK: Final = re.compile(r"([A-Za-z_]+)-(\d+)")
 _PLAIN_VALUE: Final = re.compile(r"[-\w#.,%+() ]*")
-
-#: Drawn on a disc of radius 8 with its centre at 0,0: filled shapes and strokes.
-FILLED_MARKS: Final[Mapping[WorkflowStatus, str]] = {
-    S.RUNNING: "M-2.4,-4L4.2,0L-2.4,4Z",
-    S.PAUSED: "M-3,-3H3V3H-3Z",
-}
-STROKED_MARKS: Final[Mapping[WorkflowStatus, str]] = {
-    S.SUCCEEDED: "M-3.6,0.3L-1.1,2.9L3.7,-2.6",
-    S.TERMINAL: "M-2.8,-2.8L2.8,2.8M2.8,-2.8L-2.8,2.8",
-    S.SUSPENDED: "M-2,-3.2V3.2M2,-3.2V3.2",
-    S.CANCELED: "M-3.4,0H3.4",
-    S.FAILED_CONTINUE: "M0,-4V0.8M0,3.7V3.8",
-    S.REDIRECT: "M-3.6,3V1.2Q-3.6,-1 -1.4,-1H3M0.8,-3.4L3.2,-1L0.8,1.4",
-    S.STOPPED: "M-3.2,3.2L3.2,-3.2",
-    S.SKIPPED: "M-3.4,-2.8L-0.6,0L-3.4,2.8M0.8,-2.8L3.6,0L0.8,2.8",
-    S.BUFFERED: "M-3.6,0H-3.5M0,0H0.1M3.6,0H3.7",
-}
 
 
 class DrawingError(StabilizeExpectedError):
@@ -218,14 +205,22 @@ def _plain(group: ET.Element) -> ET.Element:
 
 
 def _node(group: ET.Element) -> ET.Element:
-    shapes, texts = _shapes(group), _texts(group)
-    status = next((name for name in _classes(group) if name in S.__members__), None)
+    shapes, texts, classes = _shapes(group), _texts(group), _classes(group)
+    status = next((name for name in classes if name in WorkflowStatus.__members__), None)
     if status is None or not shapes:
         return _plain(group)
     made = ET.Element("g")
     ET.SubElement(made, "title").text = _tooltip(group)
-    made.extend(_card(WorkflowStatus[status], _classes(group), shapes, [text.text or "" for text in texts]))
+    if "end" in classes:
+        made.extend(_end(shapes[0], WorkflowStatus[status]))
+    else:
+        made.extend(_card(WorkflowStatus[status], classes, shapes, [text.text or "" for text in texts]))
     return made
+
+
+def _end(shape: ET.Element, status: WorkflowStatus) -> Iterator[ET.Element]:
+    x, y = float(shape.get("cx", "0")), float(shape.get("cy", "0"))
+    return end_mark(x, y, is_cancelled=status is WorkflowStatus.CANCELED)
 
 
 def _card(
@@ -234,10 +229,14 @@ def _card(
     """Draw a stage: its outline as it was laid out, and inside the mark, the title and the lines."""
     look = LOOKS[status]
     left, top, right, bottom = _bounds(shapes[0])
-    yield from map(_octagon, _borders(shapes)) if "gate" in classes else shapes
+    if "stack" in classes:
+        yield from map(_sheet, [shapes[0]] * 3, (2, 1, 0))
+        right, top = right - 2 * SHEET, top + 2 * SHEET
+    else:
+        yield from map(_octagon, _borders(shapes)) if "gate" in classes else shapes
     content = TITLE_HEIGHT + LINE_HEIGHT * (len(words) - 1)
     x, y = left + TEXT_X, (top + bottom - content) / 2 + TITLE_SIZE
-    yield from _mark(status, look, left + TEXT_X / 2, y - TITLE_SIZE * 0.36)
+    yield from status_mark(status, look, left + TEXT_X / 2, y - TITLE_SIZE * 0.36)
     title, *lines = words
     title = title.removeprefix(f"{look.symbol} ")
     if "short" in classes:
@@ -245,10 +244,25 @@ def _card(
         yield _line(look.word, right - PAD_RIGHT, y, end=True)
     yield _text(title, {**_at(x, y), "font-size": str(TITLE_SIZE), "font-weight": "bold"})
     if "gate" in classes:
-        yield _person(look, right - PAD_RIGHT - 6, y - TITLE_SIZE * 0.36)
+        yield person(look, right - PAD_RIGHT - 6, y - TITLE_SIZE * 0.36)
     y += TITLE_HEIGHT - LINE_HEIGHT
+    marks = _marks(classes)
     for number, line in enumerate(lines, 1):
         yield _line(line, x, y + number * LINE_HEIGHT)
+        yield from _beside(marks.get(number, ""), left + TEXT_X / 2, y + number * LINE_HEIGHT - LINE_SIZE * 0.36)
+
+
+def _marks(classes: list[str]) -> dict[int, str]:
+    found = [match for match in map(_MARK.fullmatch, classes) if match]
+    return {int(match[2]): match[1] for match in found}
+
+
+def _beside(mark: str, x: float, y: float) -> Iterator[ET.Element]:
+    """Draw what stands beside a line: the sign of what it is about, or the status of a part."""
+    if mark in WorkflowStatus.__members__:
+        yield from status_mark(WorkflowStatus[mark], LOOKS[WorkflowStatus[mark]], x, y, scale=0.7)
+    elif mark in {sign.value for sign in Sign}:
+        yield sign_mark(Sign(mark), x, y)
 
 
 def _line(words: str, x: float, y: float, *, end: bool = False) -> ET.Element:
@@ -271,6 +285,24 @@ def _borders(shapes: list[ET.Element]) -> list[ET.Element]:
     return [shape for shape in shapes if shape.tag == "polygon"]
 
 
+def _sheet(shape: ET.Element, number: int) -> ET.Element:
+    """Draw one card of a stack; number 0 lies on top."""
+    left, top, right, bottom = _bounds(shape)
+    x, y = number * SHEET, (2 - number) * SHEET
+    outline = _rounded(left + x, top + y, right - 2 * SHEET + x, bottom - 2 * SHEET + y)
+    return ET.Element("path", {"d": outline, **_allowed(shape, PAINT)})
+
+
+def _rounded(left: float, top: float, right: float, bottom: float) -> str:
+    r = ROUND
+    return (
+        f"M{left + r:.1f},{top:.1f}H{right - r:.1f}Q{right:.1f},{top:.1f} {right:.1f},{top + r:.1f}"
+        f"V{bottom - r:.1f}Q{right:.1f},{bottom:.1f} {right - r:.1f},{bottom:.1f}"
+        f"H{left + r:.1f}Q{left:.1f},{bottom:.1f} {left:.1f},{bottom - r:.1f}"
+        f"V{top + r:.1f}Q{left:.1f},{top:.1f} {left + r:.1f},{top:.1f}Z"
+    )
+
+
 def _octagon(box: ET.Element) -> ET.Element:
     """Cut the corners of a rectangle off: a place where one stops."""
     left, top, right, bottom = _bounds(box)
@@ -278,25 +310,6 @@ def _octagon(box: ET.Element) -> ET.Element:
     ys = (bottom - CUT, top + CUT, top, top, top + CUT, bottom - CUT, bottom, bottom)
     points = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(xs, ys, strict=True))
     return ET.Element("polygon", {**box.attrib, "points": points})
-
-
-def _mark(status: WorkflowStatus, look: Look, x: float, y: float) -> Iterator[ET.Element]:
-    disc = {"cx": f"{x:.1f}", "cy": f"{y:.1f}"}
-    if status is S.NOT_STARTED:
-        yield ET.Element("circle", {**disc, "r": "6.5", "fill": "none", "stroke": look.stroke, "stroke-width": "1.6"})
-        return
-    yield ET.Element("circle", {**disc, "r": "8", "fill": look.stroke})
-    place = {"transform": f"translate({x:.1f} {y:.1f})"}
-    if status in FILLED_MARKS:
-        yield ET.Element("path", {"d": FILLED_MARKS[status], "fill": "#ffffff", **place})
-        return
-    pen = {"stroke": "#ffffff", "stroke-width": "1.9", "stroke-linecap": "round", "stroke-linejoin": "round"}
-    yield ET.Element("path", {"d": STROKED_MARKS[status], "fill": "none", **pen, **place})
-
-
-def _person(look: Look, x: float, y: float) -> ET.Element:
-    shape = "M0,-7A3.2,3.2 0 1 1 0,-0.6A3.2,3.2 0 1 1 0,-7ZM-6,7Q-6,0.8 0,0.8Q6,0.8 6,7Z"
-    return ET.Element("path", {"d": shape, "fill": look.stroke, "transform": f"translate({x:.1f} {y:.1f})"})
 
 
 #: What a drawing consists of, in the order of painting: arrows never cross a text.

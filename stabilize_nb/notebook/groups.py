@@ -49,8 +49,8 @@ class Grouping:
     box: Mapping[str, str]
 
     def stage(self, ref: str) -> StageExecution:
-        """Return the definition of a stage."""
-        return self.stages[ref][0]
+        """Return the definition of a stage; instances that are to come have none yet."""
+        return self.stages[ref][0] if ref in self.stages else StageExecution(ref_id=ref)
 
     def edges(self) -> dict[tuple[str, str], tuple[str, str]]:
         """Return each pair of boxes that follow each other, with the stages that it is drawn for."""

@@ -96,7 +96,7 @@ def join_of(stage: StageExecution, branches: int) -> Detail | None:
 def join_of_instances(stage: StageExecution, config: MultiInstanceConfig, instances: int) -> Detail:
     """Say what the join of a multi-instance activity waits for."""
     if config.completion_condition is not None:
-        return Detail(f"once {config.completion_condition}" + _manner(stage), Sign.QUORUM)
+        return Detail(f"enough instances{_manner(stage)}: {config.completion_condition}", Sign.QUORUM)
     if config.join_threshold:
         of = f" of {instances}" if instances else ""
         return Detail(f"{config.join_threshold}{of} instances" + _manner(stage), Sign.QUORUM)
@@ -110,7 +110,7 @@ def _manner(stage: StageExecution) -> str:
 
 def settings_of(stage: StageExecution) -> Iterator[Detail]:
     """Yield what the definition of a stage says beyond its edges and its join."""
-    if _letters(stage.name) not in {"", _letters(stage.ref_id)}:
+    if stage.type != "mi_join" and _letters(stage.name) not in {"", _letters(stage.ref_id)}:
         yield Detail(stage.name)
     yield from _kind(stage)
     if stage.thread_merge > 1:
@@ -136,9 +136,9 @@ def _kind(stage: StageExecution) -> Iterator[Detail]:
     loop = loop_of(stage)
     if loop is not None and "entry" in loop:
         passes, most = stage.context.get("_loop_passes"), loop.get("max_iterations", USUAL_PASSES)
-        done = [f"{passes} pass" if passes == 1 else f"{passes} passes"] if passes else []
-        bound = [f"at most {most}"] if most != USUAL_PASSES else []
-        yield Detail(", ".join([*done, *bound]), Sign.LOOP)
+        done = f"{passes} pass{'es' * (passes != 1)}" if passes else ""
+        bound = f"at most {most}{'' if done else ' passes'}" if most != USUAL_PASSES else ""
+        yield Detail(", ".join(filter(None, (done, bound))), Sign.LOOP)
 
 
 def _reach(stage: StageExecution) -> Iterator[Detail]:
