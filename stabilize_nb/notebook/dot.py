@@ -22,6 +22,7 @@ from typing import Final, Literal, get_args
 import graphviz
 
 from stabilize_nb.errors import ConfigError
+from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.models.workflow import Workflow
 from stabilize_nb.notebook.frames import Framed, nest
 from stabilize_nb.notebook.looks import LOOKS, shorten
@@ -51,6 +52,8 @@ LABEL_COLUMNS: Final = 24
 #: Stages beside each other from which on title and status share a line.
 CROWD: Final = 8
 EDGE_COLOUR: Final = "#767676"
+#: The colours of what a definition never lets run.
+BARRED: Final = LOOKS[WorkflowStatus.TERMINAL]
 #: Arrows that are no edges find their own way, and keep out of the way of the others.
 _ASIDE: Final = {"weight": "0", "tailport": "_", "headport": "_"}
 _LINES: Final[Mapping[Line, Mapping[str, str]]] = {
@@ -264,6 +267,7 @@ def _frame(frame: Frame) -> dict[str, str]:
 
 def _box_attributes(box: Box, rows: Sequence[Row], size: tuple[float, float], *, crowded: bool) -> dict[str, str]:
     look = box.look
+    paint = BARRED if box.cannot_run else look
     title = Row(f"{look.symbol} {box.title}")
     short = _is_short(box, crowded=crowded)
     lines = [Row(f"{title.words} · {rows[0].words}"), *rows[1:]] if short else [title, *rows]
@@ -274,8 +278,8 @@ def _box_attributes(box: Box, rows: Sequence[Row], size: tuple[float, float], *,
         "class": " ".join([box.status.name, *(kind for kind, is_so in kinds.items() if is_so), *marks]),
         "label": _label(*(row.words for row in lines), end="\\l"),
         "tooltip": _label(f"{box.title if box.is_stack else shorten(box.ref, 200)}: {', '.join(box.words)}"),
-        "color": look.stroke,
-        "fillcolor": look.fill,
+        "color": paint.stroke,
+        "fillcolor": paint.fill,
         "style": ",".join(("filled", corners, *([look.border] if look.border != "solid" else []))),
         "penwidth": f"{look.width:g}",
         "peripheries": "2" if box.is_nested else "1",
@@ -298,7 +302,7 @@ def _end_attributes(box: Box) -> dict[str, str]:
 
 def _add_arrow(dot: graphviz.Digraph, names: Mapping[str, str], arrow: Arrow, name: str, *, is_back: bool) -> None:
     """Add an arrow; its label is a node on the way, as labels beside an edge end up beside another one."""
-    line = _LINES[arrow.line]
+    line = {**_LINES[arrow.line], **({"color": BARRED.stroke} if arrow.is_barred else {})}
     # A jump back is laid out as an arrow forward with its point at the tail, and so gets its own way.
     first, last = (arrow.head, arrow.tail) if is_back else (arrow.tail, arrow.head)
     if not arrow.label:

@@ -13,6 +13,7 @@ from enum import Enum
 
 import networkx as nx
 
+from stabilize_nb.dag.soundness import check_soundness
 from stabilize_nb.models.stage import StageExecution, SyntheticStageOwner
 from stabilize_nb.models.status import FAILURE, WorkflowStatus
 from stabilize_nb.models.workflow import Workflow
@@ -37,6 +38,8 @@ S = WorkflowStatus
 
 #: Stages in the words for a whole picture; more are counted.
 STAGES_DESCRIBED = 12
+#: What is written at a stage that the definition itself keeps from running.
+CANNOT_RUN = "cannot run"
 
 #: When a synthetic stage runs, seen from the stage that it stands in.
 WHEN: Mapping[SyntheticStageOwner | None, str] = {
@@ -80,7 +83,7 @@ class Box:
     """One stage, or all instances of one, as it is shown.
 
     `join` is what it waits for, None for all of its branches. `details` are the lines under the status, `parts` those
-    of its synthetic stages; `end` says how its end ends the workflow.
+    of its synthetic stages; `end` says how its end ends the workflow. `cannot_run`: the definition never lets it run.
     """
 
     ref: str
@@ -94,6 +97,7 @@ class Box:
     is_gate: bool
     is_nested: bool
     is_stack: bool
+    cannot_run: bool
 
     @property
     def look(self) -> Look:
@@ -113,12 +117,13 @@ class Box:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrow:
-    """One edge as it is shown; `tail` and `head` are refs of boxes."""
+    """One edge as it is shown; `tail` and `head` are refs of boxes. `is_barred`: the definition never takes it."""
 
     tail: str
     head: str
     label: str
     line: Line
+    is_barred: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +164,7 @@ def _described(box: Box) -> str:
     """Say a box without what only an eye can go through: errors, numbers, notes."""
     said = [words for line, words in zip(box.lines, box.words, strict=True) if isinstance(line, Part) or line.sign]
     said += [shorten(frame.words) for frame in box.frames]
+    said += [CANNOT_RUN] if box.cannot_run else []
     return f"{box.title} {box.look.word}" + (f" ({'; '.join(said)})" if said else "")
 
 
@@ -167,9 +173,10 @@ def sketch(workflow: Workflow, notes: Mapping[str, str] | None = None) -> Sketch
     grouping = group(workflow.stages)
     edges = grouping.edges()
     place = {ref: number for number, ref in enumerate(_in_order(grouping.groups, edges))}
-    boxes = {ref: _box(grouping, ref, (notes or {}).get(ref, "")) for ref in place}
+    stages, barred = _barred(workflow, grouping)
+    boxes = {ref: _box(grouping, ref, (notes or {}).get(ref, ""), cannot_run=ref in stages) for ref in place}
     flow = [
-        _arrow(boxes, *pair, _label(grouping.stage(edges[pair][0]), edges[pair][1]))
+        _arrow(boxes, *pair, pair in barred, _label(grouping.stage(edges[pair][0]), edges[pair][1]))
         for pair in sorted(edges, key=lambda pair: (place[pair[1]], place[pair[0]]))
     ]
     others = [*_jumps(grouping, workflow.stages), *_states(grouping), *_cancellations(grouping)]
@@ -179,6 +186,16 @@ def sketch(workflow: Workflow, notes: Mapping[str, str] | None = None) -> Sketch
         boxes=tuple(boxes.values()),
         arrows=(*flow, *_drawn(grouping, others)),
     )
+
+
+def _barred(workflow: Workflow, grouping: Grouping) -> tuple[set[str], set[tuple[str, str]]]:
+    """Return the boxes and the edges of a definition that nothing can come to."""
+    if workflow.status is not S.NOT_STARTED or workflow.start_time is not None:
+        return set(), set()
+    found = check_soundness(workflow.stages)
+    box = grouping.box
+    stages = {box[ref] for finding in found for ref in finding.stages if ref not in grouping.groups[box[ref]].parts}
+    return stages, {(box[tail], box[head]) for finding in found for tail, head in finding.edges}
 
 
 def _in_order(refs: Iterable[str], edges: Iterable[tuple[str, str]]) -> list[str]:
@@ -193,11 +210,12 @@ def _in_order(refs: Iterable[str], edges: Iterable[tuple[str, str]]) -> list[str
     return [ref for knot in order for ref in members[knot]]
 
 
-def _box(grouping: Grouping, ref: str, note: str) -> Box:
+def _box(grouping: Grouping, ref: str, note: str, *, cannot_run: bool) -> Box:
     here = grouping.groups[ref]
     activity, stage = here.activity, here.runs[0] if here.runs else StageExecution(ref_id=ref)
     status = _status(here.runs) if here.runs else _status_of_none(activity)
-    details = [*_settings(here, stage), *_progress(here, stage, status), Detail(note)]
+    barred = Detail(CANNOT_RUN if cannot_run else "")
+    details = [barred, *_settings(here, stage), *_progress(here, stage, status), Detail(note)]
     return Box(
         ref=ref,
         title=_title(here, ref),
@@ -210,6 +228,7 @@ def _box(grouping: Grouping, ref: str, note: str) -> Box:
         is_gate=_is_gate(stage),
         is_nested=is_nested(stage),
         is_stack=activity is not None,
+        cannot_run=cannot_run,
     )
 
 
@@ -311,9 +330,9 @@ def _parts(stage: StageExecution, parts: Mapping[str, Sequence[StageExecution]])
     )
 
 
-def _arrow(boxes: Mapping[str, Box], tail: str, head: str, label: str) -> Arrow:
-    is_unused = S.SKIPPED in {boxes[tail].status, boxes[head].status}
-    return Arrow(tail=tail, head=head, label=shorten(label), line=Line.UNUSED if is_unused else Line.FLOW)
+def _arrow(boxes: Mapping[str, Box], tail: str, head: str, is_barred: bool, label: str) -> Arrow:
+    line = Line.UNUSED if S.SKIPPED in {boxes[tail].status, boxes[head].status} else Line.FLOW
+    return Arrow(tail=tail, head=head, label=shorten(label), line=line, is_barred=is_barred)
 
 
 def _label(stage: StageExecution, head: str) -> str:
