@@ -19,6 +19,7 @@ from markupsafe import Markup
 from stabilize_nb.models.status import FAILURE, WorkflowStatus
 from stabilize_nb.notebook.config import settings
 from stabilize_nb.notebook.dot import Direction
+from stabilize_nb.notebook.doubts import doubts_of, under
 from stabilize_nb.notebook.draw import data_uri, svg_of
 from stabilize_nb.notebook.gates import Asked, is_asking, is_gate
 from stabilize_nb.notebook.tables import Table, duration, join, moment
@@ -84,6 +85,7 @@ def flow_bundle(flow: Flow, *, direction: Direction = "auto", news: str = "") ->
         facts.append(f"version {flow.version}" + (f": {news}" if news else ""))
     text = to_text(workflow).splitlines()
     text[:1] = [f"{flow.name}: {' · '.join(facts)}"]
+    doubts = doubts_of(flow)
     table = Table(
         ("stage", "follows", "takes", "settings", "what it does"),
         [_flow_row(flow, stage) for stage in flow.stages.values()],
@@ -91,14 +93,15 @@ def flow_bundle(flow: Flow, *, direction: Direction = "auto", news: str = "") ->
     return _bundle(
         workflow,
         direction,
-        text="\n".join(text),
+        text="\n".join([*text, *under(doubts)]),
         before=_HEADING.format(flow.name, " · ".join(facts)),
-        after=table.html(),
+        after=join(map(_LINE.format, doubts)) + table.html(),
     )
 
 
 def workflow_bundle(workflow: Workflow, *, direction: Direction = "auto") -> Bundle:
     """Show a workflow of the reference API as it is: a definition, or a picture from a store."""
+    doubts = doubts_of(workflow)
     if workflow.status is S.NOT_STARTED and workflow.start_time is None:
         facts = _count(len(workflow.stages))
         table = Table(("stage", "follows", "tasks"), [_stage_row(stage) for stage in workflow.stages])
@@ -106,8 +109,9 @@ def workflow_bundle(workflow: Workflow, *, direction: Direction = "auto") -> Bun
         facts = _facts(workflow, _wall())
         table = _progress(workflow, _wall())
     return _bundle(
-        workflow, direction, text=to_text(workflow), before=_HEADING.format(workflow.name, facts), after=table.html()
-    )
+        workflow, direction, text="\n".join([to_text(workflow), *under(doubts)]),
+        before=_HEADING.format(workflow.name, facts), after=join(map(_LINE.format, doubts)) + table.html(),
+    )  # fmt: skip
 
 
 def run_bundle(run: Run, *, direction: Direction = "auto") -> Bundle:

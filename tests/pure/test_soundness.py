@@ -16,6 +16,8 @@ from stabilize_nb.flow import Flow, jump
 from stabilize_nb.models.multi_instance import MultiInstanceConfig
 from stabilize_nb.models.stage import JoinType, SplitType, StageExecution, SyntheticStageOwner
 from stabilize_nb.models.topology import check_topology
+from stabilize_nb.models.workflow import Workflow
+from stabilize_nb.notebook.views import flow_bundle, workflow_bundle
 from tests.makers import stage
 
 if TYPE_CHECKING:
@@ -798,3 +800,24 @@ def test_flow_that_is_sound_has_no_findings():
     flow.stage(name="publish")(lambda draft, good: draft)
 
     assert flow.check() == ()
+
+
+def test_definition_shows_in_red_what_cannot_run_and_says_why():
+    """The picture marks stage and edge, its description says it in words, and the reason stands under it."""
+    flow = merging(lambda: 1)
+    bundle = flow_bundle(flow)
+    text = bundle["text/plain"].splitlines()
+
+    assert "cannot run" in next(line for line in text if "review" in line)
+    assert text[-1].startswith("✕ stage 'review' can never start: it merges 2 threads")
+    assert "✕ stage &#39;review&#39; can never start" in bundle["text/html"]
+    assert "review not started (merges 2 threads; cannot run)" in bundle["text/html"]
+    assert bundle["image/svg+xml"].count("#c62828") >= 2
+
+
+def test_definition_that_is_sound_shows_nothing_in_red():
+    """Nothing stands under the picture of a workflow without findings."""
+    bundle = workflow_bundle(Workflow.create("tests", "paper", [stage("draft"), stage("review", "draft")]))
+
+    assert "#c62828" not in bundle["image/svg+xml"]
+    assert bundle["text/plain"].splitlines()[-1].startswith("○ review")
