@@ -6,21 +6,24 @@ order of messages; every run of such a plan has to end with exactly these status
 
 from __future__ import annotations
 
-from tests.simulate.model import ATTEMPTS, DEAD, HALT, LIVE, is_true
+from tests.simulate.model.rules import chosen
+from tests.simulate.model.state import ATTEMPTS, DEAD, HALT, LIVE
 from tests.simulate.plan import Flow, Plan, Stage
 
 STATUS = {"ok": "SUCCEEDED", "soft": "FAILED_CONTINUE", "skip": "SKIPPED", "stop": "STOPPED"}
 POLICY = {"continue": "FAILED_CONTINUE", "stop": "STOPPED", "late": "STOPPED"}
 #: Fields of a stage that must be as usual, since others decide by who comes first.
 USUAL = (
-    "timeout", "thread_split", "thread_merge", "choice", "mutex", "milestone", "region", "cancels", "cancels_regions",
-    "ends", "parent",
+    "timeout", "thread_split", "thread_merge", "choice", "milestone", "region", "cancels", "cancels_regions",
+    "ends", "parent", "many",
 )  # fmt: skip
 BLANK = Stage("")
 
 
 def foretell(plan: Plan) -> dict[str, dict[str, str]] | None:
     """Return the statuses at the end by workflow and ref ("": the workflow); None when the order may change them."""
+    if any(flow.child for flow in plan.flows):
+        return None
     if any(act.kind not in ("signal", "keep", "pause", "resume") for act in plan.acts):
         return None
     told = {flow.name: _statuses(flow) for flow in plan.flows}
@@ -40,7 +43,7 @@ def _statuses(flow: Flow) -> dict[str, str] | None:
             statuses[""] = "TERMINAL"
         statuses[stage.ref] = status
         below = [other.ref for other in flow.stages if stage.ref in other.after]
-        taken = _taken(stage, below, output) if outcome == LIVE else below
+        taken = chosen(stage, below, output) if outcome == LIVE else below
         said |= {(stage.ref, ref): outcome if ref in taken else DEAD for ref in below}
     return statuses
 
@@ -74,16 +77,3 @@ def _course(stage: Stage) -> tuple[str, int | None]:
         elif kind not in ("wait", "poll", "retry"):
             break
     return "JUMP", output
-
-
-def _taken(stage: Stage, below: list[str], output: int | None) -> list[str]:
-    true = [ref for ref, condition in stage.when if is_true(condition, output)]
-    match stage.split:
-        case "AND":
-            return below
-        case "XOR":
-            taken = true[:1]
-        case _:
-            named = {ref for ref, _ in stage.when} | {stage.default}
-            taken = true + [ref for ref in below if ref not in named]
-    return taken or [stage.default]

@@ -8,22 +8,27 @@ from typing import Any
 
 from stabilize_nb.core import view as q
 from stabilize_nb.core.evolve import evolve, genesis
-from stabilize_nb.core.facts import Fact, WorkflowCreated
+from stabilize_nb.core.facts import Fact, InstanceAdded, JoinFired, WorkflowCreated
 from stabilize_nb.core.rows import Head, StageRow
 from stabilize_nb.models.status import OPEN, WorkflowStatus
-from stabilize_nb.models.workflow import Workflow
-from stabilize_nb.store.store import define
 
 S = WorkflowStatus
 ONE = (q.StageKey, q.TaskKey, q.RoundKey, q.ArrivalKey, q.SignalKey)
+SHARED = ("claim", "waiter")
+BROKEN = frozenset({S.TERMINAL, S.CANCELED})
 WELL = frozenset({S.SUCCEEDED, S.FAILED_CONTINUE, S.SKIPPED})
 
 
 class Table:
-    """The rows of one workflow, its log, and the ref_id of every row that ever was, by id."""
+    """
+    The rows of one workflow, its log, and the ref_id of every row that ever was, by id.
 
-    def __init__(self, workflow: Workflow, now: int) -> None:
-        definition = json.loads(json.dumps(define(workflow)))
+    Claims and those who wait for them are in `shared`, which all workflows have in common.
+    """
+
+    def __init__(self, definition: dict[str, Any], now: int, shared: dict[Any, Any]) -> None:
+        definition = json.loads(json.dumps(definition))
+        self.shared = shared
         created = WorkflowCreated(definition)
         view = evolve(genesis(definition), created, now)
         self.head: Head = view.head
@@ -39,13 +44,18 @@ class Table:
         """Store what one step changed."""
         self.head = view.head
         self.log.extend((now, fact) for fact in facts)
+        for fact in facts:
+            match fact:
+                case JoinFired() if fact.activation > 1:
+                    self.names[fact.row] = f"{self.names[fact.stage]}#{fact.activation}"
+                case InstanceAdded():
+                    self.names[fact.row] = f"{self.names[fact.stage]}_instance_{fact.index}"
         for key, row in view.changed.items():
+            rows = self.shared if key.kind in SHARED else self.rows
             if row is None:
-                self.rows.pop(key, None)
+                rows.pop(key, None)
                 continue
-            self.rows[key] = row
-            if key.kind == "stage":
-                self.names[row.id] = row.ref_id
+            rows[key] = row
 
     def replayed(self) -> q.View:
         """Fold the log from nothing."""
@@ -60,6 +70,8 @@ class Table:
         match query:
             case _ if isinstance(query, ONE):
                 return {query: self.rows.get(query)}
+            case q.ClaimKey() | q.WaiterKey():
+                return {query: self.shared.get(query)}
             case q.Rows(ids=ids):
                 return {q.StageKey(id_): self.rows.get(q.StageKey(id_)) for id_ in ids}
             case q.MessagesLeft():
@@ -67,9 +79,22 @@ class Table:
             case q.ByRef(ref_id=ref):
                 return {query: next((row.id for row in self._first_rows() if row.ref_id == ref), None)}
             case q.Roots():
-                return {query: tuple(row.id for row in self._first_rows() if not row.spec.requisites)}
+                return {
+                    query: tuple(
+                        row.id for row in self._first_rows() if not (row.spec.requisites or row.spec.parent_stage_id)
+                    )
+                }
             case q.Region(stage_id=id_):
                 return {query: self._region(id_)}
+            case q.Line(claim=claim, after=after):
+                line = [
+                    (row.ticket, key) for key, row in self.shared.items() if key[0] == claim and key.kind == "waiter"
+                ]
+                keys = tuple(key for ticket, key in sorted(line) if ticket > after)[:2]
+                return {query: keys, **{key: self.shared[key] for key in keys}}
+            case q.Claims():
+                mine = [key for key, row in self.shared.items() if row.workflow_id == self.head.id]
+                return {query: tuple(key for key in mine if key.kind == "claim")}
         keys = tuple(self._members(query))
         return {query: keys, **({key: self.rows[key] for key in keys} if prefetch else {})}
 
@@ -79,7 +104,9 @@ class Table:
     def _region(self, start: str) -> tuple[str, ...]:
         found, todo = {start}, [start]
         while todo:
-            new = {edge.stage_id for edge in self.rows[q.StageKey(todo.pop())].spec.edges} - found
+            spec = self.rows[q.StageKey(todo.pop())].spec
+            new = {edge.stage_id for edge in spec.edges} | {child.stage_id for child in spec.children}
+            new -= found
             found |= new
             todo.extend(new)
         return (start, *(row.id for row in self._first_rows() if row.id in found and row.id != start))
@@ -97,7 +124,15 @@ class Table:
             case q.Unfinished(all=everything):
                 return "stage", lambda row: row.status in OPEN or (everything and row.status is S.NOT_STARTED)
             case q.Broken():
-                return "stage", lambda row: row.status in (S.TERMINAL, S.CANCELED)
+                return "stage", lambda row: row.status in BROKEN or (row.status is S.NOT_STARTED and row.fired > 0)
+            case q.Waiting():
+                return "stage", lambda row: bool(row.waits)
+            case q.Members(field=name, value=value):
+                return "stage", lambda row: getattr(row.spec, name) == value
+            case q.Jumpers():
+                return "stage", lambda row: row.id == row.base_id and bool(row.spec.jump_targets)
+            case q.Everything():
+                return "stage", lambda _row: True
             case q.Arrived():
                 return "stage", lambda row: row.status in WELL and not row.spec.edges
             case q.Arrivals(stage_id=id_, generation=generation, number=number):

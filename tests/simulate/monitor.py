@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from stabilize_nb.core import facts as f
 from stabilize_nb.core.draft import Body, Purpose
 from stabilize_nb.queue import messages as m
-from tests.simulate.model import Case, Edge, Said
+from tests.simulate.model import bodies, gates, instances, joins, jumps, orders, over, reactions
+from tests.simulate.model.state import Case, Edge, Said
 
 
 class Divergence(AssertionError):
@@ -47,7 +48,13 @@ class Monitor:
         `present` says which rows there were before the decision: id and generation.
         """
         self.case.said = []
+        self.case.patient = dict(self._patient(heard))
+        self.case.eager = {self.names[fact.stage] for fact in heard.facts if isinstance(fact, f.StageStarted)}
         accepted = self._tell(heard.message, present, answer)
+        for fact in heard.facts:
+            if isinstance(fact, f.ChildStarted):
+                self.case.runs[self.names[fact.stage]].child = fact.child
+        reactions.settle(self.case)
         expected = Counter(self.case.said)
         recorded = Counter(said for fact in heard.facts for said in self._told(fact))
         recorded.update(
@@ -66,7 +73,7 @@ class Monitor:
         if not isinstance(message, m.TaskFinished) or message.generation is None:
             return False
         name = self.names[message.stage_id]
-        return self.case.wants(name, message.generation, message.position, message.attempt)
+        return bodies.wants(self.case, name, message.generation, message.position, message.attempt)
 
     def compare(self, statuses: Mapping[str, str]) -> None:
         """Compare the rows that are stored with the runs of the model."""
@@ -75,6 +82,12 @@ class Monitor:
             wrong = {name for name in runs.keys() | statuses.keys() if runs.get(name) != statuses.get(name)}
             told = ", ".join(f"{name} is {statuses.get(name)} and not {runs.get(name)}" for name in sorted(wrong))
             raise Divergence(f"rows of {self.case.name}: {told}")
+
+    def _patient(self, heard: Heard) -> Iterable[tuple[str, str]]:
+        """Say which runs stand in a line after this decision."""
+        for fact in heard.facts:
+            if isinstance(fact, f.StageWaits) and ":" in fact.waits:
+                yield self.names[fact.stage], "lock" if fact.waits.startswith("mutex:") else "choice"
 
     def _about(self, message: m.Message) -> str:
         place = self.names.get(getattr(message, "stage_id", ""), "")
@@ -97,34 +110,46 @@ class Monitor:
         name = self.names.get(stage_id, "") if stage_id in present else ""
         match message:
             case m.StartWorkflow():
-                case.start()
+                orders.start(case)
             case m.StartStage(via=None):
-                case.begin(name)
+                joins.begin(case, name)
             case m.StartStage():
-                case.deliver(Edge(self.names[message.via], message.via_generation, name, message.number))
+                edge = Edge(self.names[message.via], message.via_generation, name, message.number)
+                joins.deliver(case, edge)
+            case m.EnterStage():
+                gates.go_on(case, name, message.generation)
             case m.RunTask():
-                case.call(name, message.generation, message.position)
+                bodies.call(case, name, message.generation, message.position)
             case m.TaskFinished() if answer is not None:
-                name = self.names[stage_id]
-                known = stage_id in present
-                generation = message.generation if known and message.generation is not None else -1
-                return case.finish(name, generation, message.position, message.attempt, answer.text, answer.number)
+                generation = message.generation if stage_id in present and message.generation is not None else -1
+                where = (self.names[stage_id], generation, message.position, message.attempt)
+                return bodies.finish(case, *where, answer.text, answer.number)
             case m.JumpToStage():
-                case.leap(name, message.generation)
+                jumps.leap(case, name, message.generation)
             case m.TimeoutStage():
-                case.time_out(name, message.generation)
+                bodies.time_out(case, name, message.generation)
+            case m.SignalStage(signal_name=bodies.CHILD_ENDED):
+                bodies.child_ended(case, self.names.get(stage_id, ""), message.generation)
             case m.SignalStage():
-                case.signal(name, message.signal_name, persistent=message.persistent)
+                bodies.signal(case, name, message.signal_name, persistent=message.persistent)
             case m.CancelStage():
-                case.cancel(name)
+                orders.cancel(case, name)
+            case m.CancelRegion():
+                orders.cancel_region(case, message.region)
+            case m.AddMultiInstance():
+                instances.add(case, name)
+            case m.CloseMultiInstance():
+                instances.close(case, name)
+            case m.CompleteMultiInstance():
+                instances.complete(case, name)
             case m.CancelWorkflow():
-                case.cancel_workflow()
+                orders.cancel_workflow(case)
             case m.PauseWorkflow():
-                case.pause()
+                orders.pause(case)
             case m.ResumeWorkflow():
-                case.resume()
+                orders.resume(case)
             case m.CompleteWorkflow():
-                case.complete()
+                over.complete(case)
             case _:
                 raise Divergence(f"the model knows nothing of {message}")
         return False
@@ -158,6 +183,8 @@ class Monitor:
                 yield ("delivered", name(fact.stage), fact.name)
             case f.SignalDropped():
                 yield ("dropped", name(fact.stage), fact.name)
+            case f.InstanceAdded():
+                yield ("added", name(fact.row))
             case f.JumpExecuted():
                 yield ("jumped", name(fact.stage), fact.target, fact.number)
             case f.WorkflowStarted() | f.WorkflowPaused() | f.WorkflowResumed():
@@ -180,4 +207,7 @@ PLAIN: dict[type[f.Fact], str] = {
     f.TaskRetried: "retried",
     f.TaskPolled: "polled",
     f.ResultDiscarded: "discarded",
+    f.ChildStarted: "calls",
+    f.InstanceRefused: "refused",
+    f.ActivityClosed: "closed",
 }

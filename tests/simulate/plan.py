@@ -24,6 +24,22 @@ def _brief(value: Any) -> str:
 
 
 @dataclass(frozen=True, repr=False)
+class Many:
+    """How many instances a stage has: those written down, and those made later, by itself or by orders from outside.
+
+    The instances that are written down are stages `<ref>_instance_<i>` of their own, so is the join `<ref>_mi_join`.
+    """
+
+    later: tuple[int, ...] = ()  # so many are made when the parent ends, one number for each of its passes
+    dynamic: bool = False  # orders from outside may add some
+    threshold: int = 0
+    condition: str = ""  # completed>=2 or all, if any
+    does: tuple[str, ...] = ("ok",)  # of the instances that are not written down
+
+    __repr__ = _brief
+
+
+@dataclass(frozen=True, repr=False)
 class Stage:
     """A stage and what its bodies do, call after call; the last answer is given again and again.
 
@@ -58,6 +74,7 @@ class Stage:
     cancels_regions: tuple[str, ...] = ()
     ends: str = ""
     jump_targets: tuple[str, ...] = ()
+    many: Many | None = None
     parent: str = ""  # of a synthetic stage
     owner: str = ""
 

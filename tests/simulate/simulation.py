@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -48,15 +49,15 @@ def simulate(plan: Plan) -> World:
     return world
 
 
-def diverges(plan: Plan) -> bool:
-    """Whether engine and model disagree about a plan; one that is no valid workflow does not count."""
+def kind_of(plan: Plan) -> str:
+    """Return what kind of divergence a plan leads to, "" for none or when it is no valid workflow."""
     try:
         simulate(plan)
-    except Divergence:
-        return True
+    except Divergence as divergence:
+        return re.sub(r"[a-z]\d+(#\d+)?|\d+|\(\w+=.*\)", "", str(divergence))[:90]
     except InvalidWorkflowError:
-        return False
-    return False
+        pass
+    return ""
 
 
 def tally(seeds: range) -> Tally:
@@ -79,7 +80,7 @@ def tally(seeds: range) -> Tally:
 
 def explain(seed: int) -> str:
     """Return a report on a seed that diverges, with the smallest plan that still does."""
-    plan = shrink(make_plan(seed), diverges)
+    plan = shrink(make_plan(seed), kind_of)
     try:
         simulate(plan)
     except Divergence as divergence:

@@ -15,21 +15,25 @@ from typing import Any
 from stabilize_nb.core import facts as f
 from stabilize_nb.core.draft import Body, Decision, Env
 from stabilize_nb.core.step import NotLoaded, Step
-from stabilize_nb.core.view import View
+from stabilize_nb.core.view import StageKey, View
+from stabilize_nb.models.multi_instance import MultiInstanceConfig
 from stabilize_nb.models.stage import JoinType, SplitType, StageExecution
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.models.task import TaskExecution
 from stabilize_nb.models.workflow import Workflow
 from stabilize_nb.queue import messages as m
-from tests.simulate.memory import Table
-from tests.simulate.model import ATTEMPTS, Case
+from stabilize_nb.store.store import define
+from tests.simulate.memory import SHARED, Table
+from tests.simulate.model.instances import is_open
+from tests.simulate.model.over import complaints, unfinished
+from tests.simulate.model.state import ATTEMPTS, Caller, Case, Store
 from tests.simulate.monitor import Answer, Divergence, Heard, Monitor
-from tests.simulate.plan import Act, Flow, Plan, Stage
+from tests.simulate.plan import Act, Flow, Many, Plan, Stage
 
 S = WorkflowStatus
 EPOCH = 1_700_000_000_000
 #: What may come a second time without an id of its own that tells the queue so.
-REPEATABLE = (m.StartWorkflow, m.StartStage, m.JumpToStage, m.TimeoutStage, m.CompleteWorkflow)
+REPEATABLE = (m.StartWorkflow, m.StartStage, m.EnterStage, m.JumpToStage, m.TimeoutStage, m.CompleteWorkflow)
 FAILURES = {
     "": {},
     "continue": {"continuePipelineOnFailure": True},
@@ -72,7 +76,9 @@ class World:
         self.random = Random(plan.chaos.seed)
         self.now = EPOCH
         self.tables: dict[str, Table] = {}
-        self.cases: dict[str, Case] = {}
+        self.shared: dict[Any, Any] = {}  # rows of claims, and those who wait for them
+        self.store = Store()
+        self.origin: dict[str, str] = {}  # the flow of each workflow
         self.monitors: dict[str, Monitor] = {}
         self.stages = {(flow.name, stage.ref): stage for flow in plan.flows for stage in flow.stages}
         self.queue: list[Entry] = []
@@ -81,17 +87,25 @@ class World:
         self.acts = list(plan.acts)
         self.answered: Counter[tuple[str, str]] = Counter()
         self.signals = 0
+        self.called = 0
         self.commits = 0
         self.facts: Counter[str] = Counter()
         for flow in plan.flows:
             if not flow.child:
-                self.create(flow)
+                self.create(define(workflow_of(flow, flow.name)))
 
-    def create(self, flow: Flow) -> None:
-        self.tables[flow.name] = table = Table(workflow_of(flow), self.now)
-        self.cases[flow.name] = case = Case(flow)
-        self.monitors[flow.name] = Monitor(case, table.names)
-        self.push(m.StartWorkflow(execution_id=flow.name))
+    def create(self, definition: dict[str, Any]) -> None:
+        """Store a workflow and order its start."""
+        name, flow = definition["id"], self.plan.flow(definition["name"])
+        context = definition["context"]
+        caller = None
+        if flow.child:
+            place = self.tables[context["_parent_workflow_id"]].names[context["_parent_stage_id"]]
+            caller = Caller(context["_parent_workflow_id"], place, context["_parent_generation"])
+        self.origin[name] = flow.name
+        self.tables[name] = table = Table(definition, self.now, self.shared)
+        self.monitors[name] = Monitor(Case(name, flow, self.store, caller), table.names)
+        self.push(m.StartWorkflow(execution_id=name))
 
     def run(self, limit: int = 4_000) -> World:
         """Work until everything has ended and every order was given."""
@@ -131,6 +145,14 @@ class World:
                 self.signal(act.flow, there["stage_id"], persistent=act.kind == "keep")
             case "cancel":
                 self.push(m.CancelStage(**there))
+            case "region":
+                self.push(m.CancelRegion(**here, region=act.ref))
+            case "add":
+                self.push(m.AddMultiInstance(**there))
+            case "close":
+                self.push(m.CloseMultiInstance(**there))
+            case "complete":
+                self.push(m.CompleteMultiInstance(**there))
             case "end":
                 self.push(m.CancelWorkflow(**here))
             case "pause":
@@ -149,13 +171,22 @@ class World:
         """Give whatever waits for a person what it waits for; return whether there was anything."""
         waiting = []
         for name, table in self.tables.items():
-            waiting += [(name, row.id) for row in table.stages() if row.status is S.SUSPENDED]
+            runs = self.store.cases[name].runs
+            waiting += [
+                (name, row.id) for row in table.stages() if row.status is S.SUSPENDED and not runs[row.ref_id].child
+            ]
             if table.head.paused:
                 waiting.append((name, ""))
+            case = self.store.cases[name]
+            waiting += [
+                (name, row.id) for row in table.stages() if row.ref_id in case.places and is_open(case, row.ref_id)
+            ]
         if self.random.random() < 0.5:
             waiting = [self.random.choice(waiting)] if waiting else []
         for name, stage_id in waiting:
-            if stage_id:
+            if stage_id and self.tables[name].rows[StageKey(stage_id)].status.is_complete:
+                self.push(m.CloseMultiInstance(execution_id=name, stage_id=stage_id))
+            elif stage_id:
                 self.signal(name, stage_id, persistent=self.random.random() < 0.3)
             else:
                 self.push(m.ResumeWorkflow(execution_id=name))
@@ -164,17 +195,17 @@ class World:
     # What the monitor looks at.
 
     def look_at_rest(self) -> None:
-        for case in self.cases.values():
-            complaints = list(case.complaints())
-            if complaints:
-                raise Divergence(f"{case.name} is at rest, but {'; '.join(complaints)}")
+        for case in self.store.cases.values():
+            told = list(complaints(case))
+            if told:
+                raise Divergence(f"{case.name} is at rest, but {'; '.join(told)}")
 
     def look_at_the_end(self) -> None:
         for name, table in self.tables.items():
             if not table.head.status.is_complete:
-                raise Divergence(f"{name} never ends: {self.cases[name].unfinished()}")
+                raise Divergence(f"{name} never ends: {list(unfinished(self.store.cases[name]))}")
             view = table.replayed()
-            rows = {key: row for key, row in view.changed.items() if row is not None}
+            rows = {key: row for key, row in view.changed.items() if row is not None and key.kind not in SHARED}
             if (rows, view.head) != (table.rows, table.head):
                 raise Divergence(f"the log of {name} does not give its rows")
 
@@ -239,16 +270,29 @@ class World:
     def finish(self, body: Body, entry: Entry | None) -> None:
         flow = self.flow_of(body)
         key = (flow, body.stage.spec.ref_id)
-        answers = self.stages[key].does
+        answers = self.answers_of(self.origin[flow], body.stage.spec.ref_id)
         answer = Answer(answers[min(self.answered[key], len(answers) - 1)], self.answered[key] + 1)
         message = m.TaskFinished(
             execution_id=flow, stage_id=body.stage.id, generation=body.stage.generation, position=body.task.position,
-            attempt=body.task.attempt, outcome=outcome_of(answer, body.stage.spec.ref_id),
+            attempt=body.task.attempt, outcome=self.outcome_of(self.origin[flow], body.stage.spec.ref_id, answer),
         )  # fmt: skip
         if self.step(message, entry, answer) and entry is not None:
             self.answered[key] += 1
             if self.chance(self.chaos.repeat):
                 self.late.append((message, answer))
+
+    def outcome_of(self, origin: str, ref: str, answer: Answer) -> m.Outcome:
+        kind, _, flow = answer.text.partition(":")
+        if kind != "call":
+            stage = self.stages.get((origin, ref))
+            return outcome_of(answer, ref, stage.many if stage else None)
+        self.called += 1
+        child = define(workflow_of(self.plan.flow(flow), f"{flow}@{self.called}"))
+        return m.Outcome(kind=m.OutcomeKind.CHILD, child=child)
+
+    def answers_of(self, flow: str, ref: str) -> tuple[str, ...]:
+        stage = self.stages.get((flow, ref)) or self.stages[flow, ref.rpartition("_instance_")[0]]
+        return stage.does if stage.ref == ref or stage.many is None else stage.many.does
 
     def flow_of(self, body: Body) -> str:
         return next(name for name, table in self.tables.items() if body.stage.id in table.names)
@@ -293,6 +337,8 @@ class World:
             self.acknowledge(entry)
         for send in step.sends:
             self.push(send.message, send.after)
+        for definition in step.children:
+            self.create(definition)
         for message, body in step.runs:
             self.queue.append(Entry(message, self.now, body, lease=1))
 
@@ -312,10 +358,12 @@ class World:
         return accepted
 
 
-def outcome_of(answer: Answer, ref: str) -> m.Outcome:
+def outcome_of(answer: Answer, ref: str, many: Many | None) -> m.Outcome:
     """Return what the worker makes of a body's answer."""
     kind, _, target = answer.text.partition(":")
     outputs = {f"out_{ref}": answer.number, f"pass_{ref}": answer.number}
+    if many is not None and many.later:
+        outputs[f"count_{ref}"] = many.later[min(answer.number, len(many.later)) - 1]
     done = m.OutcomeKind.DONE
     match kind:
         case "ok":
@@ -339,16 +387,43 @@ def outcome_of(answer: Answer, ref: str) -> m.Outcome:
     raise AssertionError(answer)
 
 
-def workflow_of(flow: Flow) -> Workflow:
-    """Make the workflow of a plan; its id is its name."""
+def workflow_of(flow: Flow, name: str) -> Workflow:
+    """Make the workflow of a plan; the ids of its stages begin with its name."""
     context = {} if flow.max_jumps == 10 else {"_max_jumps": flow.max_jumps}
-    stages = [stage_of(flow.name, stage) for stage in flow.stages]
+    stages = [stage_of(name, flow, stage) for stage in flow.stages]
+    for stage in stages:
+        _place_in_activity(stage, {each.ref for each in flow.stages if each.many})
     made = Workflow.create("simulation", flow.name, stages, context=context)
-    made.id = flow.name
+    made.id = name
     return made
 
 
-def stage_of(flow: str, stage: Stage) -> StageExecution:
+def _place_in_activity(stage: StageExecution, parents: set[str]) -> None:
+    parent, _, index = stage.ref_id.rpartition("_instance_")
+    if parent in parents:
+        stage.context |= {"_mi_parent_ref_id": parent, "_mi_instance_index": int(index)}
+    elif stage.ref_id.removesuffix("_mi_join") in parents - {stage.ref_id}:
+        stage.context["_mi_parent_ref_id"] = stage.ref_id.removesuffix("_mi_join")
+
+
+CONDITIONS = {"": None, "completed>=2": "completed >= 2", "all": "completed >= total"}
+
+
+def config_of(flow: Flow, stage: Stage) -> MultiInstanceConfig | None:
+    """Return the multi-instance settings of a stage, as the builder would write them."""
+    many = stage.many
+    if many is None:
+        return None
+    refs = {other.ref for other in flow.stages}
+    return MultiInstanceConfig(
+        count=sum(ref.startswith(f"{stage.ref}_instance_") for ref in refs), allow_dynamic=many.dynamic,
+        count_from_context=f"count_{stage.ref}" if many.later else None, join_threshold=many.threshold,
+        completion_condition=CONDITIONS[many.condition], sync_on_complete=f"{stage.ref}_mi_join" in refs,
+        instance={"type": "instance", "name": stage.ref, "tasks": [["instance", "task"]], "context": {}},
+    )  # fmt: skip
+
+
+def stage_of(name: str, flow: Flow, stage: Stage) -> StageExecution:
     """Make a stage of a plan; its id is made of the name of its workflow and its ref."""
     conditions = {"pass<2": f"pass_{stage.ref} < 2", "pass>=2": f"pass_{stage.ref} >= 2"}
     context: dict[str, Any] = dict(FAILURES[stage.on_failure])
@@ -357,9 +432,15 @@ def stage_of(flow: str, stage: Stage) -> StageExecution:
     if stage.timeout:
         context["stageTimeoutMs"] = stage.timeout
     return StageExecution(
-        ref_id=stage.ref, id=f"{flow}.{stage.ref}", context=context, requisite_stage_ref_ids=set(stage.after),
+        ref_id=stage.ref, id=f"{name}.{stage.ref}", context=context, requisite_stage_ref_ids=set(stage.after),
         tasks=[TaskExecution.create(f"{stage.ref}.{number}", "task") for number in range(stage.tasks)],
         join_type=JoinType(stage.join), join_threshold=stage.threshold, split_type=SplitType(stage.split),
         split_conditions={ref: conditions.get(condition, condition) for ref, condition in stage.when},
-        split_default=stage.default or None,
+        split_default=stage.default or None, join_blocking=stage.blocking, join_cancel_remaining=stage.cancel_rest,
+        thread_split=stage.thread_split, thread_merge=stage.thread_merge, deferred_choice_group=stage.choice or None,
+        mutex_key=stage.mutex or None, critical_section=stage.section or None,
+        milestone_ref_id=stage.milestone[0] or None, milestone_status=stage.milestone[1] or None,
+        milestone_until_ref_id=stage.until or None, cancel_region=stage.region or None,
+        cancels_stages=set(stage.cancels), cancels_regions=set(stage.cancels_regions),
+        mi_config=config_of(flow, stage), ends_workflow=stage.ends or None, jump_targets=set(stage.jump_targets),
     )  # fmt: skip
