@@ -60,6 +60,19 @@ class EventType(StrEnum):
     SIGNAL_DROPPED = "signal.dropped"
     JUMP_EXECUTED = "jump.executed"
     RESULT_DISCARDED = "result.discarded"
+    WORKFLOW_BUFFERED = "workflow.buffered"
+    STAGE_WAITING = "stage.waiting"
+    STAGE_PHASE = "stage.phase"
+    CLAIM_TAKEN = "claim.taken"
+    CLAIM_RELEASED = "claim.released"
+    CHOICE_MADE = "choice.made"
+    SLOT_TAKEN = "slot.taken"
+    SLOT_RELEASED = "slot.released"
+    SLOT_DECLINED = "slot.declined"
+    INSTANCE_ADDED = "instance.added"
+    INSTANCE_REFUSED = "instance.refused"
+    ACTIVITY_CLOSED = "activity.closed"
+    CHILD_STARTED = "child.started"
     CUSTOM = "custom.progress"  # told by a body; not part of the log
     UNKNOWN = "unknown"  # written by another version; its name is in the event's metadata
 

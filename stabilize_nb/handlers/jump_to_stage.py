@@ -57,7 +57,7 @@ def _carry_out(draft: Draft, source: StageRow, target: StageRow, message: JumpTo
     draft.record(JumpExecuted(source.id, target.ref_id, draft.head.jumps + int(message.counted)))
     if note:
         draft.record(ContextUpdated(source.id, note))
-    arrivals = reset(draft, region, leaving=source.id)
+    arrivals = reset(draft, region, target.id, leaving=source.id)
     if not backward:
         end_stage(draft, draft.stage(source.id), S.SUCCEEDED, token=Token.DEAD)
     outputs = {"_jump_outputs": message.jump_outputs} if message.jump_outputs else {}

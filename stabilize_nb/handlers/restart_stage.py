@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from stabilize_nb.core.facts import ContextUpdated, StageReset, StageRetired, StageWaits, WorkflowRestarted
 from stabilize_nb.core.view import Arrivals, Broken, Held, Region, Roots
 from stabilize_nb.dag.region import kept
-from stabilize_nb.handlers.claims import let_go_of_reset
+from stabilize_nb.handlers.claims import holder_of, let_go_of_reset
 from stabilize_nb.handlers.ending import withdraw
 from stabilize_nb.handlers.entering import activate, enter
 from stabilize_nb.handlers.instances import made_instances
@@ -38,7 +38,7 @@ def restart_stage(draft: Draft, message: RestartStage) -> None:
     if ended:
         again.extend(_broken_off(draft))
         draft.record(WorkflowRestarted())
-    arrivals = reset(draft, again)
+    arrivals = reset(draft, again, row.base_id)
     begin_again(draft, row.base_id, arrivals, {})
     if ended:
         _release(draft, again)
@@ -76,12 +76,14 @@ def region_of(draft: Draft, base_id: str) -> tuple[str, ...]:
     return region
 
 
-def reset(draft: Draft, base_ids: Iterable[str], *, leaving: str | None = None) -> dict[str, list[ArrivalRow]]:
+def reset(
+    draft: Draft, base_ids: Iterable[str], target: str, *, leaving: str | None = None
+) -> dict[str, list[ArrivalRow]]:
     """
     Put stages back to before they ran; what had come from outside them comes again.
 
-    Open runs are withdrawn first, except the row `leaving`, the source of a jump. Returns by first row the
-    outcomes that come again.
+    Open runs are withdrawn first, except the row `leaving`, the source of a jump. A lock that `target`, which begins
+    again at once, holds alone or with its section stays with it. Returns by first row the outcomes that come again.
     """
     bases = draft.stages(base_ids)
     inside = {base.id for base in bases}
@@ -103,8 +105,9 @@ def reset(draft: Draft, base_ids: Iterable[str], *, leaving: str | None = None) 
         draft.record(StageReset(base.id, base.generation + 1))
         for arrival in outside[base.id]:
             resend(draft, arrival)
+    keeper = holder_of(draft, draft.stage(target))
     for base in bases:
-        let_go_of_reset(draft, draft.stage(base.id))
+        let_go_of_reset(draft, draft.stage(base.id), keeper)
     return outside
 
 

@@ -294,9 +294,17 @@ class Workshop:
         if hook is not None:  # first: what it cleans up is over, and a process that dies forgets it
             self._run_hook(hook)
         with desk.changed:
-            desk.in_threads -= 1
+            self._leave_place()
             desk.calm.notify_all()
         return True
+
+    def _leave_place(self) -> None:
+        """Give a thread's place back; whoever found none free looks again. The desk's lock is held."""
+        desk = self.desk
+        desk.in_threads -= 1
+        if desk.starved:
+            desk.dirty = True
+            desk.changed.notify()
 
     def _run_hook(self, body: Body) -> None:
         if body.purpose is not Purpose.ON_CANCEL:
@@ -352,7 +360,7 @@ class Workshop:
             self.deliver(running, outcome, in_thread=False)
 
         with self.desk.changed:
-            self.desk.in_threads -= 1
+            self._leave_place()
         running.future = run_on_loop(finish())
 
     def deliver(self, running: Running, outcome: Outcome, *, in_thread: bool) -> bool:
@@ -377,7 +385,7 @@ class Workshop:
             running.abandoned = True
             running.cancel()
             if running.future is None:
-                self.desk.in_threads -= 1
+                self._leave_place()
         if running.future is not None:
             running.future.cancel()
         try:
