@@ -157,9 +157,7 @@ def _workflow_ended(view: View, fact: f.WorkflowEnded, at: int) -> None:
 
 
 def _workflow_restarted(view: View, _fact: f.WorkflowRestarted, _at: int) -> None:
-    view.head = view.head._replace(
-        status=S.RUNNING, ended_at=None, ending=None, error=None, cancels=False
-    )
+    view.head = view.head._replace(status=S.RUNNING, ended_at=None, ending=None, error=None, cancels=False)
 
 
 def _token_arrived(view: View, fact: f.TokenArrived, _at: int) -> None:

@@ -57,9 +57,9 @@ def _take(draft: Draft, row: StageRow, task: TaskRow, outcome: Outcome) -> None:
     match outcome.kind:
         case OutcomeKind.DONE:
             _done(draft, row, task, outcome)
-        case (
-            OutcomeKind.RUNNING | OutcomeKind.SUSPENDED | OutcomeKind.JUMP | OutcomeKind.CHILD
-        ) if draft.head.ending is not None:
+        case OutcomeKind.RUNNING | OutcomeKind.SUSPENDED | OutcomeKind.JUMP | OutcomeKind.CHILD if (
+            draft.head.ending is not None
+        ):
             withdraw(draft, row, reason="workflow_failed")
         case OutcomeKind.RUNNING:
             due = draft.env.now + outcome.after

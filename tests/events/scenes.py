@@ -8,11 +8,20 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from stabilize_nb import JoinType, Task, TaskResult, TransientError, WorkflowStream
+from stabilize_nb import (
+    JoinType,
+    StageExecution,
+    Task,
+    TaskExecution,
+    TaskResult,
+    TransientError,
+    WorkflowStream,
+)
 from stabilize_nb.events import EventType
 from stabilize_nb.hitl import ApprovalTask, approve, send_signal
-from stabilize_nb.models.stage import SplitType
-from stabilize_nb.queue.messages import CancelStage, RestartStage
+from stabilize_nb.models.stage import SplitType, SyntheticStageOwner
+from stabilize_nb.queue.messages import AddMultiInstance, CancelStage, CloseMultiInstance, RestartStage
+from stabilize_nb.stages.multi_instance_builder import MultiInstanceBuilder
 from stabilize_nb.tasks.interface import RetryableTask
 from tests.makers import Bench, stage, workflow
 
@@ -153,6 +162,49 @@ def _resume(bench: Bench, flow: Workflow) -> None:
     bench.store.resume(flow.id)
 
 
+def _choose(bench: Bench, flow: Workflow) -> None:
+    approve(bench.queue, flow.id, flow.stage_by_ref_id("q").id, {"user": "ann"})
+
+
+ONE_AT_A_TIME = {"limitConcurrent": True, "maxConcurrentExecutions": 1}
+CHILD = {"name": "child", "stages": [{"ref_id": "c", "tasks": [{"name": "c", "implementing_class": "give"}]}]}
+
+
+def _with_parts(flow: Workflow) -> Workflow:
+    """Let something run before and after the stage `a`."""
+    for owner in (SyntheticStageOwner.STAGE_BEFORE, SyntheticStageOwner.STAGE_AFTER):
+        tasks = [TaskExecution.create("give", "give")]
+        part = StageExecution.create_synthetic("give", owner.name.lower(), flow.stages[0], owner, tasks=tasks)
+        flow.stages.append(part)
+    return flow
+
+
+def _activity() -> Workflow:
+    """Make an activity to which instances can be added, each a gate."""
+    parent = stage("p", task="give")
+    made = MultiInstanceBuilder.create_dynamic(parent, initial_count=1, join_threshold=3, instance_type="gate")
+    return workflow(parent, *made, stage("n", "p_mi_join", task="give"))
+
+
+def _add(bench: Bench, flow: Workflow) -> None:
+    bench.queue.push(AddMultiInstance(execution_id=flow.id, stage_id=flow.stages[0].id, instance_context={"x": 1}))
+
+
+def _close(bench: Bench, flow: Workflow) -> None:
+    bench.queue.push(CloseMultiInstance(execution_id=flow.id, stage_id=flow.stages[0].id))
+
+
+def _approve_all(bench: Bench, flow: Workflow) -> None:
+    for each in bench.store.retrieve(flow.id).stages:
+        if each.status.name == "SUSPENDED":
+            approve(bench.queue, flow.id, each.id, {"user": "ann"})
+
+
+def _one_more(bench: Bench, flow: Workflow) -> None:
+    """Let a second workflow wait for the slot."""
+    bench.begin(workflow(stage("gate", task="gate"), config=ONE_AT_A_TIME))
+
+
 SCENES = [
     Scene(name="one stage", flow=lambda: workflow(stage("a", task="give"))),
     Scene(
@@ -223,6 +275,42 @@ SCENES = [
         flow=lambda: workflow(stage("gate", task="gate"), stage("b", "gate", task="give")),
         play=(work, _cancel, work),
     ),
+    Scene(
+        name="one lock, one milestone, one choice",
+        flow=lambda: workflow(
+            stage("gate", task="gate", mutex_key="k"),
+            stage("second", task="give", mutex_key="k"),
+            stage("marked", task="give", milestone_ref_id="second", milestone_status="SUCCEEDED"),
+            stage("p", task="gate", deferred_choice_group="g"),
+            stage("q", task="gate", deferred_choice_group="g"),
+        ),
+        play=(work, _gate, work, _choose, work),
+    ),
+    Scene(
+        name="parts of a stage",
+        flow=lambda: _with_parts(workflow(stage("a", task="give"), stage("n", "a", task="give"))),
+    ),
+    Scene(
+        name="instances added, refused and closed",
+        flow=_activity,
+        play=(work, _add, work, _close, _add, work, _approve_all, work),
+    ),
+    Scene(
+        name="child workflow",
+        flow=lambda: workflow(
+            stage("s", task="sub_workflow", context={"_sub_workflow_config": CHILD}), stage("n", "s", task="give")
+        ),
+    ),
+    Scene(
+        name="slots",
+        flow=lambda: workflow(stage("gate", task="gate"), config=ONE_AT_A_TIME),
+        play=(work, _one_more, work, _gate, work),
+    ),
+    Scene(
+        name="waited for a slot in vain",
+        flow=lambda: workflow(stage("gate", task="gate"), config=ONE_AT_A_TIME),
+        play=(_cancel, work),
+    ),
 ]
 
 
@@ -230,7 +318,12 @@ def play(scene: Scene, bench: Bench) -> Workflow:
     """Store and start the workflow of a scene and do what the scene says; other tries come at once."""
     bench.processor.limits = replace(bench.processor.limits, backoff_min=1)
     flow = scene.flow()
+    if scene.name == "waited for a slot in vain":
+        bench.begin(workflow(stage("gate", task="gate"), config=ONE_AT_A_TIME))
+        work(bench, flow)
     bench.begin(flow)
+    if scene.name == "waited for a slot in vain":
+        work(bench, flow)
     for act in scene.play:
         act(bench, flow)
     return flow

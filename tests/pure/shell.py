@@ -351,7 +351,13 @@ class Shell:
     def _answer(self, query: Any, queued: Queued | None) -> dict[Any, Any]:
         match query:
             case (
-                q.StageKey() | q.TaskKey() | q.RoundKey() | q.ArrivalKey() | q.SignalKey() | q.ClaimKey() | q.WaiterKey()
+                q.StageKey()
+                | q.TaskKey()
+                | q.RoundKey()
+                | q.ArrivalKey()
+                | q.SignalKey()
+                | q.ClaimKey()
+                | q.WaiterKey()
             ):
                 return {query: self.rows.get(query)}
             case q.Rows(ids=ids):
