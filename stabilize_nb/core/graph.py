@@ -84,6 +84,7 @@ def instance_spec(parent: StageSpec, parent_id: str, join: Edge | None, index: i
             "requisites": [parent.ref_id],
             "tasks": template.get("tasks", []),
             "mutex_key": template.get("mutex_key", ""),
+            "critical_section": template.get("critical_section", ""),
             "cancel_region": template.get("cancel_region", ""),
         }
     )._replace(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.core.facts import InstanceAdded, JoinPassed, StageWaits
 from stabilize_nb.core.inputs import visible
-from stabilize_nb.core.rows import ADDITIONS
+from stabilize_nb.core.rows import ADDITIONS, is_pruned
 from stabilize_nb.dag.readiness import Verdict, judge
 from stabilize_nb.expressions import ExpressionError, is_true
 from stabilize_nb.handlers.ending import end_stage, send_tokens
@@ -135,10 +135,21 @@ def _open(draft: Draft, parent: StageRow, join: StageRow) -> None:
     elif config["allow_dynamic"] and not parent.closed:
         if not (join.fired or join.sent) and join.status is S.NOT_STARTED:
             draft.record(StageWaits(join.id, ADDITIONS))
+    elif join.fired or join.sent or join.status is not S.NOT_STARTED:
+        return  # withdrawn before its thread came
     elif not total:
         enter(draft, activate(draft, join, 1, [parent.id]))
     elif parent.added and config["join_threshold"] > total:
         _fail(draft, parent, join, f"waits for {config['join_threshold']} instances, and there are {total}")
+
+
+def reopen(draft: Draft, join: StageRow) -> None:
+    """Wait for additions again when the join of an open activity was reset without its parent."""
+    parent = draft.stage(join.spec.mi_parent)
+    config = parent.spec.mi_config
+    ended = parent.status in (S.SUCCEEDED, S.FAILED_CONTINUE, S.SKIPPED) and not is_pruned(parent)
+    if parent.spec.mi_join == join.id and ended and config["allow_dynamic"] and not parent.closed:
+        draft.record(StageWaits(join.id, ADDITIONS))
 
 
 def _fail(draft: Draft, parent: StageRow, join: StageRow | None, error: str) -> None:

@@ -169,7 +169,7 @@ def _is_idle(draft: Draft, base: StageRow) -> bool:
 def _may_revive(draft: Draft, base: StageRow, number: int) -> bool:
     """Whether a stage that has not ended says that it may jump to where a dead edge would come alive again."""
     jumpers: list[StageRow] = draft.view.members(Jumpers(), "stage", _is_jumper)
-    waiting = [row for row in jumpers if not is_over(row)]
+    waiting = [row for row in jumpers if not _is_idle(draft, row)]
     if not waiting:
         return False
     dead = {row.via for row in draft.arrivals(base, number) if row.token is Token.DEAD}

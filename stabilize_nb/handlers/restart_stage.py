@@ -10,7 +10,7 @@ from stabilize_nb.dag.region import kept
 from stabilize_nb.handlers.claims import holder_of, let_go_of_reset
 from stabilize_nb.handlers.ending import withdraw
 from stabilize_nb.handlers.entering import activate, enter
-from stabilize_nb.handlers.instances import made_instances
+from stabilize_nb.handlers.instances import made_instances, reopen
 from stabilize_nb.models.status import OPEN, WorkflowStatus
 from stabilize_nb.queue.messages import RestartStage, StartStage, Token
 
@@ -108,6 +108,8 @@ def reset(
     keeper = holder_of(draft, draft.stage(target))
     for base in bases:
         let_go_of_reset(draft, draft.stage(base.id), keeper)
+        if base.spec.mi_parent and base.spec.mi_parent not in inside and draft.head.ending is None:
+            reopen(draft, draft.stage(base.id))
     return outside
 
 

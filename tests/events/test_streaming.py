@@ -130,7 +130,7 @@ def test_live_items_come_in_order(scene):
         def listening(flow, *messages):
             flow_id.append(flow.id)
             stream.append(WorkflowStream(flow.id))
-            stream[0].on_event(heard.append)
+            stream[-1].on_event(heard.append)
             store(flow, *messages)
 
         bench.store.store = listening
