@@ -23,21 +23,21 @@ from xml.etree import ElementTree as ET
 from stabilize_nb.errors import ConfigError, StabilizeExpectedError
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.models.workflow import Workflow
-from stabilize_nb.notebook.dot import (
+from stabilize_nb.notebook.cards import (
     LINE_HEIGHT,
     LINE_SIZE,
     PAD_RIGHT,
     PAD_Y,
-    SHEET,
     TEXT_X,
     TITLE_HEIGHT,
     TITLE_SIZE,
     Direction,
     text_width,
-    to_dot,
 )
+from stabilize_nb.notebook.dot import to_dot
 from stabilize_nb.notebook.looks import LOOKS, shorten
 from stabilize_nb.notebook.marks import end_mark, person, sign_mark, status_mark
+from stabilize_nb.notebook.outlines import bounds, gate, on_top, stack
 from stabilize_nb.notebook.signs import Sign
 from stabilize_nb.notebook.sketch import describe
 from stabilize_nb.notebook.text import to_text
@@ -49,11 +49,6 @@ TIMEOUT_S: Final = 10
 FONT: Final = "DejaVu Sans, Helvetica, Arial, sans-serif"
 MONOSPACED: Final = "DejaVu Sans Mono, Menlo, Consolas, monospace"
 INK: Final = "#222222"
-#: px that a gate's corners are cut by.
-CUT: Final = 10
-#: px that the corners of the cards of a stack are rounded by.
-ROUND: Final = 9
-
 #: What is taken over from the engine, and from where.
 SHAPES: Final = frozenset({"path", "polygon", "polyline", "ellipse"})
 OUTLINE: Final = frozenset({"points", "d", "cx", "cy", "rx", "ry"})
@@ -228,12 +223,13 @@ def _card(
 ) -> Iterator[ET.Element]:
     """Draw a stage: its outline as it was laid out, and inside the mark, the title and the lines."""
     look = LOOKS[status]
-    left, top, right, bottom = _bounds(shapes[0])
+    place, is_gate = bounds(shapes[0]), "gate" in classes
     if "stack" in classes:
-        yield from map(_sheet, [shapes[0]] * 3, (2, 1, 0))
-        right, top = right - 2 * SHEET, top + 2 * SHEET
+        yield from stack(shapes[0], is_gate=is_gate)
+        place = on_top(place)
     else:
-        yield from map(_octagon, _borders(shapes)) if "gate" in classes else shapes
+        yield from gate(shapes) if is_gate else shapes
+    left, top, right, bottom = place
     content = TITLE_HEIGHT + LINE_HEIGHT * (len(words) - 1)
     x, y = left + TEXT_X, (top + bottom - content) / 2 + TITLE_SIZE
     yield from status_mark(status, look, left + TEXT_X / 2, y - TITLE_SIZE * 0.36)
@@ -243,7 +239,7 @@ def _card(
         title = title.removesuffix(f" · {look.word}")
         yield _line(look.word, right - PAD_RIGHT, y, end=True)
     yield _text(title, {**_at(x, y), "font-size": str(TITLE_SIZE), "font-weight": "bold"})
-    if "gate" in classes:
+    if is_gate:
         yield person(look, right - PAD_RIGHT - 6, y - TITLE_SIZE * 0.36)
     y += TITLE_HEIGHT - LINE_HEIGHT
     marks = _marks(classes)
@@ -272,44 +268,6 @@ def _line(words: str, x: float, y: float, *, end: bool = False) -> ET.Element:
 
 def _at(x: float, y: float) -> dict[str, str]:
     return {"x": f"{x:.1f}", "y": f"{y:.1f}"}
-
-
-def _bounds(shape: ET.Element) -> tuple[float, float, float, float]:
-    outline = shape.get("points") or shape.get("d") or "0,0"
-    numbers = [float(number) for number in re.findall(r"-?[\d.]+", outline)]
-    return min(numbers[::2]), min(numbers[1::2]), max(numbers[::2]), max(numbers[1::2])
-
-
-def _borders(shapes: list[ET.Element]) -> list[ET.Element]:
-    """Leave out the short lines with which the engine cuts corners."""
-    return [shape for shape in shapes if shape.tag == "polygon"]
-
-
-def _sheet(shape: ET.Element, number: int) -> ET.Element:
-    """Draw one card of a stack; number 0 lies on top."""
-    left, top, right, bottom = _bounds(shape)
-    x, y = number * SHEET, (2 - number) * SHEET
-    outline = _rounded(left + x, top + y, right - 2 * SHEET + x, bottom - 2 * SHEET + y)
-    return ET.Element("path", {"d": outline, **_allowed(shape, PAINT)})
-
-
-def _rounded(left: float, top: float, right: float, bottom: float) -> str:
-    r = ROUND
-    return (
-        f"M{left + r:.1f},{top:.1f}H{right - r:.1f}Q{right:.1f},{top:.1f} {right:.1f},{top + r:.1f}"
-        f"V{bottom - r:.1f}Q{right:.1f},{bottom:.1f} {right - r:.1f},{bottom:.1f}"
-        f"H{left + r:.1f}Q{left:.1f},{bottom:.1f} {left:.1f},{bottom - r:.1f}"
-        f"V{top + r:.1f}Q{left:.1f},{top:.1f} {left + r:.1f},{top:.1f}Z"
-    )
-
-
-def _octagon(box: ET.Element) -> ET.Element:
-    """Cut the corners of a rectangle off: a place where one stops."""
-    left, top, right, bottom = _bounds(box)
-    xs = (left, left, left + CUT, right - CUT, right, right, right - CUT, left + CUT)
-    ys = (bottom - CUT, top + CUT, top, top, top + CUT, bottom - CUT, bottom, bottom)
-    points = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(xs, ys, strict=True))
-    return ET.Element("polygon", {**box.attrib, "points": points})
 
 
 #: What a drawing consists of, in the order of painting: arrows never cross a text.

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from stabilize_nb.notebook.shown import Box
 from stabilize_nb.notebook.signs import Frame
-from stabilize_nb.notebook.sketch import Box
 
 
 @dataclass(slots=True)

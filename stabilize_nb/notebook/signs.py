@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from stabilize_nb.models.multi_instance import MultiInstanceConfig
 from stabilize_nb.models.stage import JoinType, SplitType, StageExecution
+from stabilize_nb.models.status import WorkflowStatus
 
 
 class Sign(Enum):
@@ -40,10 +41,11 @@ class Sign(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """One line of a box; without a sign it is plain information."""
+    """One line of a box; without a sign it is plain information. `status`: the one that the line counts."""
 
     words: str
     sign: Sign | None = None
+    status: WorkflowStatus | None = None
 
 
 class FrameKind(Enum):
@@ -157,10 +159,10 @@ def instances_of(config: MultiInstanceConfig, instances: int) -> Iterator[Detail
         yield Detail(f"one for each of {config.collection_from_context}", Sign.MANY)
     elif config.count_from_context is not None:
         yield Detail(f"as many as {config.count_from_context}", Sign.MANY)
+    elif config.allow_dynamic:
+        yield Detail(f"{config.count or 'none'} at first, more may be added", Sign.MANY)
     elif instances:
         yield Detail(f"{instances} instances", Sign.MANY)
-    if config.allow_dynamic:
-        yield Detail("more may be added", Sign.MANY)
     if not config.sync_on_complete:
         yield Detail("nothing waits for them", Sign.MANY)
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import replace
 
 import networkx as nx
 
@@ -17,11 +16,11 @@ from stabilize_nb.dag.soundness import check_soundness
 from stabilize_nb.models.stage import StageExecution, SyntheticStageOwner
 from stabilize_nb.models.status import FAILURE, WorkflowStatus
 from stabilize_nb.models.workflow import Workflow
-from stabilize_nb.notebook.groups import JOIN_SUFFIX, Group, Grouping, base, group, requisites
-from stabilize_nb.notebook.looks import LOOKS, NAME_COLUMNS, Look, shorten
+from stabilize_nb.notebook.groups import JOIN_SUFFIX, Group, Grouping, base, group, join_ref, requisites
+from stabilize_nb.notebook.looks import LOOKS, NAME_COLUMNS, shorten
+from stabilize_nb.notebook.shown import CANNOT_RUN, WHEN, Arrow, Box, Line, Part, Sketch, tally
 from stabilize_nb.notebook.signs import (
     Detail,
-    Frame,
     Sign,
     again,
     condition_of,
@@ -36,156 +35,40 @@ from stabilize_nb.notebook.signs import (
 
 S = WorkflowStatus
 
-#: Stages in the words for a whole picture; more are counted.
-STAGES_DESCRIBED = 12
-#: What is written at a stage that the definition itself keeps from running.
-CANNOT_RUN = "cannot run"
-
-#: When a synthetic stage runs, seen from the stage that it stands in.
-WHEN: Mapping[SyntheticStageOwner | None, str] = {
-    SyntheticStageOwner.STAGE_BEFORE: "before",
-    SyntheticStageOwner.STAGE_AFTER: "after",
-    SyntheticStageOwner.STAGE_FAILURE: "on failure",
-    None: "inside",
-}
-
-
-class Line(Enum):
-    """What an arrow stands for."""
-
-    FLOW = "flow"  # the head follows the tail
-    UNUSED = "unused"  # so it would, but an end of it was skipped
-    JUMP = "jump"  # a jump that was carried out, or may be
-    LOOP = "loop"  # the way back of a structured loop
-    STATE = "state"  # the head starts only in a certain state of the tail
-    CANCEL = "cancel"  # the end of the tail withdraws the head
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """A synthetic stage, as it is shown inside the box of its parent."""
-
-    when: str
-    title: str
-    status: WorkflowStatus
-
-    @property
-    def label(self) -> str:
-        return f"{self.when}: {self.title}"
-
-    @property
-    def words(self) -> str:
-        return f"{self.label} {LOOKS[self.status].word}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Box:
-    """One stage, or all instances of one, as it is shown.
-
-    `join` is what it waits for, None for all of its branches. `details` are the lines under the status, `parts` those
-    of its synthetic stages; `end` says how its end ends the workflow. `cannot_run`: the definition never lets it run.
-    """
-
-    ref: str
-    title: str
-    status: WorkflowStatus
-    join: Detail | None
-    details: tuple[Detail, ...]
-    parts: tuple[Part, ...]
-    frames: tuple[Frame, ...]
-    end: str | None
-    is_gate: bool
-    is_nested: bool
-    is_stack: bool
-    cannot_run: bool
-
-    @property
-    def look(self) -> Look:
-        return LOOKS[self.status]
-
-    @property
-    def lines(self) -> tuple[Detail | Part, ...]:
-        """All that is written under the title."""
-        joins = (Detail(f"joins {self.join.words}", self.join.sign),) if self.join else ()
-        return (Detail(self.look.word), *joins, *self.details, *self.parts)
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """The same as words alone, each short enough for a line."""
-        return tuple(line.words for line in self.lines)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arrow:
-    """One edge as it is shown; `tail` and `head` are refs of boxes. `is_barred`: the definition never takes it."""
-
-    tail: str
-    head: str
-    label: str
-    line: Line
-    is_barred: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sketch:
-    """All that a picture of a workflow shows. Boxes are sorted topologically, then as they were defined."""
-
-    title: str
-    look: Look
-    boxes: tuple[Box, ...]
-    arrows: tuple[Arrow, ...]
-
-    @property
-    def flow(self) -> list[Arrow]:
-        """The arrows that order the stages."""
-        return [arrow for arrow in self.arrows if arrow.line in {Line.FLOW, Line.UNUSED}]
-
-    @property
-    def description(self) -> str:
-        """What the picture shows in one line: "analysis running, 5 stages: plan succeeded, ..."."""
-        if len(self.boxes) <= STAGES_DESCRIBED:
-            parts = ", ".join(map(_described, self.boxes))
-        else:
-            parts = _tally([box.status for box in self.boxes])
-        stages = "1 stage" if len(self.boxes) == 1 else f"{len(self.boxes)} stages"
-        return f"{self.title} {self.look.word}, {stages}" + (f": {parts}" if parts else "")
-
-    def layers(self) -> dict[str, int]:
-        """Longest way from a first stage to each stage, in arrows."""
-        layer: dict[str, int] = {}
-        before = by_head(self.flow)
-        for box in self.boxes:
-            tails = [arrow.tail for arrow in before.get(box.ref, ())]
-            layer[box.ref] = max((layer.get(tail, -1) + 1 for tail in tails), default=0)
-        return layer
-
-
-def _described(box: Box) -> str:
-    """Say a box without what only an eye can go through: errors, numbers, notes."""
-    said = [words for line, words in zip(box.lines, box.words, strict=True) if isinstance(line, Part) or line.sign]
-    said += [shorten(frame.words) for frame in box.frames]
-    said += [CANNOT_RUN] if box.cannot_run else []
-    return f"{box.title} {box.look.word}" + (f" ({'; '.join(said)})" if said else "")
-
 
 def sketch(workflow: Workflow, notes: Mapping[str, str] | None = None) -> Sketch:
     """Say what a picture of `workflow` shows; `notes` adds a line to stages, by ref_id."""
     grouping = group(workflow.stages)
     edges = grouping.edges()
     place = {ref: number for number, ref in enumerate(_in_order(grouping.groups, edges))}
+    others = [*_jumps(grouping, workflow.stages), *_states(grouping), *_cancellations(grouping)]
+    aside = tuple(_drawn(grouping, others))
+    repeated = _repeated(grouping.groups, edges, aside)
     stages, barred = _barred(workflow, grouping)
-    boxes = {ref: _box(grouping, ref, (notes or {}).get(ref, ""), cannot_run=ref in stages) for ref in place}
+    boxes = {
+        ref: _box(grouping, ref, (notes or {}).get(ref, ""), cannot_run=ref in stages, is_repeated=ref in repeated)
+        for ref in place
+    }
     flow = [
         _arrow(boxes, *pair, pair in barred, _label(grouping.stage(edges[pair][0]), edges[pair][1]))
         for pair in sorted(edges, key=lambda pair: (place[pair[1]], place[pair[0]]))
     ]
-    others = [*_jumps(grouping, workflow.stages), *_states(grouping), *_cancellations(grouping)]
     return Sketch(
         title=shorten(workflow.name, NAME_COLUMNS) or "workflow",
         look=LOOKS[workflow.status],
         boxes=tuple(boxes.values()),
-        arrows=(*flow, *_drawn(grouping, others)),
+        arrows=(*flow, *aside),
     )
+
+
+def _repeated(refs: Iterable[str], edges: Iterable[tuple[str, str]], aside: Iterable[Arrow]) -> set[str]:
+    """Return the boxes whose rounds are worth counting: a jump resets what is behind its cycle as well."""
+    back = [(arrow.tail, arrow.head) for arrow in aside if arrow.line in {Line.JUMP, Line.LOOP}]
+    if not back:
+        return set(refs)  # a stage was restarted
+    graph: nx.DiGraph[str] = nx.DiGraph([*edges, *back])
+    cycles = [knot for knot in nx.strongly_connected_components(graph) if len(knot) > 1]
+    return {tail for tail, head in back if tail == head}.union(*cycles)
 
 
 def _barred(workflow: Workflow, grouping: Grouping) -> tuple[set[str], set[tuple[str, str]]]:
@@ -210,18 +93,19 @@ def _in_order(refs: Iterable[str], edges: Iterable[tuple[str, str]]) -> list[str
     return [ref for knot in order for ref in members[knot]]
 
 
-def _box(grouping: Grouping, ref: str, note: str, *, cannot_run: bool) -> Box:
+def _box(grouping: Grouping, ref: str, note: str, *, cannot_run: bool, is_repeated: bool) -> Box:
     here = grouping.groups[ref]
     activity, stage = here.activity, here.runs[0] if here.runs else StageExecution(ref_id=ref)
-    status = _status(here.runs) if here.runs else _status_of_none(activity)
+    status = _status_of_instances(grouping, here) if activity is not None else _status(here.runs)
     barred = Detail(CANNOT_RUN if cannot_run else "")
-    details = [barred, *_settings(here, stage), *_progress(here, stage, status), Detail(note)]
+    rounds = Detail(f"round {stage.generation + 1}" if is_repeated and stage.generation and not loop_of(stage) else "")
+    details = [barred, *_settings(here, stage), *_progress(here, stage, status), rounds, *_faults(here, status)]
     return Box(
         ref=ref,
         title=_title(here, ref),
         status=status,
         join=_join(grouping, ref, stage),
-        details=tuple(dict.fromkeys(filter(_says_something, map(_short, details)))),
+        details=tuple(dict.fromkeys(filter(_says_something, map(_short, [*details, Detail(note)])))),
         parts=_parts(stage, here.parts),
         frames=tuple(frames_of(stage)),
         end=stage.ends_workflow,
@@ -237,9 +121,14 @@ def _status(runs: Iterable[StageExecution]) -> WorkflowStatus:
     return next(status for status in LOOKS if status in statuses)
 
 
-def _status_of_none(activity: StageExecution | None) -> WorkflowStatus:
-    """Return the status of instances of which there are none: they are still to come, or there were none to make."""
-    return S.SKIPPED if activity is not None and activity.status.is_complete else S.NOT_STARTED
+def _status_of_instances(grouping: Grouping, here: Group) -> WorkflowStatus:
+    """Return the status of a stack. Instances that were withdrawn because others were enough want no attention."""
+    if not here.runs:
+        return S.SKIPPED if here.activity is not None and here.activity.status.is_complete else S.NOT_STARTED
+    join = grouping.stages.get(join_ref(here.activity), ()) if here.activity is not None else ()
+    is_passed = any(run.status is S.SUCCEEDED for run in join)
+    wanted = [run for run in here.runs if run.status is not S.CANCELED] if is_passed else []
+    return _status(wanted or here.runs)
 
 
 def _title(here: Group, ref: str) -> str:
@@ -255,7 +144,7 @@ def _count(here: Group) -> int:
 
 
 def _short(detail: Detail) -> Detail:
-    return Detail(shorten(detail.words), detail.sign)
+    return replace(detail, words=shorten(detail.words))
 
 
 def _says_something(detail: Detail) -> bool:
@@ -294,27 +183,25 @@ def _progress(here: Group, stage: StageExecution, status: WorkflowStatus) -> Ite
     elif status is S.SUSPENDED:
         yield Detail("waits for its sub-workflow" if is_nested(stage) else "waits for a signal", Sign.WAIT)
     if here.activity is not None:
-        yield Detail(_done(statuses), Sign.MANY)
+        yield from _done(statuses)
     elif len(statuses) > 1:
-        yield Detail(f"{len(statuses)} runs: {_tally(statuses)}")
-    if stage.generation and loop_of(stage) is None:
-        yield Detail(f"round {stage.generation + 1}")
+        yield Detail(f"{len(statuses)} runs" + (f": {tally(statuses)}" if len(set(statuses)) > 1 else ""))
+
+
+def _faults(here: Group, status: WorkflowStatus) -> Iterator[Detail]:
     if status in FAILURE:
         errors = [run.error for run in here.runs if run.status is status and run.error]
         yield Detail(next(iter(errors), "").strip().partition("\n")[0])
 
 
-def _done(statuses: Sequence[WorkflowStatus]) -> str:
-    """Say how far the instances of an activity are."""
+def _done(statuses: Sequence[WorkflowStatus]) -> Iterator[Detail]:
+    """Say how far the instances of an activity are; at the end, how they ended if they did not all succeed."""
     done = sum(status.is_complete for status in statuses)
-    if done == len(statuses) and len(set(statuses)) > 1:
-        return _tally(statuses)
-    return f"{done} of {len(statuses)} done" if set(statuses) - {S.NOT_STARTED} else ""
-
-
-def _tally(statuses: Sequence[WorkflowStatus]) -> str:
-    count = Counter(statuses)
-    return ", ".join(f"{count[status]} {look.word}" for status, look in LOOKS.items() if status in count)
+    if done == len(statuses) and set(statuses) - {S.SUCCEEDED}:
+        for status, number in Counter(statuses).most_common():
+            yield Detail(f"{number} {LOOKS[status].word}", Sign.MANY, status)
+    elif set(statuses) - {S.NOT_STARTED}:
+        yield Detail(f"{done} of {len(statuses)} done", Sign.MANY)
 
 
 def _parts(stage: StageExecution, parts: Mapping[str, Sequence[StageExecution]]) -> tuple[Part, ...]:
@@ -386,11 +273,3 @@ def _drawn(grouping: Grouping, arrows: Iterable[tuple[str, str, str, Line]]) -> 
 def describe(workflow: Workflow) -> str:
     """Say in one line what the picture of `workflow` shows: for those who do not see it."""
     return sketch(workflow).description
-
-
-def by_head(arrows: Iterable[Arrow]) -> dict[str, list[Arrow]]:
-    """Return the arrows by the box that they lead to."""
-    before: dict[str, list[Arrow]] = {}
-    for arrow in arrows:
-        before.setdefault(arrow.head, []).append(arrow)
-    return before

@@ -15,8 +15,9 @@ from stabilize_nb.models.workflow import Workflow
 from stabilize_nb.notebook.looks import LOOKS as LOOKS  # noqa: PLC0414 - found here by the other pictures
 from stabilize_nb.notebook.looks import columns_of
 from stabilize_nb.notebook.looks import shorten as shorten  # noqa: PLC0414 - as LOOKS
-from stabilize_nb.notebook.sketch import Arrow, Box, Line, Sketch, by_head, sketch
+from stabilize_nb.notebook.shown import Arrow, Box, Line, Sketch, by_head
 from stabilize_nb.notebook.sketch import describe as describe  # noqa: PLC0414 - as LOOKS
+from stabilize_nb.notebook.sketch import sketch
 
 #: Names in a list before the rest is counted.
 LISTED = 5
