@@ -62,7 +62,6 @@ STATIC = [
         title="the third of five instances lets the join pass; the others run on without effect",
         graph=THREE_OF_FIVE,
         bodies=WAITING,
-        everywhere=True,
         steps=(
             *THREE_SIGNALS[:2],
             expect(ran=f"p {of_p(1, 4)}", statuses={"next": "NOT_STARTED"}, wf="RUNNING"),
@@ -158,6 +157,18 @@ STATIC = [
             expect(ran=f"p {of_p(*range(5))} next", rows={"next": 1}, wf="SUCCEEDED"),
         ),
     ),
+    Case(
+        id="S34.3 anywhere",
+        title="the process is killed anywhere: the threshold is reached once",
+        graph=(P, fixed(3, join_threshold=1), NEXT),
+        bodies={"p_instance_0": ok(), "p_instance_1": soft()} | WAITING,
+        everywhere=True,
+        steps=(
+            expect(ran=f"p {of_p(0, 1)} next", statuses={"p_instance_2": "SUSPENDED"}, wf="RUNNING"),
+            signal("p_instance_2"),
+            expect(ran=f"p {of_p(0, 1, 2)} next", rows={"next": 1, "p_mi_join": 1}, wf="SUCCEEDED"),
+        ),
+    ),
 ]
 
 CANCELLING_THREE_OF_FIVE = (P, fixed(5, join_threshold=3, cancel_remaining=True), NEXT)
@@ -174,7 +185,6 @@ CANCELLING_INSTANCES = [
         title="the third of five instances lets the join pass and cancels the others",
         graph=CANCELLING_THREE_OF_FIVE,
         bodies=WAITING,
-        everywhere=True,
         steps=(*THREE_SIGNALS, AFTER_THREE, expect(on_cancel=of_p(2, 3), wf="SUCCEEDED")),
     ),
     Case(
@@ -227,6 +237,23 @@ CANCELLING_INSTANCES = [
         bodies=WAITING,
         crash=inside("next"),
         steps=(*THREE_SIGNALS, AFTER_THREE, expect(started="next×2", wf="SUCCEEDED")),
+    ),
+    Case(
+        id="S35.4 anywhere",
+        title="the process is killed anywhere: the others are cancelled",
+        graph=(P, fixed(3, join_threshold=1, cancel_remaining=True), NEXT),
+        bodies=WAITING,
+        everywhere=True,
+        steps=(
+            signal("p_instance_1"),
+            expect(
+                ran="p p_instance_1 next",
+                statuses={"p_instance_1": "SUCCEEDED", of_p(0, 2): "CANCELED"},
+                rows={"next": 1},
+                on_cancel=of_p(0, 2),
+                wf="SUCCEEDED",
+            ),
+        ),
     ),
 ]
 
