@@ -244,7 +244,9 @@ class Workshop:
                 desk.hooks.extend(result.hooks)
             before, (desk.next_work, desk.next_due) = desk.next_due, due
             desk.leading = False
-            jobs = len(desk.ready) + len(desk.hooks) + bool(desk.finished) - 1
+            if desk.starved and desk.free_slots() > 0:
+                desk.dirty = True  # a place was given back meanwhile
+            jobs = len(desk.ready) + len(desk.hooks) + bool(desk.finished or desk.dirty) - 1
             sooner = desk.next_due is not None and (before is None or desk.next_due < before)
             self.hire_for(jobs)
             desk.changed.notify(max(jobs, int(sooner), 0))
