@@ -5,7 +5,6 @@ import itertools
 import shutil
 import string
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -14,16 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stabilize_nb.errors import ConfigError
-from stabilize_nb.models.multi_instance import MultiInstanceConfig
 from stabilize_nb.models.stage import JoinType, SplitType, StageExecution
 from stabilize_nb.models.status import WorkflowStatus as S
 from stabilize_nb.models.task import TaskExecution
 from stabilize_nb.models.workflow import Workflow
-from stabilize_nb.notebook.dot import text_width, to_dot, to_mermaid
+from stabilize_nb.notebook.cards import text_width
+from stabilize_nb.notebook.dot import to_dot
 from stabilize_nb.notebook.draw import DrawingError, data_uri, svg_of, to_svg
-from stabilize_nb.notebook.text import LOOKS, Line, describe, shorten, sketch, to_text
-
-NAMESPACE = "{http://www.w3.org/2000/svg}"
+from stabilize_nb.notebook.looks import LOOKS, shorten
+from stabilize_nb.notebook.mermaid import to_mermaid
+from stabilize_nb.notebook.shown import Line
+from stabilize_nb.notebook.sketch import describe, sketch
+from stabilize_nb.notebook.text import to_text
+from tests.notebook.drawn import NAMESPACE, elements, flow, jump, size, stage, titles, words
 
 HOSTILE = [
     "<b>bold</b>",
@@ -43,18 +45,6 @@ HOSTILE = [
     "--> | }} ]] `js` #quot; %%",
     " ",
 ]
-
-
-def stage(ref: str, *requisites: str, **settings) -> StageExecution:
-    return StageExecution(ref_id=ref, requisite_stage_ref_ids=set(requisites), **settings)
-
-
-def flow(*stages: StageExecution, **settings) -> Workflow:
-    return Workflow(name="analysis", stages=list(stages), **settings)
-
-
-def jump(source: str, target: str, number: int) -> dict:
-    return {"from_stage": source, "to_stage": target, "jump_number": number, "context_keys": []}
 
 
 def research() -> Workflow:
@@ -115,23 +105,6 @@ def fan(width: int) -> Workflow:
 def chain(length: int) -> Workflow:
     refs = [f"s{number}" for number in range(length)]
     return flow(stage(refs[0]), *(stage(after, before) for before, after in itertools.pairwise(refs)))
-
-
-def elements(svg: str) -> Iterator[ET.Element]:
-    return ET.fromstring(svg).iter()
-
-
-def titles(svg: str) -> list[str]:
-    return [element.text or "" for element in elements(svg) if element.tag == f"{NAMESPACE}title"]
-
-
-def words(svg: str) -> list[str]:
-    return [element.text or "" for element in elements(svg) if element.tag == f"{NAMESPACE}text"]
-
-
-def size(svg: str) -> tuple[float, float]:
-    root = ET.fromstring(svg)
-    return float(root.get("width", "")), float(root.get("height", ""))
 
 
 # What is seen
