@@ -97,4 +97,4 @@ def _has_arrived(draft: Draft) -> bool:
 
 def _is_end(row: StageRow) -> bool:
     ended_well = row.status in (S.SUCCEEDED, S.FAILED_CONTINUE, S.SKIPPED) and not is_pruned(row)
-    return ended_well and not row.spec.edges
+    return ended_well and not row.spec.edges and not row.spec.parent_stage_id

@@ -34,11 +34,14 @@ def begun(draft: Draft, row: StageRow) -> None:
 def phase_entered(draft: Draft, fact: PhaseEntered) -> None:
     """Begin those synthetic stages of the phase that need no other."""
     row = draft.stage(fact.stage)
-    for child in row.spec.children:
-        if child.owner == fact.phase:
-            first = draft.stage(child.stage_id)
-            if not first.spec.requisites and first.status is S.NOT_STARTED and row.status is S.RUNNING:
-                enter(draft, activate(draft, first, 0, [row.id]))
+    children = [draft.stage(child.stage_id) for child in row.spec.children if child.owner == fact.phase]
+    if not children or row.status is not S.RUNNING:
+        return
+    for child in children:
+        if not child.spec.requisites and child.status is S.NOT_STARTED:
+            enter(draft, activate(draft, child, 0, [row.id]))
+    if all(is_over(draft.stage(child.id)) for child in children):
+        child_over(draft, draft.stage(children[0].id))  # all were cancelled before
 
 
 def child_over(draft: Draft, child: StageRow) -> None:
@@ -51,6 +54,10 @@ def child_over(draft: Draft, child: StageRow) -> None:
     broken = [run for run in runs if is_over(run) and run.status not in WELL]
     if broken and parent.phase != FAILURE.value:
         _break_off(draft, parent, runs, broken[0])
+    elif any(run.status is S.TERMINAL for run in broken):
+        for run in runs:
+            withdraw(draft, draft.stage(run.id), reason="workflow_failed")
+        _go_on(draft, draft.stage(parent.id), [draft.stage(run.id) for run in runs])
     elif all(is_over(run) for run in runs):
         _go_on(draft, parent, runs)
 

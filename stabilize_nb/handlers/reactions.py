@@ -67,8 +67,8 @@ def _look_up(draft: Draft, row: StageRow) -> None:
 
 def _stage_ended(draft: Draft, fact: f.StageEnded) -> None:
     row = draft.find(fact.stage)
-    if row is None or not row.spec.consequences:
-        return
+    if row is None or row.status is not fact.status or not row.spec.consequences:
+        return  # gone or reset meanwhile
     spec = row.spec
     not_needed(draft, row)
     let_go(draft, row)
