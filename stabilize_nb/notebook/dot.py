@@ -146,6 +146,7 @@ def _frame(frame: Frame) -> dict[str, str]:
         "fontcolor": EDGE_COLOUR,
         "labeljust": "l",
         "style": _FRAMES[frame.kind],
+        "penwidth": "1.6" if frame.kind is FrameKind.CHOICE else "1",
     }
 
 
