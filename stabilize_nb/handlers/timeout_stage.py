@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stabilize_nb.core.facts import StageResumed, TaskEnded
-from stabilize_nb.handlers.ending import cancel_child, fail_stage
+from stabilize_nb.handlers.ending import cancel_child, fail_stage, withdraw
 from stabilize_nb.models.status import OPEN, WorkflowStatus
 from stabilize_nb.queue.messages import TimeoutStage
 
@@ -21,6 +21,10 @@ def timeout_stage(draft: Draft, message: TimeoutStage) -> None:
     if row is None or not draft.is_current(message, row) or row.status not in OPEN:
         return
     cancel_child(draft, row, "timed out")
+    for child in row.spec.children:
+        part = draft.stage(child.stage_id)
+        if part.status in OPEN:
+            withdraw(draft, part, reason="workflow_failed")
     task = draft.current_task(row)
     if row.status is not S.RUNNING:
         draft.record(StageResumed(row.id))
