@@ -11,7 +11,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stabilize_nb.models.ids import derived_id
-from stabilize_nb.models.stage import JoinType, SplitType
+from stabilize_nb.models.multi_instance import MultiInstanceConfig
+from stabilize_nb.models.stage import JoinType, SplitType, SyntheticStageOwner
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.models.values import EMPTY
 from stabilize_nb.queue.messages import Token
@@ -267,6 +268,28 @@ def spec_from_data(data: Mapping[str, Json]) -> StageSpec:
         if name in fields:
             fields[name] = kind(fields[name])
     return _BLANK._replace(**fields)
+
+
+def written(spec: StageSpec) -> dict[str, Any]:
+    """Return what the author of a stage wrote, by the names of StageExecution's fields; but for ref_id and tasks."""
+    config = dict(spec.mi_config)
+    owner = spec.synthetic_stage_owner
+    return {
+        "type": spec.type, "name": spec.name, "requisite_stage_ref_ids": set(spec.requisites),
+        "join_type": spec.join_type, "join_threshold": spec.join_threshold, "split_type": spec.split_type,
+        "split_conditions": dict(spec.split_conditions), "split_default": spec.split_default,
+        "join_blocking": spec.join_blocking, "join_cancel_remaining": spec.join_cancel_remaining,
+        "thread_split": spec.thread_split, "thread_merge": spec.thread_merge,
+        "mi_config": MultiInstanceConfig(**config) if config else None,
+        "deferred_choice_group": spec.deferred_choice_group or None, "milestone_ref_id": spec.milestone_ref_id or None,
+        "milestone_status": spec.milestone_status or None,
+        "milestone_until_ref_id": spec.milestone_until_ref_id or None, "mutex_key": spec.mutex_key or None,
+        "critical_section": spec.critical_section or None, "cancel_region": spec.cancel_region or None,
+        "cancels_stages": set(spec.cancels_stages), "cancels_regions": set(spec.cancels_regions),
+        "ends_workflow": spec.ends_workflow or None, "jump_targets": set(spec.jump_targets),
+        "output_reducers": dict(spec.output_reducers), "parent_stage_id": spec.parent_stage_id or None,
+        "synthetic_stage_owner": SyntheticStageOwner(owner) if owner else None,
+    }  # fmt: skip
 
 
 #: How a field is made of its JSON data, where the data is not the value.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.core.evolve import evolve, genesis
 from stabilize_nb.core.facts import WorkflowCreated
-from stabilize_nb.core.rows import spec_to_data
+from stabilize_nb.core.rows import spec_to_data, written
 from stabilize_nb.errors import ConfigError, InvalidWorkflowError, TaskNotFoundError, WorkflowNotFoundError
 from stabilize_nb.events.bus import announce
 from stabilize_nb.models.stage import StageExecution
@@ -262,10 +262,7 @@ def _stage(row: StageRow, tasks: list[TaskExecution]) -> StageExecution:
     if tasks:
         tasks[0].stage_start = tasks[-1].stage_end = True
     return StageExecution(
-        ref_id=row.ref_id, type=spec.type, name=spec.name, context=dict(row.context), outputs=dict(row.outputs),
-        tasks=tasks, requisite_stage_ref_ids=set(spec.requisites), join_type=spec.join_type,
-        join_threshold=spec.join_threshold, split_type=spec.split_type, split_conditions=dict(spec.split_conditions),
-        split_default=spec.split_default, output_reducers=dict(spec.output_reducers), id=row.id, status=row.status,
-        generation=row.generation, activation=row.activation, start_time=row.started_at, end_time=row.ended_at,
-        error=row.error,
+        **written(spec), ref_id=row.ref_id, context=dict(row.context), outputs=dict(row.outputs), tasks=tasks,
+        id=row.id, status=row.status, generation=row.generation, activation=row.activation, start_time=row.started_at,
+        end_time=row.ended_at, error=row.error,
     )  # fmt: skip

@@ -11,10 +11,11 @@ from shell import Shell, stage, workflow
 
 from stabilize_nb.core import facts as f
 from stabilize_nb.core.evolve import _APPLY
-from stabilize_nb.core.rows import spec_from_data, spec_to_data
+from stabilize_nb.core.rows import spec_from_data, spec_to_data, written
 from stabilize_nb.errors import StabilizeFatalError
 from stabilize_nb.handlers import HANDLERS
-from stabilize_nb.models.stage import JoinType, SplitType
+from stabilize_nb.models.multi_instance import MultiInstanceConfig
+from stabilize_nb.models.stage import JoinType, SplitType, StageExecution, SyntheticStageOwner
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.queue import messages as m
 from stabilize_nb.queue.messages import Token
@@ -171,3 +172,20 @@ def test_shell_of_these_tests_starts_from_the_same_definition():
     assert shell.statuses == {"b": "NOT_STARTED", "a": "NOT_STARTED"}
     assert shell.task("b", 1).name == "b.1"
     assert shell.head.context == {"x": 1}
+
+
+def test_everything_that_was_written_is_read_again():
+    """Every field that an author can set survives a definition."""
+    made = stage(
+        "a", "b", thread_split=2, thread_merge=3, join_blocking=True, join_cancel_remaining=True, mutex_key="k",
+        critical_section="s", deferred_choice_group="g", milestone_ref_id="m", milestone_status="SUCCEEDED",
+        milestone_until_ref_id="u", cancel_region="r", cancels_stages={"x"}, cancels_regions={"y"},
+        ends_workflow="SUCCEEDED", jump_targets={"z"}, mi_config=MultiInstanceConfig(count=3),
+        parent_stage_id="p", synthetic_stage_owner=SyntheticStageOwner.STAGE_AFTER,
+    )  # fmt: skip
+    fields = written(spec_from_data(json.loads(json.dumps(spec_to_data(made)))))
+
+    state = {"id", "ref_id", "tasks", "context", "outputs", "status", "generation", "activation", "start_time"}
+    state |= {"end_time", "error", "runtime"}
+    assert fields.keys() == {each.name for each in dataclasses.fields(StageExecution)} - state
+    assert {name: getattr(made, name) for name in fields} == fields
