@@ -667,7 +667,7 @@ AT_ONCE = [
                 AT_THE_END,
             ),
         )
-        for seed in range(1, 9)
+        for seed in range(1, 5)
     ),
 ]
 
