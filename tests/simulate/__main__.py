@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
@@ -11,8 +10,9 @@ from itertools import islice
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
+from tests.simulate.coverage import FAULTS
 from tests.simulate.simulation import Tally, explain, tally
 
 CHUNK = 50
@@ -39,7 +39,7 @@ def main(seeds: int, start: int, jobs: int, reports: int) -> None:
         for part in pool.map(tally, _chunks(start, seeds)):
             total.add(part)
             progress.update(task, advance=part.seeds, description=f"seeds, {len(total.divergences)} divergences")
-    console.print(_table("Features", total.features, "seeds"), _table("Facts", total.facts, "times"))
+    console.print(_features(total), _facts(total))
     console.print(
         f"{total.seeds:,} seeds from {start:,}, {total.commits:,} commits, {total.foretold:,} ends known beforehand: "
         f"{len(total.divergences):,} divergences"
@@ -56,11 +56,18 @@ def _chunks(start: int, seeds: int) -> Iterator[range]:
     return (range(at, min(at + CHUNK, end)) for at in range(start, end, CHUNK))
 
 
-def _table(title: str, counts: Counter[str], unit: str) -> Table:
-    table = Table(title=title)
-    table.add_column("what")
-    table.add_column(unit, justify="right")
-    for name, count in sorted(counts.items()):
+def _features(total: Tally) -> Table:
+    table = Table(title="Seeds with each feature, and with each fault beside it")
+    for name in ("feature", "seeds", *FAULTS):
+        table.add_column(name, justify="left" if name == "feature" else "right")
+    for name, count in sorted(total.features.items()):
+        table.add_row(name, f"{count:,}", *(f"{total.cells[name, fault]:,}" for fault in FAULTS))
+    return table
+
+
+def _facts(total: Tally) -> Table:
+    table = Table("fact", Column("times", justify="right"), title="Facts")
+    for name, count in sorted(total.facts.items()):
         table.add_row(name, f"{count:,}")
     return table
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from stabilize_nb.core import facts as f
 from stabilize_nb.core.draft import Body, Purpose
+from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.queue import messages as m
+from tests.simulate.definitions import Answer
 from tests.simulate.model import bodies, gates, instances, joins, jumps, orders, over, reactions
 from tests.simulate.model.state import Case, Edge, Said
 
@@ -26,20 +28,13 @@ class Heard:
     bodies: tuple[Body, ...]
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a body of the plan answered, and the how manieth answer of its stage that is."""
-
-    text: str
-    number: int
-
-
 class Monitor:
     """Feeds the model of one workflow; `names` gives the ref of every row that was ever seen, by its id."""
 
     def __init__(self, case: Case, names: Mapping[str, str]) -> None:
         self.case = case
         self.names = names
+        self.orders: list[m.Message] = []  # from outside: each may be carried out once
 
     def hear(self, heard: Heard, present: Mapping[str, int], answer: Answer | None) -> bool:
         """
@@ -47,6 +42,10 @@ class Monitor:
 
         `present` says which rows there were before the decision: id and generation.
         """
+        if isinstance(heard.message, ORDERS):
+            if any(heard.message is order for order in self.orders):
+                raise Divergence(f"{self._about(heard.message)} is carried out twice")
+            self.orders.append(heard.message)
         self.case.said = []
         self.case.patient = dict(self._patient(heard))
         self.case.eager = {self.names[fact.stage] for fact in heard.facts if isinstance(fact, f.StageStarted)}
@@ -101,6 +100,9 @@ class Monitor:
         ever = {ref for ref, _, _ in run.sees}
         expected = {ref for ref, _ in current}
         wrong = {ref for ref in expected if (ref, seen.get(ref)) not in current} | (seen.keys() - ever)
+        led = body.context.get("_triggered_by")
+        if (None if led is None else (*led,)) != run.led:
+            raise Divergence(f"{run.name} was led to by {led} and not by {run.led}")
         if wrong:
             raise Divergence(f"{run.name} sees {seen} and not {sorted(run.sees)}")
 
@@ -170,7 +172,8 @@ class Monitor:
                 yield ("passed", name(fact.stage), fact.token.value)
             case f.StageEnded():
                 token = fact.token.value if fact.token else ""
-                yield ("ended", name(fact.stage), fact.status.value, token, *sorted(fact.not_taken))
+                reason = fact.reason if fact.status is WorkflowStatus.CANCELED else ""
+                yield ("ended", name(fact.stage), fact.status.value, token, reason, *sorted(fact.not_taken))
             case f.StageReset():
                 yield ("reset", name(fact.stage), fact.generation)
             case f.TaskStarted():
@@ -197,6 +200,18 @@ class Monitor:
                 yield (PLAIN[type(fact)], name(fact.stage))
 
 
+#: Messages that only their acknowledgement keeps from having an effect twice.
+ORDERS = (
+    m.SignalStage,
+    m.CancelStage,
+    m.CancelRegion,
+    m.CancelWorkflow,
+    m.PauseWorkflow,
+    m.ResumeWorkflow,
+    m.AddMultiInstance,
+    m.CloseMultiInstance,
+    m.CompleteMultiInstance,
+)
 #: Facts of which only the row matters.
 PLAIN: dict[type[f.Fact], str] = {
     f.StageStarted: "started",

@@ -33,7 +33,7 @@ class Many:
     later: tuple[int, ...] = ()  # so many are made when the parent ends, one number for each of its passes
     dynamic: bool = False  # orders from outside may add some
     threshold: int = 0
-    condition: str = ""  # completed>=2 or all, if any
+    condition: str = ""  # completed>=2 or half, if any
     does: tuple[str, ...] = ("ok",)  # of the instances that are not written down
 
     __repr__ = _brief
@@ -44,8 +44,8 @@ class Stage:
     """A stage and what its bodies do, call after call; the last answer is given again and again.
 
     Answers: ok, soft (FAILED_CONTINUE), skip, stop, fail, wait (suspend until a signal), poll, retry, jump:<ref>,
-    call:<flow> (a child workflow). Conditions in `when`: true, false, pass<2, pass>=2, where `pass` is how often a body
-    of the stage had ended, its own end included.
+    loop:<ref> (a jump that is not counted), call:<flow> (a child workflow). Conditions in `when`: true, false, pass<2,
+    pass>=2, where `pass` is how often a body of the stage had ended, its own end included.
     """
 
     ref: str

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import product
 
 from stabilize_nb.errors import InvalidWorkflowError
+from tests.simulate.coverage import faults, features
 from tests.simulate.foretell import foretell
-from tests.simulate.graphs import features, make_plan
+from tests.simulate.graphs import make_plan
 from tests.simulate.monitor import Divergence
 from tests.simulate.plan import Plan
 from tests.simulate.shrink import shrink
@@ -23,6 +25,7 @@ class Tally:
     commits: int = 0
     foretold: int = 0  # plans whose end was known beforehand
     features: Counter[str] = field(default_factory=Counter)  # in how many seeds each was
+    cells: Counter[tuple[str, str]] = field(default_factory=Counter)  # the same with each fault
     facts: Counter[str] = field(default_factory=Counter)
     divergences: dict[int, str] = field(default_factory=dict)
 
@@ -31,6 +34,7 @@ class Tally:
         self.commits += other.commits
         self.foretold += other.foretold
         self.features += other.features
+        self.cells += other.cells
         self.facts += other.facts
         self.divergences |= other.divergences
 
@@ -67,6 +71,7 @@ def tally(seeds: range) -> Tally:
         plan = make_plan(seed)
         total.seeds += 1
         total.features.update(features(plan))
+        total.cells.update(product(features(plan), faults(plan)))
         try:
             world = simulate(plan)
         except Divergence as divergence:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests.simulate.model.ends import bypass, end, fail, withdraw
-from tests.simulate.model.gates import choose, offer
-from tests.simulate.model.state import ATTEMPTS, COMPLETE, HALT, LIVE, OPEN, Case, Run
+from tests.simulate.model.gates import choose, finish_well, offer
+from tests.simulate.model.state import ATTEMPTS, COMPLETE, HALT, OPEN, Case, Run
 
 CHILD_ENDED = "_child_ended"
 STATUS = {"ok": "SUCCEEDED", "soft": "FAILED_CONTINUE", "skip": "SKIPPED", "stop": "STOPPED"}
@@ -41,8 +41,8 @@ def finish(case: Case, name: str, generation: int, task: int, attempt: int, answ
     kind, _, target = answer.partition(":")
     if kind != "wait":
         choose(case, run)
-    if case.ending and kind in ("poll", "wait", "jump", "call"):
-        withdraw(case, run)
+    if case.ending and kind in ("poll", "wait", "jump", "loop", "call"):
+        withdraw(case, run, "workflow_failed")
         return True
     match kind:
         case "poll":
@@ -57,8 +57,8 @@ def finish(case: Case, name: str, generation: int, task: int, attempt: int, answ
         case "retry" if run.retries + 1 < ATTEMPTS:
             run.retries += 1
             case.say("retried", name)
-        case "jump":
-            run.target = target
+        case "jump" | "loop":
+            run.target, run.is_counted = target, kind == "jump"
             case.say("task", name, task, "REDIRECT")
             case.move(run, "REDIRECT")
         case _:
@@ -75,7 +75,7 @@ def task_over(case: Case, run: Run, kind: str, number: int) -> None:
         run.output = number
         run.soft = run.soft or kind == "soft"
         if run.task == case.plan(run).tasks:
-            end(case, run, "FAILED_CONTINUE" if run.soft else "SUCCEEDED", LIVE)
+            finish_well(case, run)
     elif kind == "skip":
         bypass(case, run)
     elif kind == "stop":
@@ -94,6 +94,13 @@ def time_out(case: Case, name: str, generation: int | None) -> None:
     task = run.task + (run.status == "REDIRECT")
     if task < case.plan(run).tasks:
         case.say("task", name, task, "TERMINAL")
+    run.task = task + 1
+    run.status = "RUNNING"
+    run.attempt = 0
+    run.at_work = run.polling = False
+    for ref in case.parts(run, run.phase):
+        for part in case.runs_of(ref):
+            withdraw(case, part, "workflow_failed")
     fail(case, run)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.simulate.model.ends import bypass, end, withdraw
 from tests.simulate.model.locks import choice_of, is_next, leave, next_turn, take_lock, take_turn
 from tests.simulate.model.rules import gate
-from tests.simulate.model.state import DEAD, LIVE, Case, Run
+from tests.simulate.model.state import AFTER, BEFORE, DEAD, LIVE, Case, Run
 
 
 def enter(case: Case, run: Run) -> None:
@@ -18,7 +18,7 @@ def enter(case: Case, run: Run) -> None:
     run.waits = ""
     patient = case.patient.pop(run.name, "")
     if stage.choice and choice_of(case, run).winner not in (None, run):
-        withdraw(case, run, DEAD)
+        withdraw(case, run, "deferred_choice", DEAD)
     elif not stage.enabled:
         bypass(case, run)
     elif stage.milestone[0] and milestone(case, run) != "open":
@@ -33,9 +33,19 @@ def enter(case: Case, run: Run) -> None:
         run.waits = "choice"
     else:
         set_out(case, run)
-        if not stage.tasks:
+        if case.parts(run, BEFORE):
+            case.enter_phase(run, BEFORE)
+        elif not stage.tasks:
             choose(case, run)
-            end(case, run, "SUCCEEDED", LIVE)
+            finish_well(case, run)
+
+
+def finish_well(case: Case, run: Run) -> None:
+    """The tasks of a run are done: what runs after them begins, or the run ends."""
+    if case.parts(run, AFTER):
+        case.enter_phase(run, AFTER)
+    else:
+        end(case, run, "FAILED_CONTINUE" if run.soft else "SUCCEEDED", LIVE)
 
 
 def set_out(case: Case, run: Run) -> None:
@@ -73,7 +83,7 @@ def choose(case: Case, run: Run) -> None:
     choice.line = []
     for other in list(case.runs.values()):
         if case.plan(other).choice == stage.choice and other is not run:
-            withdraw(case, other, DEAD)
+            withdraw(case, other, "deferred_choice", DEAD)
 
 
 def offer(case: Case, run: Run) -> None:

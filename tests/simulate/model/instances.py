@@ -171,7 +171,7 @@ def complete(case: Case, ref: str) -> None:
     live = [word for word in words(join, 1).values() if word.outcome == LIVE]
     join.settled.add(1)
     run = activate(case, join, live or [Word(LIVE, ref)])
-    _withdraw_rest(case, join)
+    _withdraw_rest(case, join, "mi_completed")
     enter(case, run)
 
 
@@ -180,11 +180,11 @@ def cancel_activity(case: Case, ref: str) -> None:
     join = open_join(case, ref)
     if case.places[ref].plan.many is not None and join is not None and not case.ending:
         case.cancels = True
-        withdraw(case, case.runs[join.plan.ref], HALT)
-        _withdraw_rest(case, join)
+        withdraw(case, case.runs[join.plan.ref], "mi_canceled", HALT)
+        _withdraw_rest(case, join, "mi_canceled")
 
 
-def _withdraw_rest(case: Case, join: Place) -> None:
+def _withdraw_rest(case: Case, join: Place, reason: str) -> None:
     for ref in join.after:
         for run in case.runs_of(ref):
-            withdraw(case, run, DEAD)
+            withdraw(case, run, reason, DEAD)

@@ -14,10 +14,11 @@ def deliver(case: Case, edge: Edge) -> None:
     word = case.flight.pop(edge, None)
     if word is None:
         return
-    case.say("token", edge.below, edge.number, edge.above, word.source, word.outcome, bool(case.ending))
-    if case.ending:
-        return
     place = case.places[edge.below]
+    is_held = bool(case.ending) and not (place.plan.parent and case.ending == "TERMINAL")
+    case.say("token", edge.below, edge.number, edge.above, word.source, word.outcome, is_held)
+    if is_held:
+        return
     place.got[edge.above, edge.number] = word
     if place.plan.thread_merge > 1:
         _merge(case, place)
@@ -79,14 +80,22 @@ def judge(case: Case, place: Place, number: int, latest: Word | None = None) -> 
 
 def _verdict(case: Case, place: Place, said: dict[str, Word]) -> str:
     outcomes = [word.outcome for word in said.values()]
-    parent = case.places.get(place.plan.ref.removesuffix("_mi_join"), place)
-    if parent is place or parent.plan.many is None:
+    parent = _parent(case, place)
+    if parent is None or parent.plan.many is None:
         return verdict(place.plan, len(place.after), outcomes)
-    if parent.plan.ref in said:
-        return "block" if said[parent.plan.ref].outcome == HALT else "prune"
-    if not parent.plan.many.dynamic or case.runs[parent.plan.ref].outcome != LIVE:
-        return verdict(place.plan, len(place.after), outcomes)
+    ref = parent.plan.ref
+    if ref in said:
+        return "block" if said[ref].outcome == HALT else "prune"
+    if not parent.plan.many.dynamic or case.runs[ref].outcome != LIVE:
+        return verdict(place.plan, len({*place.after} - {ref}), outcomes)
     return activity_verdict(parent.plan.many, len(place.after), outcomes, closed=parent.closed)
+
+
+def _parent(case: Case, place: Place) -> Place | None:
+    """Return the parent of the activity of which a stage is the join."""
+    parent, suffix, _ = place.plan.ref.partition("_mi_join")
+    found = case.places.get(parent)
+    return found if suffix and found is not None and found.plan.many else None
 
 
 def pass_on(case: Case, place: Place, outcome: str) -> None:
@@ -97,9 +106,10 @@ def pass_on(case: Case, place: Place, outcome: str) -> None:
         return
     case.say("passed", ref, outcome)
     speak(case, ref, ref, outcome, [])
-    if case.is_over(case.runs[ref]):
-        give_back(case, case.runs[ref])
-        case.move(case.runs[ref], case.runs[ref].status)
+    run = case.runs[ref]
+    if run.status == "NOT_STARTED" and case.is_over(run):
+        give_back(case, run)
+        case.move(run, "NOT_STARTED")
 
 
 def fire(case: Case, place: Place, live: list[Word]) -> None:
@@ -115,10 +125,11 @@ def activate(case: Case, place: Place, live: list[Word]) -> Run:
         case.runs[name] = Run(name, ref, place.generation)
     run = case.runs[name]
     run.ready = True
+    run.led = tuple(sorted(word.source for word in live))
     sources = [case.runs[word.source] for word in live]
     own = {(source.ref, source.generation, source.output) for source in sources if source.output is not None}
     run.sees = frozenset(own).union(*(source.sees for source in sources))
-    case.say("fired", run.name, *sorted(source.name for source in sources))
+    case.say("fired", run.name, *run.led)
     return run
 
 
@@ -170,6 +181,7 @@ def cancel_rest(case: Case, place: Place, delivered: set[str]) -> None:
     """Withdraw what could only have led to this join, and is not needed for it any more (WCP-29)."""
     join = place.plan.ref
     upwards: set[str] = set()
+    reason = "join_fired" if _parent(case, place) is None else "mi_threshold"
     todo = [ref for ref in place.after if ref not in delivered]
     while todo:
         ref = todo.pop()
@@ -180,7 +192,7 @@ def cancel_rest(case: Case, place: Place, delivered: set[str]) -> None:
         if ref in upwards and _leads_only_to(case, ref, join):
             for run in case.runs_of(ref):
                 if not case.is_over(run):
-                    withdraw(case, run, DEAD)
+                    withdraw(case, run, reason, DEAD)
 
 
 def _leads_only_to(case: Case, ref: str, join: str) -> bool:

@@ -17,11 +17,11 @@ def leap(case: Case, name: str, generation: int | None) -> None:
     run = case.find(name, generation)
     if run is None or run.status != "REDIRECT":
         return
-    if run.target not in case.places or case.jumps >= case.max_jumps:
+    if run.target not in case.places or (run.is_counted and case.jumps >= case.max_jumps):
         case.say("resumed", name)
         fail(case, run)
         return
-    case.jumps += 1
+    case.jumps += run.is_counted
     case.say("jumped", name, run.target, case.jumps)
     region = case.region(run.target)
     with _keeping(case, case.runs[run.target]):
@@ -42,7 +42,7 @@ def reset(case: Case, region: set[str], leaving: Run) -> dict[Edge, Word]:
     inside = [run for run in case.runs.values() if run.ref in region]
     for run in inside:
         if run.status in OPEN and run is not leaving:
-            withdraw(case, run)
+            withdraw(case, run, "jump")
     put_back = {
         Edge(above, case.places[above].generation, ref, number): word
         for ref in region

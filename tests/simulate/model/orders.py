@@ -11,7 +11,7 @@ def start(case: Case) -> None:
     if case.status == "NOT_STARTED":
         case.status = "RUNNING"
         case.say("workflow", "started")
-        case.roots = {ref for ref, place in case.places.items() if not place.plan.after}
+        case.roots = {ref for ref, place in case.places.items() if not place.plan.after and not place.plan.parent}
 
 
 def pause(case: Case) -> None:
@@ -38,7 +38,7 @@ def cancel_workflow(case: Case) -> None:
     if case.status == "PAUSED":
         case.say("workflow", "resumed")
     case.status = "RUNNING"
-    end_all(case, "CANCELED")
+    end_all(case, "CANCELED", "workflow_canceled")
 
 
 def cancel(case: Case, name: str) -> None:
@@ -51,7 +51,7 @@ def cancel_run(case: Case, run: Run) -> None:
     """CancelStage takes effect on a run: what needs it does not run."""
     if run.status not in COMPLETE:
         case.cancels = True
-        withdraw(case, run, HALT)
+        withdraw(case, run, "command", HALT)
     elif run.is_first:
         cancel_activity(case, run.ref)
 
@@ -61,4 +61,4 @@ def cancel_region(case: Case, region: str) -> None:
     for run in list(case.runs.values()):
         if region and case.plan(run).region == region and run.status not in COMPLETE and case.status not in COMPLETE:
             case.cancels = True
-            withdraw(case, run, DEAD)
+            withdraw(case, run, f"region:{region}", DEAD)

@@ -48,7 +48,7 @@ def _verdict(case: Case) -> str:
         return "TERMINAL"
     if any(run.status == "STOPPED" and case.plan(run).on_failure == "late" for run in case.runs.values()):
         return "TERMINAL"
-    ends = [run for run in case.runs.values() if not case.below[run.ref]]
+    ends = [run for run in case.runs.values() if not case.below[run.ref] and not case.plan(run).parent]
     if case.cancels and not any(run.status in ("SUCCEEDED", "FAILED_CONTINUE") or run.bypassed for run in ends):
         return "CANCELED"
     return "SUCCEEDED"
@@ -72,13 +72,19 @@ def complaints(case: Case) -> Iterator[str]:
         return
     if case.status == "RUNNING" and not any(unfinished(case)):
         yield "the workflow should have ended"
-    yield from (f"{run.name} is {run.status}" for run in case.runs.values() if run.status in ("RUNNING", "REDIRECT"))
+    yield from (f"{run.name} is {run.status}" for run in case.runs.values() if _should_move(case, run))
     if not case.ending:
         yield from (f"{word} on {edge} was never delivered" for edge, word in case.flight.items())
         yield from (f"{ref} was never started" for ref in case.roots)
         for run in case.runs.values():
             if run.ready and not _waits_rightly(case, run):
                 yield f"{run.name} waits for {run.waits or 'nothing'}"
+
+
+def _should_move(case: Case, run: Run) -> bool:
+    """Whether something has to be done about a run that is open."""
+    parts = [part for ref in case.parts(run, run.phase) for part in case.runs_of(ref)]
+    return run.status == "REDIRECT" or (run.status == "RUNNING" and all(case.is_over(part) for part in parts))
 
 
 def _waits_rightly(case: Case, run: Run) -> bool:

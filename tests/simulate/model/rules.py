@@ -34,13 +34,12 @@ def activity_verdict(many: Many, fan_in: int, outcomes: list[str], *, closed: bo
         return "fire"
     if len(outcomes) < fan_in:
         return "wait"
-    if closed:
-        return "fire"
-    if many.threshold or many.condition or not fan_in:
+    is_counted = bool(many.threshold or many.condition)
+    if not closed and (is_counted or not fan_in):
         return "wait"
-    if halt:
+    if halt and not is_counted:
         return "block"
-    return "fire" if live else "prune"
+    return "fire" if live or closed else "block" if halt else "prune"
 
 
 def is_satisfied(condition: str, completed: int, total: int) -> bool:
@@ -48,8 +47,8 @@ def is_satisfied(condition: str, completed: int, total: int) -> bool:
     match condition:
         case "completed>=2":
             return completed >= 2
-        case "all":
-            return completed >= total
+        case "half":
+            return completed * 2 >= total
     return False
 
 

@@ -9,6 +9,7 @@ from tests.simulate.plan import Flow, Stage
 LIVE, DEAD, HALT = "LIVE", "DEAD", "HALT"
 COMPLETE = frozenset({"SUCCEEDED", "FAILED_CONTINUE", "SKIPPED", "STOPPED", "CANCELED", "TERMINAL"})
 OPEN = frozenset({"RUNNING", "SUSPENDED", "PAUSED", "REDIRECT"})
+BEFORE, AFTER, FAILURE = "STAGE_BEFORE", "STAGE_AFTER", "STAGE_FAILURE"
 #: After so many failures of the kind that may be mended a task is given up.
 ATTEMPTS = 3
 
@@ -48,6 +49,7 @@ class Run:
     begun: bool = False
     outcome: str = ""  # what its edges said
     bypassed: bool = False  # SKIPPED, but its thread went on
+    phase: str = ""  # which of its parts run
     task: int = 0  # which of its tasks it is at
     attempt: int = 0  # bodies of that task
     at_work: bool = False  # the last of them has not ended
@@ -55,7 +57,9 @@ class Run:
     retries: int = 0
     soft: bool = False
     target: str = ""  # of a jump that is under way
+    is_counted: bool = True
     child: str = ""  # workflow whose end it waits for
+    led: tuple[str, ...] | None = None  # the runs whose threads led here
     sees: frozenset[tuple[str, int, int]] = frozenset()  # what led here put out: ref, generation, output
     output: int | None = None
 
@@ -156,6 +160,15 @@ class Case:
     def runs_of(self, ref: str) -> list[Run]:
         return [run for run in self.runs.values() if run.ref == ref]
 
+    def parts(self, run: Run, *phases: str) -> list[str]:
+        """Return the synthetic stages of a run that belong to some phases."""
+        plans = (place.plan for place in self.places.values())
+        return [plan.ref for plan in plans if run.is_first and plan.parent == run.ref and plan.owner in phases]
+
+    def enter_phase(self, run: Run, phase: str) -> None:
+        run.phase = phase
+        self.moved.append((run, phase))
+
     def move(self, run: Run, status: str) -> None:
         run.status = status
         self.moved.append((run, status))
@@ -169,6 +182,6 @@ class Case:
         """Return a stage and everything reachable from it."""
         found = {ref}
         for other, place in self.places.items():
-            if found & {*place.plan.after}:
+            if found & {*place.plan.after, place.plan.parent}:
                 found.add(other)
         return found
