@@ -5,89 +5,50 @@ A Flow builds reference objects (`build() -> Workflow`): there is one engine and
 
 from __future__ import annotations
 
-import difflib
-import functools
 import inspect
 import keyword
 import re
+from collections.abc import Callable, Collection, Iterable, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from stabilize_nb.dag.soundness import Finding, check_soundness, contradictions, softened
 from stabilize_nb.engine import default_engine
 from stabilize_nb.errors import ConfigError, InvalidWorkflowError
-from stabilize_nb.models.stage import JoinType, StageExecution
-from stabilize_nb.models.task import TaskExecution
+from stabilize_nb.flow_build import Assembly, families
+from stabilize_nb.flow_layout import Layout, faults
+from stabilize_nb.flow_parts import HANDLES, FlowLoop, FlowStage
+from stabilize_nb.flow_tasks import JumpRequested, jump
+from stabilize_nb.flow_words import (
+    CLOSE,
+    CallWords,
+    GateWords,
+    OrderWords,
+    Refusal,
+    StageWords,
+    close,
+    condition,
+    mentioned,
+    name_of,
+    read,
+    renamed,
+    with_words,
+)
+from stabilize_nb.models.topology import check_topology
 from stabilize_nb.models.workflow import Workflow
-from stabilize_nb.tasks.interface import Task
-from stabilize_nb.tasks.result import TaskResult, returned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
     import networkx as nx
 
     from stabilize_nb.engine import Engine
+    from stabilize_nb.flow_words import Ref
     from stabilize_nb.run import Run
     from stabilize_nb.tasks.registry import TaskRegistry
 
-#: Parameters that the engine fills in.
-HANDLES = ("stage", "progress")
-#: How alike two names are (0 to 1) for one to be suggested for the other.
-CLOSE = 0.75
-#: The same where the name may also be an output of a stage before: only what can hardly be anything but a slip.
+__all__ = ["Flow", "FlowLoop", "FlowStage", "JumpRequested", "jump"]
+
+#: As CLOSE, where the name may also be an output of a stage before: only what can hardly be anything but a slip.
 TYPO = 0.88
-_QUORUM = re.compile(r"^\s*(\d+)\s*(?:of\s*(\d+))?\s*$")
-
-
-class JumpRequested(BaseException):
-    """A stage function asked to go on elsewhere."""
-
-    def __init__(self, target: str, context: Mapping[str, Any]) -> None:
-        super().__init__(target)
-        self.target = target
-        self.context = dict(context)
-
-
-def jump(target: str | FlowStage, **context: Any) -> Any:
-    """Leave the stage function at once and go on at another stage, which finds `context` in its parameters (WCP-10)."""
-    raise JumpRequested(target.name if isinstance(target, FlowStage) else target, context)
-
-
-class FlowStage:
-    """One stage of a flow. Calling it calls the function, so that it can be tested by itself."""
-
-    def __init__(self, name: str, function: Callable[..., Any] | None, **settings: Any) -> None:
-        self.name = name
-        self.function = function
-        self.after: tuple[str, ...] = tuple(settings.pop("after", ()))
-        self.settings = settings
-        self.line: int | None = None
-        if function is not None:
-            functools.update_wrapper(self, function)
-
-    @property
-    def is_gate(self) -> bool:
-        """Whether a person decides here."""
-        return self.function is None
-
-    @property
-    def parameters(self) -> dict[str, inspect.Parameter]:
-        """The parameters of the function by name; those that collect further arguments are left out."""
-        if self.function is None:
-            return {}
-        collecting = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-        signature = inspect.signature(self.function)
-        return {name: each for name, each in signature.parameters.items() if each.kind not in collecting}
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self.function is None:
-            msg = f"{self.name!r} is an approval: a person decides there, it cannot be called"
-            raise ConfigError(msg)
-        return self.function(*args, **kwargs)
-
-    def __repr__(self) -> str:
-        return f"<{'approval' if self.is_gate else 'stage'} {self.name!r}>"
 
 
 class Flow:
@@ -100,6 +61,8 @@ class Flow:
         self.name = name
         self.description = description
         self.stages: dict[str, FlowStage] = {}
+        self.loops: dict[str, FlowLoop] = {}
+        self.opened: list[FlowLoop] = []  # loops whose body is being written
         self.version = 1  # a notebook counts it up when the code changes
         self.engine: Engine | None = None  # where `run` starts runs; None: in the default engine
 
@@ -109,98 +72,211 @@ class Flow:
     def stage(self, function: Callable[..., Any], /) -> FlowStage: ...
 
     @overload
-    def stage(self, **settings: Any) -> Callable[[Callable[..., Any]], FlowStage]: ...
+    def stage(self, **words: Unpack[StageWords]) -> Callable[[Callable[..., Any]], FlowStage]: ...
 
-    def stage(self, function: Any = None, /, **settings: Any) -> Any:  # type: ignore[misc]
+    @with_words(StageWords)  # type: ignore[misc]  # mypy takes words for positional ones here
+    def stage(self, function: Any = None, /, **words: Any) -> Any:
         """
         Make a function a stage of this flow: `@flow.stage` or `@flow.stage(after=..., ...)`.
 
-        `name`: its name (the function's). `after`: stages it follows beside those its parameters name. `join`: when it
-        starts, "all" (default), "any", a number, or "2 of 3". `collect`: outputs of its branches to gather as lists.
-        `reduce`: output -> reducer. `retry`: how often it is tried again after a transient error. `timeout`: seconds.
-        `context`: fixed values for its parameters. `title`: what people read.
+        A parameter that names a stage is a stage that it follows, and gets what that returned. Words for more:
+
+        - `after`: stages it follows beside those. `join`: when it starts, "all" (default: every branch that was taken),
+          "any" (the first, WCP-9), a number or "2 of 3" (WCP-30), "each" (once for each branch, WCP-8), "taken"
+          (WCP-7). `cancel_rest=True`: withdraw what is then not needed any more (WCP-29, 32). `blocking=True`: WCP-28.
+        - `when="score > 3"`: a condition over inputs and outputs; a stage by its name is what it returned, and is
+          followed. Of several stages with conditions behind one each runs whose own is true (WCP-6); `choose="one"` at
+          that one: only the first (WCP-4). `otherwise=True`: when none is. `when={"plan": ...}`: for that edge alone.
+        - `each="topics"`: once for each item of that input, output or stage; or a number, or a list (WCP-13, 14). The
+          item is the parameter `topic` or `item`, or `as_` names it. What follows gets the list of results; `enough=2`:
+          it goes on after two (WCP-34), `cancel_rest=True`: and withdraws the others (WCP-35). Without `after` it
+          follows the stage whose code returns {"topics": ...}.
+        - `race="answer"`: of those that say the same, the first to begin is the only one (WCP-16). `mutex="gpu"`: one
+          at a time, in all runs of the store (WCP-17, 39, 40). `region="web"` and `cancels="web"`, or a stage: withdraw
+          it when this one has ended (WCP-19, 25). `milestone="review"` or `("review", "RUNNING")`: only while that
+          stage has this status, and before `until` starts (WCP-18). `ends="SUCCEEDED"`: end the run (WCP-43).
+        - `collect`: outputs of its branches to gather as lists. `reduce`: output -> reducer. `retry`: how often it is
+          tried again after a transient error. `timeout`: seconds. `context`: fixed values for its parameters. `name`:
+          its name (the function's). `title`: what people read.
         """
         if function is not None:
             return self._add(function, {})
-        return lambda given: self._add(given, settings)
+        return lambda given: self._add(given, words)
 
-    def _add(self, function: Callable[..., Any], settings: dict[str, Any]) -> FlowStage:
-        known = {"name", "after", "join", "collect", "reduce", "retry", "timeout", "context", "title"}
-        for given in settings.keys() - known:
-            msg = f"@stage({given}=...) is not known{_close(given, known)}; known are {', '.join(sorted(known))}"
-            raise ConfigError(msg)
-        name = settings.pop("name", None) or function.__name__
-        stage = FlowStage(name, function, **{**settings, "after": _names(settings.get("after"))})
+    def _add(self, function: Callable[..., Any], given: Mapping[str, Any]) -> FlowStage:
+        name = str(given.get("name") or getattr(function, "__name__", ""))
+        words = read(f"stage {name!r}", given, [*StageWords.__annotations__])
+        words.pop("name", None)
+        stage = FlowStage(name, function, **words)
         stage.line = getattr(getattr(function, "__code__", None), "co_firstlineno", None)
         return self._keep(stage)
 
+    @with_words(GateWords)
     def approval(
         self,
         question: str,
         *,
         name: str | None = None,
-        after: Any = None,
         show: Any = None,
         form: Mapping[str, Any] | None = None,
         reject_continues: bool = False,
+        **words: Unpack[GateWords],
     ) -> FlowStage:
         """
         Add a gate at which a person decides; later stages may ask for it by name and get {"approved", "approval"}.
 
         `show`: the name of the value that is approved. `form`: field -> type (str, int, float, bool) or choices.
-        `reject_continues`: whether the flow goes on after a rejection; otherwise the run fails.
+        `reject_continues`: whether the flow goes on after a rejection (`when="approved"` then asks how it was decided);
+        otherwise the run fails. The other words are those of a stage: `each="reviewers", enough=2` asks several.
         """
+        place = f"stage {name or question!r}"
+        given = read(place, words, [*GateWords.__annotations__])
         stage = FlowStage(
-            name or _slug(question), None, after=_names(after), question=question, show=show, form=dict(form or {}),
-            reject_continues=reject_continues, unnamed=name is None,
+            name or _slug(question), None, question=question, show=_shown(place, show),
+            form=dict(form or {}), reject_continues=reject_continues, unnamed=name is None, **given,
         )  # fmt: skip
         return self._keep(stage)
 
+    @with_words(CallWords)
+    def call(self, flow: Flow, /, **words: Unpack[CallWords]) -> FlowStage:
+        """
+        Add a stage that is a run of another flow, or of this one again (WCP-22).
+
+        Its inputs are found like the parameters of a function, by name. It returns the outputs of all stages of that
+        flow in one mapping, with `sub_workflow_id`, and fails when that flow fails. `each="topics"`: one run for each.
+        """
+        if not isinstance(flow, Flow):
+            msg = f"flow {self.name!r} cannot call {flow!r}; a Flow is expected"
+            raise ConfigError(msg)
+        name = words.pop("name", None) or flow.name
+        return self._keep(
+            FlowStage(name, None, child=flow, **read(f"stage {name!r}", words, [*CallWords.__annotations__]))
+        )
+
+    @with_words(OrderWords)
+    def loop(
+        self,
+        name: str,
+        *,
+        until: str | None = None,
+        while_: str | None = None,
+        max: int = 100,
+        body: Iterable[Ref] = (),
+        **words: Unpack[OrderWords],
+    ) -> FlowLoop:
+        """
+        Repeat stages until a condition is true, or while it is, at most `max` times (WCP-21).
+
+            with flow.loop("refine", until="critique.score > 8", max=5):
+                @flow.stage
+                def draft(question, advice=None): ...
+                @flow.stage
+                def critique(draft): ...
+
+        `until` is looked at after each pass, `while_` before each. Both read the outputs of the last pass, and
+        `iteration_count`; a name that nobody gave fails the loop. What a pass gives is there in the next one by the
+        names of the outputs (`advice`). `body`: stages that exist already. Stages that name none of each other run in
+        the order in which they are written.
+
+        To what follows, the loop is a stage of this name: it returns what the last stage of its body returned. The
+        output `loop_exhausted` says whether `max` ended it; the run goes on then.
+        """
+        place = f"loop {name!r}"
+        given = read(place, words, [*OrderWords.__annotations__])
+        if (until is None) == (while_ is None):
+            msg = f"{place} needs one condition: until='...' (looked at after each pass) or while_='...' (before each)"
+            raise ConfigError(msg)
+        if type(max) is not int or max < 1:
+            msg = f"{place}: max={max!r} is no number of passes; an integer of 1 or more is expected"
+            raise ConfigError(msg)
+        word, said = ("while_", while_) if until is None else ("until", until)
+        try:
+            text = condition(said)
+        except Refusal as wrong:
+            msg = f"{place}: {word}={said!r} {wrong}"
+            raise ConfigError(msg) from None
+        loop = FlowLoop(self, name, condition=text, until=until is not None, most=max, **given)
+        return self._keep_loop(loop, [member if isinstance(member, str) else member.name for member in body])
+
     def _keep(self, stage: FlowStage) -> FlowStage:
-        if not stage.name.isidentifier() or keyword.iskeyword(stage.name):
-            msg = f"stage name {stage.name!r} cannot be a parameter name; use letters, digits and underscores"
-            raise ConfigError(msg)
-        if stage.name in HANDLES:
-            msg = f"stage name {stage.name!r} is kept for a handle that the engine passes; choose another"
-            raise ConfigError(msg)
+        self._check_name(stage)
         self.stages[stage.name] = stage
+        if self.opened:
+            self._put_into(self.opened[-1], stage.name)
         return stage
+
+    def _keep_loop(self, loop: FlowLoop, members: list[str]) -> FlowLoop:
+        self._check_name(loop)
+        for member in members:
+            if member not in self.nodes or member == loop.name:
+                msg = f"{loop.place} has {member!r} in its body, which is no stage before it{close(member, self.nodes)}"
+                raise ConfigError(msg)
+        self.loops[loop.name] = loop
+        if self.opened:
+            self._put_into(self.opened[-1], loop.name)
+        for member in members:
+            self._put_into(loop, member)
+        return loop
+
+    def _put_into(self, loop: FlowLoop, name: str) -> None:
+        for each in self.loops.values():
+            each.body = [member for member in each.body if member != name]
+        loop.body.append(name)
+
+    def _check_name(self, node: FlowStage | FlowLoop) -> None:
+        if not node.name.isidentifier() or keyword.iskeyword(node.name):
+            msg = f"stage name {node.name!r} cannot be a parameter name; use letters, digits and underscores"
+            raise ConfigError(msg)
+        if node.name in HANDLES:
+            msg = f"stage name {node.name!r} is kept for a handle that the engine passes; choose another"
+            raise ConfigError(msg)
+        if node.name in (self.stages if node.is_loop else self.loops):
+            msg = f"{node.place} has the name of a {'stage' if node.is_loop else 'loop'}; give one of them another name"
+            raise ConfigError(msg)
 
     def rename(self, stage: FlowStage, name: str) -> None:
         """Give a stage another name, keeping its place."""
+        old = stage.name
         self.stages = {name if each is stage else key: each for key, each in self.stages.items()}
-        for each in self.stages.values():
-            each.after = tuple(name if ref == stage.name else ref for ref in each.after)
+        for node in self.nodes.values():
+            node.after = tuple(name if ref == old else ref for ref in node.after)
+            renamed(node.settings, old, name)
+        for loop in self.loops.values():
+            loop.body = [name if member == old else member for member in loop.body]
         stage.name = name
         stage.settings["unnamed"] = False
 
     # -- checking and building --------------------------------------------------------------------
 
+    @property
+    def nodes(self) -> dict[str, FlowStage | FlowLoop]:
+        """Its stages and loops by name."""
+        return {**self.stages, **self.loops}
+
     def requisites(self, stage: FlowStage) -> set[str]:
-        """Return the names of the stages that a stage follows."""
-        named = {name for name in stage.parameters if name in self.stages and name != stage.name}
-        return named | set(stage.after)
+        """Return the names of the stages and loops that a stage follows."""
+        when = stage.settings.get("when")
+        named = Layout(self).named[stage.name] | {*(when if isinstance(when, dict) else ())}
+        return (stage.asks() & self.nodes.keys()) | {*stage.after} | named
 
     @property
     def inputs(self) -> dict[str, bool]:
         """What a run can be given: name -> whether some stage cannot do without it."""
-        wanted: dict[str, bool] = {}
+        return self.wanted(frozenset())
+
+    def wanted(self, asked: frozenset[int]) -> dict[str, bool]:
+        """Return the inputs; those of flows that are called and `asked` already are left out."""
+        asked |= {id(self)}
+        layout = Layout(self, asked)
+        found: dict[str, bool] = {}
         for stage in self.stages.values():
-            gathered = {
-                **stage.settings.get("reduce", {}),
-                **dict.fromkeys(_names(stage.settings.get("collect"))),
-            }
-            for name, parameter in stage.parameters.items():
-                if (
-                    name in self.stages
-                    or name in HANDLES
-                    or name in gathered
-                    or name in stage.settings.get("context", {})
-                ):
-                    continue
-                needed = parameter.default is parameter.empty and not self.requisites(stage)
-                wanted[name] = wanted.get(name, False) or needed
-        return wanted
+            is_start = layout.is_start(stage.name)
+            for name, needed in stage.wants(asked).items():
+                if name not in layout.nodes:
+                    found[name] = found.get(name, False) or (needed and is_start)
+            for text in stage.conditions if is_start else ():
+                found = {**dict.fromkeys(sorted(mentioned(text)), False), **found}
+        return found
 
     def check(self, inputs: Iterable[str] | None = None) -> tuple[Finding, ...]:
         """
@@ -210,36 +286,35 @@ class Flow:
 
         Raises InvalidWorkflowError that names all else that is wrong with the flow (with `inputs`: for a run of these).
         """
-        faults = [fault for stage in self.stages.values() for fault in self._faults(stage, inputs)]
+        layout, given = Layout(self), None if inputs is None else set(inputs)
+        wrong = [fault for stage in self.stages.values() for fault in self._faults(stage, layout, given)]
+        wrong += faults(layout)
         if not self.stages:
-            faults.append("it has no stages: decorate a function with @stage")
-        if faults:
-            raise InvalidWorkflowError(self.name, faults)
-        findings = check_soundness([self._reference(stage) for stage in self.stages.values()])
+            wrong.append("it has no stages: decorate a function with @stage")
+        for child in families(self):
+            if child is not self and (
+                inside := faults(Layout(child)) or ([] if child.stages else ["it has no stages"])
+            ):
+                wrong.append(f"flow {child.name!r}, which it calls, cannot be run: {'; '.join(inside)}")
+        if wrong:
+            raise InvalidWorkflowError(self.name, wrong)
+        stages = Assembly(self).stages
+        check_topology(self.name, stages)
+        findings = check_soundness(stages)
         return softened(findings) if any(map(_jumps, self.stages.values())) else findings
 
-    def _faults(self, stage: FlowStage, inputs: Iterable[str] | None) -> list[str]:
-        place = f"stage {stage.name!r}" + (f" (line {stage.line})" if stage.line else "")
-        faults = [
-            f"{place} follows {ref!r}, which is no stage{_close(ref, self.stages)}"
-            for ref in stage.after
-            if ref not in self.stages
-        ]
-        given = None if inputs is None else set(inputs)
-        known = {*self.stages, *HANDLES, *(given or ())}
-        own = {
-            *stage.settings.get("context", {}), *_names(stage.settings.get("collect")),
-            *stage.settings.get("reduce", {}),
-        }  # fmt: skip
-        for name, parameter in stage.parameters.items():
-            if name in known or name in own or parameter.default is not parameter.empty:
-                continue
-            close = _close(name, known - {stage.name}, TYPO if self.requisites(stage) else CLOSE)
-            if close:
-                faults.append(f"{place} asks for {name!r}, which is neither a stage nor an input{close}")
-            elif given is not None and not self.requisites(stage):
-                faults.append(f"{place} needs the input {name!r}, which was not given: run({name}=...)")
-        return faults
+    def _faults(self, stage: FlowStage, layout: Layout, given: Collection[str] | None) -> list[str]:
+        known = {*layout.nodes, *HANDLES, *(given or ())}
+        is_start = layout.is_start(stage.name)
+        found = []
+        for name in [name for name, needed in stage.wants().items() if needed and name not in known]:
+            like = close(name, known - {stage.name}, CLOSE if is_start else TYPO)
+            if like:
+                found.append(f"{stage.place} asks for {name!r}, which is neither a stage nor an input{like}")
+            elif given is not None and is_start:
+                also = ", or name with after= the stage that gives it" if name == stage.settings.get("each") else ""
+                found.append(f"{stage.place} needs the input {name!r}, which was not given: run({name}=...){also}")
+        return found
 
     def build(self, **inputs: Any) -> Workflow:
         """
@@ -248,62 +323,41 @@ class Flow:
         Raises InvalidWorkflowError for a flow that cannot be run, with every fault named.
         """
         wanted = self.inputs
-        for name in inputs.keys() - wanted.keys():
-            if close := _close(name, wanted):
-                msg = f"flow {self.name!r} has no input {name!r}{close}"
+        read_too = {name for node in self.nodes.values() for text in node.conditions for name in mentioned(text)}
+        for name in inputs.keys() - wanted.keys() - read_too:
+            if like := close(name, wanted):
+                msg = f"flow {self.name!r} has no input {name!r}{like}"
                 raise ConfigError(msg)
         if wrong := contradictions(self.check(inputs)):
             raise InvalidWorkflowError(self.name, wrong)
-        stages = [self._reference(stage) for stage in self.stages.values()]
+        stages = Assembly(self).stages
         return Workflow.create(application=self.name, name=self.name, stages=stages, context=inputs)
-
-    def _reference(self, stage: FlowStage) -> StageExecution:
-        requisites = self.requisites(stage)
-        join, threshold = _join(stage, requisites)
-        settings = stage.settings
-        context = dict(settings.get("context", {}))
-        if stage.is_gate:
-            context |= {
-                "message": settings["question"], "show_key": _show_key(settings["show"]),
-                "form": {name: _form_field(kind) for name, kind in settings["form"].items()},
-                "approval_reject_continues": settings["reject_continues"],
-            }  # fmt: skip
-        if settings.get("timeout") is not None:
-            context["_timeout"] = float(settings["timeout"])
-        if settings.get("retry") is not None:
-            context["_max_attempts"] = int(settings["retry"]) + 1
-        reducers = {**dict.fromkeys(_names(settings.get("collect")), "collect"), **settings.get("reduce", {})}
-        return StageExecution(
-            ref_id=stage.name, type="approval" if stage.is_gate else "function",
-            name=settings.get("title") or stage.name.replace("_", " "), context=context,
-            requisite_stage_ref_ids=requisites, join_type=join, join_threshold=threshold, output_reducers=reducers,
-            tasks=[TaskExecution.create(stage.name, self.task_name(stage), stage_start=True, stage_end=True)],
-        )  # fmt: skip
 
     def task_name(self, stage: FlowStage) -> str:
         """Return the name under which the code of a stage is registered."""
         return "approval" if stage.is_gate else f"{self.name}.{stage.name}"
 
     def register(self, registry: TaskRegistry) -> None:
-        """Make the functions of the flow known; code of the same names is replaced."""
-        for stage in self.stages.values():
-            if stage.function is not None:
-                registry.replace(self.task_name(stage), FunctionTask(self.name, stage, frozenset(self.stages)))
+        """Make the functions of the flow and of those that it calls known; code of the same names is replaced."""
+        for flow in families(self):
+            for name, task in Assembly(flow).tasks.items():
+                registry.replace(name, task)
 
     def graph(self) -> nx.DiGraph[str]:
-        """Return the graph: nodes are stage names, edges point downstream."""
+        """Return the graph: nodes are stage names, edges point downstream; of a loop it is one pass."""
         import networkx as nx  # noqa: PLC0415 - heavy, and only needed for this
 
+        layout = Layout(self)
         graph: nx.DiGraph[str] = nx.DiGraph()
         graph.add_nodes_from(self.stages)
-        for stage in self.stages.values():
-            graph.add_edges_from((ref, stage.name) for ref in sorted(self.requisites(stage)))
+        for name in self.nodes:
+            for source in layout.edges[name]:
+                graph.add_edges_from((tail, head) for tail in layout.tails(source) for head in layout.heads(name))
         return graph
 
     def picture(self) -> Workflow:
         """Return the flow as an unstarted workflow, for drawing: inputs are not asked for."""
-        stages = [self._reference(stage) for stage in self.stages.values()]
-        return Workflow(application=self.name, name=self.name, stages=stages)
+        return Workflow(application=self.name, name=self.name, stages=Assembly(self).stages)
 
     # -- running ----------------------------------------------------------------------------------
 
@@ -322,86 +376,6 @@ class Flow:
         return bundle
 
 
-class FunctionTask(Task):
-    """A stage function as a task: finds the value of each parameter, makes a result of what comes back."""
-
-    def __init__(self, flow: str, stage: FlowStage, stages: frozenset[str]) -> None:
-        self._flow = flow
-        self._stage = stage
-        self._stages = stages
-        self._is_coroutine = inspect.iscoroutinefunction(stage.function)
-
-    def execute(self, stage: StageExecution) -> Any:
-        """Call the function with its arguments."""
-        arguments = {name: self._argument(stage, name, each) for name, each in self._stage.parameters.items()}
-        if self._is_coroutine:
-            return self._wait(arguments)
-        try:
-            return result_of_function(self._stage(**arguments))
-        except JumpRequested as wish:
-            return TaskResult.jump_to(wish.target, context=wish.context)
-
-    async def _wait(self, arguments: dict[str, Any]) -> TaskResult:
-        try:
-            return result_of_function(await self._stage(**arguments))
-        except JumpRequested as wish:
-            return TaskResult.jump_to(wish.target, context=wish.context)
-
-    def _argument(self, stage: StageExecution, name: str, parameter: inspect.Parameter) -> Any:
-        if name in stage.upstream:
-            return _value(stage, name)
-        if name == "stage":
-            return stage
-        if name == "progress":
-            return stage.progress
-        if name in stage.context:
-            return stage.context[name]
-        if parameter.default is not parameter.empty:
-            return parameter.default
-        if name in self._stages:
-            return None
-        have = sorted(key for key in stage.context if not key.startswith("_"))
-        msg = (
-            f"stage {self._stage.name!r} of flow {self._flow!r} asks for {name!r}, which neither the run's inputs nor "
-            f"the stages before it gave{_close(name, have)}; there is: {', '.join(have) or 'nothing'}"
-        )
-        raise ConfigError(msg)
-
-
-def _value(stage: StageExecution, name: str) -> Any:
-    values = [returned(source.outputs, source.context) for source in stage.upstream[name]]
-    return values[0] if len(values) == 1 else values
-
-
-def result_of_function(value: Any) -> TaskResult:
-    """Make a TaskResult of what a stage function returned; remembers whether it was a mapping."""
-    if isinstance(value, TaskResult):
-        return value
-    if isinstance(value, dict):
-        return TaskResult.success(outputs=value, context={"_returns": "mapping"})
-    if value is None:
-        return TaskResult.success(context={"_returns": "nothing"})
-    return TaskResult.success(outputs={"result": value}, context={"_returns": "value"})
-
-
-def _join(stage: FlowStage, requisites: set[str]) -> tuple[JoinType, int]:
-    wish = stage.settings.get("join", "all")
-    if wish in ("all", None):
-        return JoinType.AND, 0
-    if wish == "any":
-        return JoinType.DISCRIMINATOR, 0
-    match = _QUORUM.match(str(wish))
-    if match is None or isinstance(wish, bool):
-        msg = f"stage {stage.name!r}: join={wish!r} is not known; write 'all', 'any', a number, or '2 of 3'"
-        raise ConfigError(msg)
-    needed, of = int(match[1]), match[2]
-    if of is not None and int(of) != len(requisites):
-        branches = ", ".join(sorted(requisites)) or "none"
-        msg = f"stage {stage.name!r}: join={wish!r}, but it has {len(requisites)} branches ({branches})"
-        raise ConfigError(msg)
-    return JoinType.N_OF_M, needed
-
-
 def _jumps(stage: FlowStage) -> bool:
     """Whether the code of a stage function, or of one inside it, names what makes a jump."""
     codes = [getattr(inspect.unwrap(stage.function), "__code__", None)] if stage.function is not None else []
@@ -412,27 +386,12 @@ def _jumps(stage: FlowStage) -> bool:
     return False
 
 
-def _names(given: Any) -> tuple[str, ...]:
-    if given is None:
-        return ()
-    if isinstance(given, str | FlowStage):
-        given = (given,)
-    return tuple(each.name if isinstance(each, FlowStage) else str(each) for each in given)
-
-
-def _show_key(given: Any) -> str | None:
-    return given.name if isinstance(given, FlowStage) else given
-
-
-def _form_field(kind: Any) -> Any:
-    if isinstance(kind, type):
-        return kind.__name__
-    return list(kind) if isinstance(kind, list | tuple) else str(kind)
-
-
-def _close(name: str, known: Iterable[str], cutoff: float = CLOSE) -> str:
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
-    return f"; did you mean {found[0]!r}?" if found else ""
+def _shown(place: str, show: Any) -> str | None:
+    try:
+        return None if show is None else name_of(show)
+    except Refusal as wrong:
+        msg = f"{place}: show {wrong}"
+        raise ConfigError(msg) from None
 
 
 def _slug(text: str) -> str:

@@ -390,8 +390,8 @@ REFUSED = [
     Refused(
         "unknown setting",
         "%%workflow bad\n\n@stage(timout=3)\ndef draft():\n    ...\n",
-        "ConfigError: @stage(timout=...) is not known; did you mean 'timeout'?; known are after, collect, context, "
-        "join, name, reduce, retry, timeout, title\n  Cell In[2], line 3: @stage(timout=3)",
+        "ConfigError: stage 'draft': timout=... is not known; did you mean 'timeout'?\n"
+        "  Cell In[2], line 3: @stage(timout=3)",
     ),
     Refused(
         "same name twice",

@@ -1,0 +1,352 @@
+"""
+The words that one writes at a stage of a flow: what they are called, what they may be, and what they mean together.
+
+Everything is refused here that is wrong by itself, in one sentence, at the line that says it. What depends on the other
+stages is found by flow_layout.py when the flow is checked.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import inspect
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, Final, Protocol, TypedDict, TypeVar
+
+from stabilize_nb.errors import ConfigError
+from stabilize_nb.expressions import ExpressionError, check_expression
+from stabilize_nb.models.stage import JoinType
+from stabilize_nb.models.status import WorkflowStatus
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+#: How alike two names are (0 to 1) for one to be suggested for the other.
+CLOSE = 0.75
+_QUORUM = re.compile(r"^\s*(\d+)\s*(?:of\s*(\d+))?\s*$")
+JOINS: Final[Mapping[str, JoinType]] = {
+    "all": JoinType.AND,  # every branch that was taken has come (WCP-3)
+    "any": JoinType.DISCRIMINATOR,  # the first one has come (WCP-9, 28, 29)
+    "each": JoinType.MULTI_MERGE,  # once for each one that comes (WCP-8)
+    "taken": JoinType.OR,  # every one that was taken, also where branches were broken off (WCP-7, 37, 38)
+}
+
+
+class Refusal(Exception):
+    """What is wrong with a value, as the end of a sentence that begins with it."""
+
+
+class Named(Protocol):
+    """A stage or a loop of a flow."""
+
+    name: str
+
+
+Ref = str | Named
+Refs = Ref | Iterable[Ref]
+
+
+class OrderWords(TypedDict, total=False):
+    """When something of a flow begins, seen from what it follows."""
+
+    after: Refs  # what it follows beside what its parameters name
+    join: str | int  # "all", "any", "each", "taken", a number, "2 of 3"
+    cancel_rest: bool  # whether the branches (with `enough`: the instances) that were not needed are withdrawn
+    blocking: bool  # whether a branch that comes again waits until all others have come (WCP-28, WCP-31)
+    when: str | Mapping[Any, str]  # the condition, or one for each stage that it follows (WCP-4, WCP-6)
+    otherwise: bool  # runs when no `when` beside it is true
+
+
+class GateWords(OrderWords, total=False):
+    """What else may be said of whatever runs."""
+
+    choose: str  # "one": of the stages that follow only the first whose `when` is true runs (WCP-4)
+    each: int | Refs | list[Any]  # what to run it for: a number, a list, or the name of one (WCP-13, WCP-14)
+    as_: str  # the parameter that gets the item
+    enough: int  # instances that must have ended for the flow to go on (WCP-34, WCP-35)
+    race: str  # of the stages that say the same the first to begin is the only one (WCP-16)
+    mutex: str  # of the stages that say the same, in all runs of a store, one runs at a time (WCP-17, 39, 40)
+    region: str  # of what `cancels` may withdraw together (WCP-25)
+    cancels: Refs  # regions and stages that are withdrawn when this one has ended (WCP-19, WCP-25)
+    milestone: Ref | tuple[Ref, str]  # runs only when a stage has this status, "SUCCEEDED" if none is said (WCP-18)
+    until: Ref  # closes the window of `milestone` when it starts
+    ends: str  # "SUCCEEDED" or "CANCELED": ends the whole run (WCP-20, WCP-43)
+    title: str  # what people read
+
+
+class CallWords(GateWords, total=False):
+    """What may be said of a stage that takes values and gives some."""
+
+    name: str  # its name in the flow
+    collect: str | Iterable[str]  # outputs of its branches to gather as lists
+    reduce: Mapping[str, str]  # output of its branches -> reducer
+    context: Mapping[str, Any]  # fixed values for its parameters
+
+
+class StageWords(CallWords, total=False):
+    """What may be said of a function."""
+
+    retry: int  # how often it is tried again after a transient error
+    timeout: float  # seconds
+
+
+def close(name: str, known: Iterable[str], cutoff: float = CLOSE) -> str:
+    """Return the end of a sentence that names what is close to `name`; nothing when nothing is."""
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def with_words(words: type) -> Callable[[Method], Method]:
+    """Have Tab offer the words of a TypedDict in a call of a method that takes them as **words."""
+    kinds = inspect.Parameter
+
+    def shown(method: Method) -> Method:
+        given = inspect.signature(method).parameters.values()
+        own = [each for each in given if each.kind is not kinds.VAR_KEYWORD]
+        known = {each.name for each in own}
+        added = [
+            kinds(word, kinds.KEYWORD_ONLY, default=None, annotation=getattr(kind, "__forward_arg__", kind))
+            for word, kind in words.__annotations__.items()
+            if word not in known
+        ]
+        method.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]  # inspect looks for it
+        return method
+
+    return shown
+
+
+# -- reading ------------------------------------------------------------------------------------------
+
+
+def read(place: str, given: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """
+    Return the words with their values as the rest of the package takes them; None stands for a word that is not given.
+
+    Raises ConfigError that names the place, the word, what it is, and what is expected.
+    """
+    words: dict[str, Any] = {}
+    for word, value in given.items():
+        if word not in known:
+            hint = close(word, known) or f"; known are {', '.join(known)}"
+            raise ConfigError(f"{place}: {word}=... is not known{hint}")
+        if value is None:
+            continue
+        try:
+            words[word] = _READERS[word](value)
+        except Refusal as wrong:
+            raise ConfigError(f"{place}: {word}={_shown(value)} {wrong}") from None
+    for fault in _disagreements(words):
+        raise ConfigError(f"{place}: {fault}")
+    return words
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."  # noqa: PLR2004 - a line's worth of text
+
+
+def name_of(ref: Any) -> str:
+    """Return the name of a stage or loop that was given as itself or by its name."""
+    name = ref if isinstance(ref, str) else getattr(ref, "name", None)
+    if not isinstance(name, str) or not name:
+        raise Refusal(f"names no stage by {ref!r}; the name of a stage, or the stage itself, is expected")
+    return name
+
+
+def names_of(refs: Any) -> tuple[str, ...]:
+    """Return the names of one or several stages."""
+    if isinstance(refs, str) or hasattr(refs, "name"):
+        return (name_of(refs),)
+    if not isinstance(refs, Iterable):
+        raise Refusal("is no name; the name of a stage, or a list of names, is expected")
+    return tuple(dict.fromkeys(name_of(ref) for ref in refs))
+
+
+def _join(wish: Any) -> Any:
+    if wish in JOINS and isinstance(wish, str):
+        return wish
+    match = None if isinstance(wish, bool) else _QUORUM.match(str(wish))
+    if match is None or int(match[1]) < 1:
+        raise Refusal("is not known; write 'all', 'any', 'each', 'taken', a number, or '2 of 3'")
+    if match[2] is not None and int(match[2]) < int(match[1]):
+        raise Refusal("waits for more branches than it says there are; write the smaller number first")
+    return wish
+
+
+def quorum(wish: Any) -> tuple[int, int | None]:
+    """Return how many branches a `join` waits for, and of how many it says so; (0, None) for the words of JOINS."""
+    if isinstance(wish, str) and wish in JOINS:
+        return 0, None
+    match = _QUORUM.match(str(wish))
+    assert match is not None, "read has seen to that"  # noqa: S101 - tells mypy
+    return int(match[1]), None if match[2] is None else int(match[2])
+
+
+def is_partial(words: Mapping[str, Any]) -> bool:
+    """Whether a stage does not wait for all of its branches."""
+    return words.get("join", "all") not in {"all", "each", "taken"}
+
+
+def condition(text: Any) -> str:
+    """Return the text of a condition; raises Refusal for anything else."""
+    if callable(text):
+        raise Refusal('is code, and conditions are kept as text: write it in quotes, such as "score > 3"')
+    if not isinstance(text, str):
+        raise Refusal('is no condition; text is expected, such as "score > 3"')
+    try:
+        check_expression(text)
+    except ExpressionError as error:
+        raise Refusal(f"is no condition: {error}") from None
+    return text
+
+
+def _when(given: Any) -> str | dict[str, str]:
+    if isinstance(given, Mapping):
+        return {name_of(ref): condition(text) for ref, text in given.items()}
+    return condition(given)
+
+
+def _each(given: Any) -> int | str | list[Any]:
+    if isinstance(given, list | tuple):
+        return list(given)
+    if type(given) is int and given > 0:
+        return given
+    if isinstance(given, str) or hasattr(given, "name"):
+        return name_of(given)
+    raise Refusal("is neither a number above 0, nor a list, nor the name of one; write such as each='topics'")
+
+
+def _milestone(given: Any) -> tuple[str, str]:
+    known = [status.name for status in WorkflowStatus]
+    if not isinstance(given, tuple):
+        return name_of(given), WorkflowStatus.SUCCEEDED.name
+    if len(given) != 2 or given[1] not in known:  # noqa: PLR2004 - a stage and a status
+        raise Refusal(f"is no milestone; write a stage, or (stage, status) with one of {', '.join(known)}")
+    return name_of(given[0]), given[1]
+
+
+def _identifier(given: Any) -> str:
+    if not isinstance(given, str) or not given.isidentifier():
+        raise Refusal("cannot be a parameter name; use letters, digits and underscores")
+    return given
+
+
+def _text(given: Any) -> str:
+    if not isinstance(given, str) or not given:
+        raise Refusal("is no name; text is expected")
+    return given
+
+
+def _flag(given: Any) -> bool:
+    if not isinstance(given, bool):
+        raise Refusal("is neither True nor False")
+    return given
+
+
+def _whole(least: int) -> Callable[[Any], int]:
+    def whole(given: Any) -> int:
+        if type(given) is not int or given < least:
+            raise Refusal(f"is no number that fits; an integer of {least} or more is expected")
+        return given
+
+    return whole
+
+
+def _seconds(given: Any) -> float:
+    if isinstance(given, bool) or not isinstance(given, int | float) or given <= 0:
+        raise Refusal("is no time; seconds above 0 are expected")
+    return given
+
+
+def _one_of(*known: str) -> Callable[[Any], str]:
+    def member(given: Any) -> str:
+        if given not in known:
+            raise Refusal(f"is not known; write {' or '.join(map(repr, known))}")
+        return str(given)
+
+    return member
+
+
+def _mapping(given: Any) -> dict[str, Any]:
+    if not isinstance(given, Mapping):
+        raise Refusal("is no mapping from names to values")
+    return dict(given)
+
+
+_READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "after": names_of, "join": _join, "cancel_rest": _flag, "blocking": _flag, "when": _when, "otherwise": _flag,
+    "choose": _one_of("one", "any"), "each": _each, "as_": _identifier, "enough": _whole(1), "race": _text,
+    "mutex": _text, "region": _text, "cancels": names_of, "milestone": _milestone, "until": name_of,
+    "ends": _one_of("SUCCEEDED", "CANCELED"), "title": _text, "name": _text, "collect": names_of, "reduce": _mapping,
+    "context": _mapping, "retry": _whole(0), "timeout": _seconds,
+}  # fmt: skip
+
+
+def _disagreements(words: Mapping[str, Any]) -> Iterable[str]:
+    """Yield what words of one stage say against each other."""
+    each, enough = words.get("each"), words.get("enough")
+    for word in ("as_", "enough"):
+        if word in words and each is None:
+            yield f"{word}={words[word]!r} is about instances; say with each= what the stage is run for"
+    count = each if isinstance(each, int) else len(each) if isinstance(each, list) else None
+    if enough is not None and count is not None and enough > count:
+        yield f"enough={enough}, but each={_shown(each)} makes only {count}; write {count} or less"
+    if words.get("blocking") and not is_partial(words):
+        yield "blocking=True is about branches that come again; it needs join='any' or a number of branches"
+    if words.get("cancel_rest") and not is_partial(words) and enough is None:
+        yield "cancel_rest=True has no rest; it needs join='any', a number of branches, or enough="
+    if words.get("otherwise") and "when" in words:
+        yield "it says both when= and otherwise=True; a stage has a condition or runs when no other one is true"
+    if "until" in words and "milestone" not in words:
+        yield f"until={words['until']!r} closes the window of a milestone; say with milestone= what opens it"
+
+
+def renamed(words: dict[str, Any], old: str, new: str) -> None:
+    """Have words speak of a stage by its new name."""
+    for word in ("after", "cancels"):
+        if word in words:
+            words[word] = tuple(new if name == old else name for name in words[word])
+    for word in ("until", "each", "show"):
+        if isinstance(words.get(word), str) and words[word] == old:
+            words[word] = new
+    if "milestone" in words and words["milestone"][0] == old:
+        words["milestone"] = (new, words["milestone"][1])
+    if isinstance(words.get("when"), dict):
+        words["when"] = {new if name == old else name: text for name, text in words["when"].items()}
+
+
+# -- conditions ---------------------------------------------------------------------------------------
+
+
+def mentioned(text: str) -> set[str]:
+    """Return the names that a condition reads."""
+    return {node.id for node in ast.walk(ast.parse(text.strip(), mode="eval")) if isinstance(node, ast.Name)}
+
+
+def in_outputs(text: str, stages: Collection[str]) -> str:
+    """
+    Return a condition in which outputs of stages stand by themselves, as the engine knows them.
+
+    `review["score"] > 3` and `review.score > 3` become `score > 3`, as in a function with the parameter `review`.
+    """
+    if not mentioned(text) & set(stages):
+        return text
+    tree = _Outputs(stages).visit(ast.parse(text.strip(), mode="eval"))
+    return ast.unparse(tree)
+
+
+class _Outputs(ast.NodeTransformer):
+    def __init__(self, stages: Collection[str]) -> None:
+        self._stages = stages
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        return ast.Name(node.attr, ast.Load()) if self._is_stage(node.value) else self.generic_visit(node)
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        key = node.slice.value if isinstance(node.slice, ast.Constant) else None
+        if self._is_stage(node.value) and isinstance(key, str) and key.isidentifier():
+            return ast.Name(key, ast.Load())
+        return self.generic_visit(node)
+
+    def _is_stage(self, node: ast.expr) -> bool:
+        return isinstance(node, ast.Name) and node.id in self._stages
