@@ -50,7 +50,6 @@ CASES = [
         lambda: [stage("a", split_conditions={"b": "x.("}), stage("b", "a")],
         ("'a' has a condition for 'b'",),
     ),
-    Case("not built", lambda: [stage("a", mutex_key="db")], ("'a' uses mutex_key",)),
 ]
 
 
