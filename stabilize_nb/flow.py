@@ -176,7 +176,7 @@ class Flow:
         `until` is looked at after each pass, `while_` before each. Both read the outputs of the last pass, and
         `iteration_count`; a name that nobody gave fails the loop. What a pass gives is there in the next one by the
         names of the outputs (`advice`). `body`: stages that exist already. Stages that name none of each other run in
-        the order in which they are written.
+        the order in which they are written, or side by side if one of them has a condition.
 
         To what follows, the loop is a stage of this name: it returns what the last stage of its body returned. The
         output `loop_exhausted` says whether `max` ended it; the run goes on then.

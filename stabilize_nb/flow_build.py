@@ -35,6 +35,7 @@ from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.models.task import TaskExecution
 from stabilize_nb.stages.loop_builder import LoopBuilder
 from stabilize_nb.stages.multi_instance_builder import MultiInstanceBuilder
+from stabilize_nb.tasks.loop import ENTERED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -203,7 +204,10 @@ class Assembly:
             return []
         build = LoopBuilder.repeat_until if loop.until else LoopBuilder.while_loop
         text = in_outputs(loop.condition, self.layout.nodes)
+        is_chained = any(self.layout.edges[name] for name in self.layout.body(loop.name))
         entry, *body, leave = build(text, inside, loop.name, loop.most)
+        if len(self.layout.body(loop.name)) == len(body) > 1 and not is_chained:
+            _put_side_by_side(entry, body, leave)
         gated = self.layout.is_gated(loop.name)
         relay = RelayTask(self.names, () if gated else self.layout.values[loop.name], {})
         last, left = self.layout.last(loop.name), self.layout.left[loop.name]
@@ -310,7 +314,7 @@ def _names(flow: Flow, layout: Layout) -> Names:
         if layout.is_each(name):
             lists.append(ends[name])
     beside = {
-        name: frozenset({*layout.left[name], name, "loop_exhausted"} - {*layout.last(name)})
+        name: frozenset({*layout.left[name], name, "loop_exhausted"} - {*_several(layout.last(name))})
         for name, node in layout.nodes.items()
         if node.is_loop
     }
@@ -321,6 +325,20 @@ def _names(flow: Flow, layout: Layout) -> Names:
         flow=flow.name, begins=begins, ends=ends, lists=frozenset(lists), beside=beside, conditions=frozenset(read),
         wanted=frozenset({*asked, *read}),
     )  # fmt: skip
+
+
+def _put_side_by_side(entry: StageExecution, body: list[StageExecution], leave: StageExecution) -> None:
+    """Undo that the builder of loops has put stages one behind the other that name none of each other."""
+    for stage in body:
+        stage.requisite_stage_ref_ids = {entry.ref_id}
+    leave.requisite_stage_ref_ids |= {stage.ref_id for stage in body}
+    if entry.split_conditions:
+        entry.split_conditions = dict.fromkeys((stage.ref_id for stage in body), ENTERED)
+
+
+def _several(names: list[str]) -> list[str]:
+    """Return the last stages of a loop whose names stand in its value: those of more than one."""
+    return names if len(names) > 1 else []
 
 
 def families(flow: Flow) -> Iterable[Flow]:

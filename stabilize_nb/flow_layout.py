@@ -107,8 +107,9 @@ class Layout:
         return [each for each in self.nodes if name in self.around[each]] if self.nodes[name].is_loop else []
 
     def _chain(self, body: list[str]) -> None:
-        """Have stages of a loop that name none of each other follow each other as they are written."""
-        if not any(self.edges[name] for name in body):
+        """Have stages of a loop that name none of each other follow each other, unless one has a condition."""
+        conditional = any({"when", "otherwise"} & self.nodes[name].settings.keys() for name in body)
+        if not conditional and not any(self.edges[name] for name in body):
             for before, after in pairwise(body):
                 self.edges[after][before] = None
 
@@ -342,6 +343,12 @@ def _choices(layout: Layout, node: FlowStage | FlowLoop) -> Iterator[str]:
         )
 
 
+def _branches(layout: Layout, node: FlowStage | FlowLoop) -> Iterator[str]:
+    if node.reducers and not layout.edges[node.name]:
+        words = " and ".join(word for word in ("collect", "reduce") if word in node.settings)
+        yield f"{node.place}: {words} gathers outputs of stages before it, and there are none; name them with after="
+
+
 def _items(layout: Layout, node: FlowStage | FlowLoop) -> Iterator[str]:
     if node.is_loop or not layout.is_each(node.name):
         return
@@ -374,4 +381,4 @@ def _around(layout: Layout, node: FlowStage | FlowLoop) -> Iterator[str]:
             )
 
 
-_RULES = (_references, _inside_out, _joins, _wholes, _conditions, _choices, _items, _around)
+_RULES = (_references, _inside_out, _joins, _wholes, _conditions, _choices, _branches, _items, _around)

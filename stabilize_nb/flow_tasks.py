@@ -308,7 +308,8 @@ class LoopEnd(LoopExitTask):
     def _value(self, stage: StageExecution) -> tuple[dict[str, Any], dict[str, Any]]:
         if len(self._last) > 1:
             value = self._names.values(stage, self._last)
-            return {**self._names.told(self._name, value), **value}, {"_returns": "mapping"}
+            kind = "mapping" if value else "nothing"
+            return {**self._names.told(self._name, value), **value}, {"_returns": kind}
         if not self._names.has(stage, self._last[0]):
             return {}, {"_returns": "nothing"}
         run = stage.upstream[self._names.ends[self._last[0]]][-1]

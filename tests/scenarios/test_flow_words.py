@@ -543,6 +543,33 @@ def test_conditions_inside_a_loop(engine: Engine) -> None:
     assert value(engine.start(flow), "end") == [["odd"], 3]
 
 
+def test_stages_of_a_loop_that_exclude_each_other(engine: Engine) -> None:
+    """Stages of a body that name none of each other stand side by side when one of them has a condition."""
+    flow = Flow("sides")
+    with flow.loop("climb", while_="n < 3") as climb:
+        flow.stage(name="odd", when="n == 1")(lambda n: {"n": n + 1, "from_odd": True})
+        flow.stage(name="even", otherwise=True)(lambda n: {"n": n + 1})
+    flow.stage(name="end", after=climb)(lambda n, climb, from_odd=None: [n, climb, from_odd])
+
+    assert value(engine.start(flow, n=0), "end") == [3, {"even": {"n": 3}}, True]
+    assert value(engine.start(flow, n=2), "end") == [3, {"even": {"n": 3}}, None]
+    assert value(engine.start(flow, n=5), "end") == [5, None, None]
+
+
+def test_values_pass_through_nested_loops(engine: Engine) -> None:
+    """A stage in a loop in a loop may ask for one outside, and one outside for a stage in both."""
+    flow = Flow("deep")
+    flow.stage(name="plan")(lambda: "plan")
+    with flow.loop("outer", until="rounds >= 2"):
+        flow.stage(name="first")(lambda rounds=0: {"rounds": rounds + 1})
+        with flow.loop("inner", until="tries >= 2"):
+            flow.stage(name="deep")(lambda plan, first, tries=0: {"tries": tries + 1, "saw": [plan, first["rounds"]]})
+        flow.stage(name="last")(lambda inner, deep: {"tries": 0, "same": inner == deep})
+    flow.stage(name="end")(lambda outer, deep, first: [outer["same"], deep["saw"], first["rounds"]])
+
+    assert value(engine.start(flow), "end") == [True, ["plan", 2], 2]
+
+
 def test_jump_to_a_loop(engine: Engine) -> None:
     """A jump to a loop, by its name or itself, begins it anew (WCP-10)."""
     flow = Flow("jumping")
@@ -1026,6 +1053,7 @@ CHECKED = [
     Refused("milestone", lambda: two(milestone="c"), "has as its milestone 'c', which is no stage"),
     Refused("until", lambda: two(milestone="a", until="c"), "has until= 'c', which is no stage"),
     Refused("cancels", lambda: two(cancels="webb"), "cancels 'webb', which is neither a stage nor a region of one"),
+    Refused("collect", lambda: one(collect="x"), "collect gathers outputs of stages before it, and there are none"),
     Refused("item", named_wrongly, "no parameter of it is called 'topic' or 'item'; call one so, or name it"),
     Refused("as_", lambda: one(each=2, as_="x"), "as_='x' is no parameter of it; it has topic, item"),
     Refused("around each", lambda: around(one(each=2), "before", smoke), "runs several times (each=)"),
