@@ -100,7 +100,8 @@ def time_out(case: Case, name: str, generation: int | None) -> None:
     run.at_work = run.polling = False
     for ref in case.parts(run, run.phase):
         for part in case.runs_of(ref):
-            withdraw(case, part, "workflow_failed")
+            if part.status in OPEN:
+                withdraw(case, part, "workflow_failed")
     fail(case, run)
 
 

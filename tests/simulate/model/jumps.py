@@ -19,6 +19,7 @@ def leap(case: Case, name: str, generation: int | None) -> None:
         return
     if run.target not in case.places or (run.is_counted and case.jumps >= case.max_jumps):
         case.say("resumed", name)
+        run.status, run.task, run.attempt = "RUNNING", run.task + 1, 0
         fail(case, run)
         return
     case.jumps += run.is_counted

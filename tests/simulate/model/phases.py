@@ -16,9 +16,9 @@ def begin(case: Case, run: Run) -> None:
         part = case.runs[ref]
         if not case.places[ref].plan.after and part.status == "NOT_STARTED" and run.status == "RUNNING":
             enter(case, activate(case, case.places[ref], [Word(LIVE, run.name)]))
-    over = [case.runs[ref] for ref in case.parts(run, run.phase) if case.is_over(case.runs[ref])]
-    if over:
-        part_over(case, over[0])
+    parts = [case.runs[ref] for ref in case.parts(run, run.phase)]
+    if all(case.is_over(part) for part in parts):
+        part_over(case, parts[0])
 
 
 def part_over(case: Case, part: Run) -> None:
@@ -36,15 +36,12 @@ def part_over(case: Case, part: Run) -> None:
             withdraw(case, run, "workflow_failed")
         else:
             fail(case, run)
-    elif all(case.is_over(each) or _is_cut_off(case, each) for each in parts):
+    elif any(each.status == "TERMINAL" for each in broken):
+        for each in parts:
+            withdraw(case, each, "workflow_failed")
         _go_on(case, run, parts)
-
-
-def _is_cut_off(case: Case, part: Run) -> bool:
-    """Whether a part needs one that has failed."""
-    above = [case.runs[ref] for ref in case.plan(part).after]
-    waits = part.status == "NOT_STARTED" and not part.ready
-    return waits and any(each.status == "TERMINAL" or _is_cut_off(case, each) for each in above)
+    elif all(case.is_over(each) for each in parts):
+        _go_on(case, run, parts)
 
 
 def _go_on(case: Case, run: Run, parts: list[Run]) -> None:
