@@ -752,19 +752,13 @@ def quickest(function: Callable[[], Any]) -> float:
 # Flows.
 
 
-class Merging(Flow):
-    """A flow whose stages that follow one stage merge two threads."""
-
-    def _reference(self, stage):
-        made = super()._reference(stage)
-        made.thread_merge = 2 if len(made.requisite_stage_ref_ids) == 1 else 1
-        return made
-
-
-def merging(draft: Callable[..., Any]) -> Merging:
-    flow = Merging("paper")
-    flow.stage(name="draft")(draft)
-    flow.stage(name="review")(lambda draft: draft)
+def merging(draft: Callable[..., Any]) -> Flow:
+    """Return a flow that waits for two branches of which it takes one."""
+    flow = Flow("paper")
+    flow.stage(name="draft", choose="one")(draft)
+    flow.stage(name="long", when="draft > 1")(lambda: 1)
+    flow.stage(name="short", after="draft", otherwise=True)(lambda: 1)
+    flow.stage(name="review", join=2)(lambda long, short: long or short)
     return flow
 
 
@@ -773,7 +767,7 @@ def test_flow_refuses_a_run_for_a_contradiction():
     flow = merging(lambda: 1)
 
     assert [finding.rule for finding in flow.check()] == ["starved_join"]
-    with pytest.raises(InvalidWorkflowError, match="'review' can never start: it merges 2 threads"):
+    with pytest.raises(InvalidWorkflowError, match="'review' can never start: it waits for 2 of its branches"):
         flow.build()
 
 
@@ -809,9 +803,9 @@ def test_definition_shows_in_red_what_cannot_run_and_says_why():
     text = bundle["text/plain"].splitlines()
 
     assert "cannot run" in next(line for line in text if "review" in line)
-    assert text[-1].startswith("✕ stage 'review' can never start: it merges 2 threads")
+    assert text[-1].startswith("✕ stage 'review' can never start: it waits for 2 of its branches")
     assert "✕ stage &#39;review&#39; can never start" in bundle["text/html"]
-    assert "review not started (merges 2 threads; cannot run)" in bundle["text/html"]
+    assert "review not started (joins 2 of 2; cannot run)" in bundle["text/html"]
     assert bundle["image/svg+xml"].count("#c62828") >= 2
 
 
