@@ -361,6 +361,7 @@ def result_of(workflow: Workflow) -> Any:
             failures = {workflow.name: workflow.error}
         raise RunFailedError(workflow.id, str(workflow.status), failures)
     followed = {ref for stage in workflow.stages for ref in stage.requisite_stage_ref_ids}
+    followed |= {stage.ref_id for stage in workflow.stages if _is_part(stage, workflow)}
     last = [
         stage
         for stage in workflow.stages
@@ -368,6 +369,13 @@ def result_of(workflow: Workflow) -> Any:
     ]
     values = {stage.ref_id: returned(stage.outputs, stage.context) for stage in last}
     return next(iter(values.values())) if len(values) == 1 else (values or None)
+
+
+def _is_part(stage: StageExecution, workflow: Workflow) -> bool:
+    """Whether a stage is a synthetic one, or an instance of an activity that has a join."""
+    join = f"{stage.context.get('_mi_parent_ref_id')}_mi_join"
+    is_instance = "_mi_instance_index" in stage.context and any(each.ref_id == join for each in workflow.stages)
+    return stage.parent_stage_id is not None or is_instance
 
 
 def graph_of(workflow: Workflow) -> nx.DiGraph[str]:

@@ -1,9 +1,9 @@
 """
 The body of a %%workflow cell: compiled so that tracebacks name the cell, run in the user's names, made a definition.
 
-`stage`, `approval` and `Flow` are there while the body runs, and what the user had under these names is back
-afterwards. `jump` stays, because stage functions call it when they run. Lines count as in the cell, whose first line
-is the magic. A definition runs nothing and is checked whole before its name is bound.
+`stage`, `approval`, `call`, `loop` and `Flow` are there while the body runs, and what the user had under these names is
+back afterwards. `jump` stays, because stage functions call it when they run. Lines count as in the cell, whose first
+line is the magic. A definition runs nothing and is checked whole before its name is bound.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from __future__ import annotations
 import ast
 import hashlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 
 from stabilize_nb.errors import ConfigError, StabilizeError
-from stabilize_nb.flow import Flow, FlowStage, jump
+from stabilize_nb.flow import Flow, FlowLoop, FlowStage, jump
 from stabilize_nb.models.stage import StageExecution
 from stabilize_nb.models.workflow import Workflow
 from stabilize_nb.notebook.runtime import Definition
@@ -60,6 +61,16 @@ class Draft:
             self._unnamed.append(gate)
         return gate
 
+    def call(self, flow: Flow, /, **words: Any) -> FlowStage:
+        """Add a stage that is a run of another flow: `call(other, each="topics")`."""
+        stage = self._once(lambda own: own.call(flow, **words))
+        stage.line = sys._getframe(1).f_lineno  # noqa: SLF001 - the line of the cell
+        return stage
+
+    def loop(self, name: str, **words: Any) -> FlowLoop:
+        """Repeat the stages that are defined inside of it; its words are those of `Flow.loop`."""
+        return self.flow.loop(name, **words)
+
     def _once(self, add: Any) -> FlowStage:
         before = dict(self.flow.stages)
         stage: FlowStage = add(self.flow)
@@ -88,7 +99,8 @@ def define(shell: Shell, line: str, name: str, body: str) -> Definition:
     tree, file = _parsed(shell, line, body)
     _refuse_foreign_jump(tree, shell.user_ns)
     draft = Draft(name)
-    with _names_in(shell.user_ns, {"stage": draft.stage, "approval": draft.approval, "Flow": Flow}):
+    words = {"stage": draft.stage, "approval": draft.approval, "call": draft.call, "loop": draft.loop, "Flow": Flow}
+    with _names_in(shell.user_ns, words):
         shell.user_ns["jump"] = jump
         value = _run(shell, tree, file)
         draft.name_gates(shell.user_ns)
@@ -216,7 +228,7 @@ def _prints(tree: ast.Module, work: Flow | Workflow) -> dict[str, str]:
     stages = {stage.ref_id: stage for stage in (work.picture() if isinstance(work, Flow) else work).stages}
     code: dict[str, str] = dict.fromkeys(stages, "")
     rest = []
-    for node in tree.body:
+    for node in _statements(tree.body):
         name = getattr(node, "name", None)
         if name in code:
             code[name] += ast.dump(node)
@@ -226,11 +238,20 @@ def _prints(tree: ast.Module, work: Flow | Workflow) -> dict[str, str]:
     return {**prints, REST: _print(*rest)}
 
 
+def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
+    """Yield the statements of a body, those of loops by themselves; what their conditions are stands in the stages."""
+    for node in body:
+        yield from _statements(node.body) if isinstance(node, ast.With) else (node,)
+
+
+#: Fields of a stage that differ from one making of it to the next.
+_FLEETING: Final = frozenset({"id", "parent_stage_id", "tasks", "runtime"})
+
+
 def _settings(stage: StageExecution) -> str:
-    return repr((
-        sorted(stage.requisite_stage_ref_ids), stage.join_type, stage.join_threshold, stage.split_type,
-        stage.split_conditions, stage.output_reducers, stage.context, [task.implementing_class for task in stage.tasks],
-    ))  # fmt: skip
+    given = {each.name: getattr(stage, each.name) for each in fields(stage) if each.name not in _FLEETING}
+    written = {name: sorted(value) if isinstance(value, set) else value for name, value in given.items()}
+    return repr((written, [task.implementing_class for task in stage.tasks]))
 
 
 def _print(*texts: str) -> str:

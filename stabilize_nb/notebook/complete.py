@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from IPython.core.completer import CompletionContext, SimpleCompletion, context_matcher
 
 from stabilize_nb.flow import Flow
+from stabilize_nb.flow_words import CallWords, GateWords, OrderWords, StageWords
 from stabilize_nb.models.workflow import Workflow
 from stabilize_nb.notebook.commands import COMMANDS, Command
 from stabilize_nb.notebook.looking import FORMATS
@@ -28,12 +29,26 @@ OFFERED: Final = 20
 
 _LINE: Final = re.compile(r"(?:^|[=\s])%workflow[ \t]+(?P<rest>.*)$")
 _CELL: Final = re.compile(r"^%%workflow[ \t]+(?P<rest>.*)$")
-_STAGE: Final = re.compile(r"^(?:async[ \t]+)?def[ \t]+(\w+)|^(\w+)[ \t]*=[ \t]*approval\(", re.MULTILINE)
+_STAGE: Final = re.compile(
+    r"^(?:async[ \t]+)?def[ \t]+(\w+)|^[ \t]+@stage\b.*\n[ \t]+(?:async[ \t]+)?def[ \t]+(\w+)"
+    r"|^[ \t]*(\w+)[ \t]*=[ \t]*(?:approval|call)\(|^[ \t]*with[ \t]+loop\([\"'](\w+)",
+    re.MULTILINE,
+)
 #: Where the body of a cell names a stage: after=, show=, jump("...") and the parameters of a function.
 _AFTER: Final = re.compile(
-    r"\b(?:after|show)[ \t]*=[ \t]*(?:[\[(](?:[^\])]*[,\s])?)?[\"']?(?P<part>\w*)$|\bjump\([\"']?(?P<target>\w*)$"
+    r"\b(?:after|show|each|cancels|milestone|until)[ \t]*=[ \t]*(?:[\[(](?:[^\])]*[,\s])?)?[\"']?(?P<part>\w*)$"
+    r"|\bjump\([\"']?(?P<target>\w*)$"
 )
 _PARAMETER: Final = re.compile(r"^[ \t]*(?:async[ \t]+)?def[ \t]+\w+\((?:[^)]*,[ \t]*)?(?P<part>\w*)$")
+
+#: Where the body of a cell says a word about a stage.
+_WORD: Final = re.compile(r"\b(?P<what>stage|approval|call|loop)\((?:.*[,(][ \t]*)?(?P<part>\w*)$")
+_WORDS: Final[Mapping[str, Iterable[str]]] = {
+    "stage": StageWords.__annotations__,
+    "approval": ("show", "form", "reject_continues", *GateWords.__annotations__),
+    "call": CallWords.__annotations__,
+    "loop": ("until", "while_", "max", "body", *OrderWords.__annotations__),
+}
 
 Found = tuple[str, Iterable[str]]
 
@@ -86,11 +101,14 @@ def _in_body(before: str, text: str) -> Found | None:
     if match:
         return match["part"] or match["target"] or "", _stages(text)
     match = _PARAMETER.match(before)
-    return (match["part"], [*_stages(text), "stage", "progress"]) if match else None
+    if match:
+        return match["part"], [*_stages(text), "stage", "progress"]
+    match = _WORD.search(before)
+    return (match["part"], [f"{word}=" for word in _WORDS[match["what"]]]) if match else None
 
 
 def _stages(text: str) -> list[str]:
-    return [function or gate for function, gate in _STAGE.findall(text)]
+    return ["".join(found) for found in _STAGE.findall(text)]
 
 
 def _in_line(rest: str, names: Mapping[str, Any]) -> Found | None:

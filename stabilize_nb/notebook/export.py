@@ -15,10 +15,10 @@ from stabilize_nb import Flow
 from stabilize_nb.flow import jump
 
 {name} = Flow({name!r})
-stage, approval = {name}.stage, {name}.approval
+stage, approval, call, loop = {name}.stage, {name}.approval, {name}.call, {name}.loop
 
 '''
-_GIVEN = frozenset({"stage", "approval", "jump", "Flow", "__name__", "__file__", *dir(builtins)})
+_GIVEN = frozenset({"stage", "approval", "call", "loop", "jump", "Flow", "__name__", "__file__", *dir(builtins)})
 
 
 def module_of(definition: Definition) -> str:

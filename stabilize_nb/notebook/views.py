@@ -165,12 +165,27 @@ def _settings(stage: FlowStage) -> Iterator[str]:
     given = stage.settings
     if given.get("join") not in {None, "all"}:
         yield f"join {given['join']}"
+    for word in _WORDS:
+        if word in given:
+            yield f"{word.rstrip('_')} {_written(given[word])}"
     if given.get("retry"):
         yield f"retry {given['retry']}"
     if given.get("timeout"):
         yield f"timeout {duration(round(given['timeout'] * 1_000))}"
     if given.get("form"):
         yield f"form: {', '.join(given['form'])}"
+
+
+#: Words of a flow that its table shows as they are written.
+_WORDS: Final = (
+    "when", "otherwise", "choose", "each", "enough", "race", "mutex", "region", "cancels", "milestone", "until", "ends",
+)  # fmt: skip
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    return "" if value is True else shorten(str(value), COLUMNS)
 
 
 def _purpose(stage: FlowStage) -> str:
