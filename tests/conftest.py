@@ -1,4 +1,9 @@
-"""What holds for every test."""
+"""
+What holds for every test, and how a whole run is spread over processes.
+
+A run of everything uses a process for each core; tests of one file stay in one process and in order, and so do all
+tests with a browser, which share one JupyterLab. A run of chosen tests stays in this process.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +12,29 @@ from typing import TYPE_CHECKING
 import pytest
 
 from stabilize_nb.store.database import open_databases
+from tests.scenarios.counts import (
+    pytest_runtest_logreport,
+    pytest_runtest_makereport,
+    pytest_terminal_summary,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+__all__ = ["pytest_runtest_logreport", "pytest_runtest_makereport", "pytest_terminal_summary"]
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Return 0, which is this process, when tests were chosen; otherwise let the plugin count the cores."""
+    chosen = config.args_source is not pytest.Config.ArgsSource.TESTPATHS
+    return 0 if chosen or config.option.keyword or config.option.markexpr else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Group the tests for the processes."""
+    for item in items:
+        group = "browser" if item.get_closest_marker("browser") else item.location[0]
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(autouse=True)

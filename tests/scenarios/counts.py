@@ -1,4 +1,9 @@
-"""A table at the end of a session: how many scenarios of each pattern were carried out, and how many passed."""
+"""
+A table at the end of a session: how many scenarios of each pattern were carried out, and how many passed.
+
+The hooks are taken in by tests/conftest.py. A report carries what its case is about, so that the table is also right
+when other processes run the tests.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +18,16 @@ def pytest_runtest_makereport(item, call):
     report = yield
     case = getattr(getattr(item, "callspec", None), "params", {}).get("case")
     if hasattr(case, "patterns") and (report.when == "call" or report.failed):
-        _, passed = _passed.get(case.id, ((), True))
-        _passed[case.id] = case.patterns, passed and report.passed
+        report.user_properties.append(("case", [case.id, list(case.patterns)]))
     return report
+
+
+def pytest_runtest_logreport(report):
+    for name, value in report.user_properties:
+        if name == "case":
+            case_id, patterns = value
+            _, passed = _passed.get(case_id, ((), True))
+            _passed[case_id] = tuple(patterns), passed and report.passed
 
 
 def pytest_terminal_summary(terminalreporter):
