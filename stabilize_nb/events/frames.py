@@ -115,7 +115,7 @@ def events_frame(database: Database, run_id: str) -> pd.DataFrame:
             names.task(entry.stage_id, data.get("position")), data.get("attempt"), status,
             {key: value for key, value in data.items() if key not in _IN_COLUMNS},
         ))  # fmt: skip
-    return _frame(EVENTS, rows)
+    return frame_of(EVENTS, rows)
 
 
 #: What the frame of events says in columns of their own.
@@ -130,7 +130,7 @@ def stages_frame(database: Database, run_id: str) -> pd.DataFrame:
     its own (`ref#2`), and a stage nothing has led to yet has none.
     """
     history = History(entries_of(database, run_id))
-    return _frame(
+    return frame_of(
         STAGES,
         (
             (
@@ -146,7 +146,7 @@ def stages_frame(database: Database, run_id: str) -> pd.DataFrame:
 def tasks_frame(database: Database, run_id: str) -> pd.DataFrame:
     """Frame of the attempts of task bodies, one row an attempt, in the order in which they began; columns: `TASKS`."""
     history = History(entries_of(database, run_id))
-    return _frame(
+    return frame_of(
         TASKS,
         (
             (
@@ -160,7 +160,7 @@ def tasks_frame(database: Database, run_id: str) -> pd.DataFrame:
 
 def runs_frame(headers: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Frame of runs, one row for each header that `WorkflowStore.list` gave, in its order; columns: `RUNS`."""
-    return _frame(
+    return frame_of(
         RUNS,
         (
             (
@@ -175,7 +175,7 @@ def runs_frame(headers: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 # -- from rows to columns -----------------------------------------------------------------------------
 
 
-def _frame(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> pd.DataFrame:
+def frame_of(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> pd.DataFrame:
     """Make a frame of rows; times and durations come as ms, None is missing."""
     import pandas as pd  # noqa: PLC0415 - heavy, and the engine needs none
 

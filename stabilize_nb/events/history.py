@@ -44,9 +44,9 @@ class Entry(NamedTuple):
     data: dict[str, Any]
 
 
-def entries_of(database: Database, run_id: str, until: int | None = None) -> list[Entry]:
-    """Return the log of a workflow up to the sequence number `until`, read by one query."""
-    params = {"workflow_id": run_id, "after": 0, "until": 2**62 if until is None else until}
+def entries_of(database: Database, run_id: str, until: int | None = None, *, after: int = 0) -> list[Entry]:
+    """Return the facts of a workflow with `after` < sequence <= `until`, read by one query."""
+    params = {"workflow_id": run_id, "after": after, "until": 2**62 if until is None else until}
     rows = database.call_read(lambda connection: connection.all("events_of_workflow", params))
     documents = loads(f"[{','.join(row[6] for row in rows)}]")
     return [

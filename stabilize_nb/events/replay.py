@@ -13,7 +13,7 @@ from stabilize_nb.events.history import Entry, entries_of
 from stabilize_nb.store.store import picture
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from stabilize_nb.core.rows import StageRow, TaskRow
     from stabilize_nb.core.view import View
@@ -73,7 +73,12 @@ class EventReplayer:
         if not entries:
             msg = f"workflow {workflow_id!r} is not in the log {self._log.database.url}"
             raise WorkflowNotFoundError(msg)
-        return _state(fold(entries), entries)
+        view = fold(entries)
+        return WorkflowState(
+            sequence=view.head.sequence,
+            time=datetime.fromtimestamp(entries[-1].at / 1_000, UTC),
+            workflow=picture_of(view, entries[0].data["definition"]),
+        )
 
 
 def fold(entries: Sequence[Entry]) -> View:
@@ -84,14 +89,11 @@ def fold(entries: Sequence[Entry]) -> View:
     return view
 
 
-def _state(view: View, entries: Sequence[Entry]) -> WorkflowState:
-    rows = [(key, row) for key, row in view.changed.items() if row is not None]
-    stages: list[StageRow] = [row for key, row in rows if key.kind == "stage"]
-    tasks: list[TaskRow] = [row for key, row in rows if key.kind == "task"]
+def picture_of(view: View, definition: dict[str, Any], only: Collection[str] | None = None) -> Workflow:
+    """Return folded rows as a workflow; with `only` the stages with these ids of rows."""
+    rows = [(key.kind, row) for key, row in view.changed.items() if row is not None]
+    stages: list[StageRow] = [row for kind, row in rows if kind == "stage" and (only is None or row.id in only)]
+    tasks: list[TaskRow] = [row for kind, row in rows if kind == "task" and (only is None or row.stage_id in only)]
     stages.sort(key=lambda row: (row.activation > 1, row.ordinal, row.activation))
     tasks.sort(key=lambda row: row.position)
-    return WorkflowState(
-        sequence=view.head.sequence,
-        time=datetime.fromtimestamp(entries[-1].at / 1_000, UTC),
-        workflow=picture(view.head, entries[0].data["definition"], stages, tasks),
-    )
+    return picture(view.head, definition, stages, tasks)
