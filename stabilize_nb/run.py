@@ -16,6 +16,7 @@ from stabilize_nb.errors import (
     WaitTimeoutError,
 )
 from stabilize_nb.events.frames import events_frame, stages_frame, tasks_frame
+from stabilize_nb.explain import explain
 from stabilize_nb.gates import Gate, gates_in, is_gate
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.queue.messages import (
@@ -26,6 +27,8 @@ from stabilize_nb.queue.messages import (
     ResumeWorkflow,
     SignalStage,
 )
+from stabilize_nb.run_diff import changes_between
+from stabilize_nb.run_state import Moment, RunState, state_at
 from stabilize_nb.store.codec import dumps
 from stabilize_nb.tasks.result import returned
 
@@ -143,6 +146,24 @@ class Run:
     def explain(self) -> list[str]:
         """Return one sentence for each thing the run waits for or works at."""
         return explain(self)
+
+    # -- looking back -----------------------------------------------------------------------------
+
+    def at(self, moment: Moment) -> RunState:
+        """
+        Return the run as it was at a moment: after the fact of that number, or at a time.
+
+        Raises ConfigError for a moment that the run does not have.
+        """
+        return state_at(self.engine.database, self.id, moment)
+
+    def diff(self, before: Moment, after: Moment | None = None) -> pd.DataFrame:
+        """Return what changed between two moments (or since one); columns as `run_diff.CHANGES` states them."""
+        return changes_between(self.engine.database, self.id, before, after)
+
+    def replay(self, at: Moment | None = None) -> Any:
+        """Return what goes through the run fact by fact: a slider in a notebook, else a table of its steps."""
+        return import_module("stabilize_nb.notebook.replay").Replay(self, at)
 
     # -- waiting ----------------------------------------------------------------------------------
 
@@ -388,20 +409,3 @@ def graph_of(workflow: Workflow) -> nx.DiGraph[str]:
     for stage in workflow.stages:
         graph.add_edges_from((ref, stage.ref_id) for ref in sorted(stage.requisite_stage_ref_ids))
     return graph
-
-
-def explain(run: Run) -> list[str]:
-    """Return one sentence for each thing a run waits for or works at."""
-    workflow = run.workflow
-    if workflow.status.is_complete:
-        return [f"ended {workflow.status}" + (f": {workflow.error}" if workflow.error else "")]
-    missing = run.waiting_for_code()
-    sentences = [f"waits for code: task {name!r} is not registered in this process" for name in missing]
-    if workflow.status is S.PAUSED:
-        sentences.append("paused: run.resume() goes on")
-    for stage in workflow.stages:
-        if stage.status is S.RUNNING:
-            sentences.append(f"stage {stage.ref_id!r} runs")
-        elif stage.status is S.SUSPENDED:
-            sentences.append(f"stage {stage.ref_id!r} waits for a decision or signal")
-    return sentences or ["nothing has begun yet"]

@@ -1,0 +1,29 @@
+"""Why a run stands where it stands, in sentences."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stabilize_nb.models.status import WorkflowStatus
+
+if TYPE_CHECKING:
+    from stabilize_nb.run import Run
+
+S = WorkflowStatus
+
+
+def explain(run: Run) -> list[str]:
+    """Return one sentence for each thing a run waits for or works at."""
+    workflow = run.workflow
+    if workflow.status.is_complete:
+        return [f"ended {workflow.status}" + (f": {workflow.error}" if workflow.error else "")]
+    missing = run.waiting_for_code()
+    sentences = [f"waits for code: task {name!r} is not registered in this process" for name in missing]
+    if workflow.status is S.PAUSED:
+        sentences.append("paused: run.resume() goes on")
+    for stage in workflow.stages:
+        if stage.status is S.RUNNING:
+            sentences.append(f"stage {stage.ref_id!r} runs")
+        elif stage.status is S.SUSPENDED:
+            sentences.append(f"stage {stage.ref_id!r} waits for a decision or signal")
+    return sentences or ["nothing has begun yet"]
