@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from stabilize_nb.store.database import open_databases
+from tests import kernels
 from tests.scenarios.counts import (
     pytest_runtest_logreport,
     pytest_runtest_makereport,
@@ -35,6 +36,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         group = "browser" if item.get_closest_marker("browser") else item.location[0]
         item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.fixture(scope="session")
+def oldest_kernel(pytestconfig: pytest.Config) -> kernels.OldestKernel:
+    """Return the environment with the oldest kernel that is supported; made once and kept in pytest's cache."""
+    return kernels.oldest_kernel(pytestconfig.cache.mkdir("oldest-kernel"))
 
 
 @pytest.fixture(autouse=True)
