@@ -228,7 +228,8 @@ def _join_fired(view: View, fact: f.JoinFired, _at: int) -> None:
 
 def _join_passed(view: View, fact: f.JoinPassed, _at: int) -> None:
     base = _stage(view, fact.stage)
-    _settle(view, base, fact.number)
+    if fact.number:  # a pool goes on: threads that come later are merged all the same
+        _settle(view, base, fact.number)
     waits = "" if base.waits == ADDITIONS else base.waits
     _put(view, base, base._replace(sent=base.sent + base.spec.thread_split, waits=waits))
 

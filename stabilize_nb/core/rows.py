@@ -316,8 +316,13 @@ def activation_id(base: StageRow, activation: int) -> str:
 
 
 def is_over(row: StageRow) -> bool:
-    """Whether a row will not run any more in its generation: complete, or blocked by a branch that was broken off."""
-    return row.status.is_complete or (row.status is WorkflowStatus.NOT_STARTED and row.sent > 0)
+    """
+    Whether a row will not run any more: complete, or blocked by a branch that was broken off.
+
+    A stage that was blocked in one round and fired in a later one is ready, and not over.
+    """
+    blocked = row.status is WorkflowStatus.NOT_STARTED and row.sent > 0 and not row.fired
+    return blocked or row.status.is_complete
 
 
 def is_pruned(row: StageRow) -> bool:

@@ -11,7 +11,7 @@ from stabilize_nb.core.view import ByRef
 from stabilize_nb.dag.milestone import Gate, judge_milestone
 from stabilize_nb.expressions import ExpressionError, is_true
 from stabilize_nb.handlers.choice import choose, is_lost
-from stabilize_nb.handlers.claims import choice_of, holder_of, mutex_of, take
+from stabilize_nb.handlers.claims import choice_of, holder_of, let_go, mutex_of, take
 from stabilize_nb.handlers.ending import end_stage, fail_stage, has_children, withdraw
 from stabilize_nb.models.stage import SyntheticStageOwner
 from stabilize_nb.models.status import WorkflowStatus
@@ -73,6 +73,7 @@ def _pass_milestone(draft: Draft, row: StageRow) -> None:
         case Gate.WAIT:
             if row.waits != MILESTONE:
                 draft.record(StageWaits(row.id, MILESTONE))
+                let_go(draft, draft.stage(row.id))  # of what was passed on to it while the milestone was open
         case Gate.OPEN:
             _claim(draft, row)
 

@@ -48,6 +48,13 @@ def static_count(draft: Draft, parent: StageRow) -> int:
     return sum(edge.ref_id.startswith(prefix) for edge in parent.spec.edges)
 
 
+def has_thread(draft: Draft, parent: StageRow) -> bool:
+    """Whether the parent of an activity has ended and passed its thread on: chosen, and not left by a jump."""
+    if parent.status is S.SUCCEEDED:
+        return all(draft.task(parent.id, at).status is not S.REDIRECT for at in range(len(parent.spec.tasks)))
+    return parent.status in (S.FAILED_CONTINUE, S.SKIPPED) and not is_pruned(parent)
+
+
 def made_instances(draft: Draft, parent: StageRow) -> list[StageRow]:
     """Return the instances that were made while the workflow runs."""
     first = static_count(draft, parent)
@@ -117,8 +124,10 @@ def parent_ended(draft: Draft, parent: StageRow, token: Token | None) -> None:
 
 
 def _without_thread(draft: Draft, parent: StageRow, token: Token | None) -> None:
-    """Say for instances that were made while the parent ran that no thread comes to them."""
+    """Say for instances that were made while the parent ran that no thread comes; withdrawn ones have said so."""
     for row in made_instances(draft, parent):
+        if row.status.is_complete:
+            continue
         if token is Token.DEAD:
             end_stage(draft, row, S.SKIPPED, token=Token.DEAD, settles=1, reason="pruned")
         elif token is Token.HALT:
@@ -147,8 +156,8 @@ def reopen(draft: Draft, join: StageRow) -> None:
     """Wait for additions again when the join of an open activity was reset without its parent."""
     parent = draft.stage(join.spec.mi_parent)
     config = parent.spec.mi_config
-    ended = parent.status in (S.SUCCEEDED, S.FAILED_CONTINUE, S.SKIPPED) and not is_pruned(parent)
-    if parent.spec.mi_join == join.id and ended and config["allow_dynamic"] and not parent.closed:
+    is_dynamic = parent.spec.mi_join == join.id and config["allow_dynamic"] and not parent.closed
+    if is_dynamic and has_thread(draft, parent):
         draft.record(StageWaits(join.id, ADDITIONS))
 
 
@@ -195,7 +204,8 @@ def join_verdict(draft: Draft, join: StageRow, counts: RoundRow) -> Verdict:
         return Verdict.BLOCK if counts.halt else Verdict.PRUNE
     total = static_count(draft, parent) + parent.added
     spec = join.spec
-    if not config["allow_dynamic"] or not (join.waits == ADDITIONS or parent.closed):
+    is_open = join.waits == ADDITIONS or (parent.closed and has_thread(draft, parent))
+    if not config["allow_dynamic"] or not is_open:
         return judge(spec.join_type, spec.join_threshold, total, counts.live, counts.dead, counts.halt, Token.LIVE)
     threshold = config["join_threshold"]
     if (threshold and counts.live >= threshold) or _is_satisfied(draft, parent, join, counts, total):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stabilize_nb.core.facts import ActivityClosed, InstanceRefused
-from stabilize_nb.core.rows import ADDITIONS, RoundRow, is_pruned
+from stabilize_nb.core.rows import RoundRow
 from stabilize_nb.dag.readiness import Verdict
 from stabilize_nb.handlers.ending import withdraw
 from stabilize_nb.handlers.entering import activate, enter
-from stabilize_nb.handlers.instances import add_instance, begin_instance, instances, join_verdict
+from stabilize_nb.handlers.instances import add_instance, begin_instance, has_thread, instances, join_verdict
 from stabilize_nb.handlers.joins import act
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.queue.messages import Token
@@ -20,16 +20,13 @@ if TYPE_CHECKING:
     from stabilize_nb.queue.messages import AddMultiInstance, CloseMultiInstance, CompleteMultiInstance
 
 S = WorkflowStatus
-PASSED = frozenset({S.SUCCEEDED, S.FAILED_CONTINUE, S.SKIPPED})
 
 
 def open_join(draft: Draft, parent: StageRow) -> StageRow | None:
     """Return the join of an activity that is open and whose parent has ended, else None."""
-    if not parent.spec.mi_join or parent.status not in PASSED or is_pruned(parent):
+    if not parent.spec.mi_join or not has_thread(draft, parent):
         return None
     join = draft.stage(parent.spec.mi_join)
-    if parent.spec.mi_config["allow_dynamic"] and not parent.closed and join.waits != ADDITIONS:
-        return None  # the parent's thread went another way
     return None if join.fired or join.sent or join.status is not S.NOT_STARTED else join
 
 

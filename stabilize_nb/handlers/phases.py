@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from stabilize_nb.core.facts import PhaseEntered, StageEnded
 from stabilize_nb.core.inputs import heritage
 from stabilize_nb.core.rows import is_over
+from stabilize_nb.handlers.choice import choose
 from stabilize_nb.handlers.ending import end_stage, fail_stage, has_children, withdraw
 from stabilize_nb.handlers.entering import activate, enter
 from stabilize_nb.models.stage import SyntheticStageOwner
@@ -79,6 +80,8 @@ def _go_on(draft: Draft, parent: StageRow, runs: list[StageRow]) -> None:
         draft.record(PhaseEntered(parent.id, FAILURE.value, inherited=left, depth=depth))
         fail_stage(draft, draft.stage(parent.id), error=parent.error or "a task failed")
         return
+    if parent.spec.deferred_choice_group and not parent.spec.tasks:
+        choose(draft, parent)
     if parent.phase == BEFORE.value and parent.spec.tasks:
         draft.record(PhaseEntered(parent.id, "", inherited=left, depth=depth))
         row = draft.stage(parent.id)

@@ -90,7 +90,7 @@ def reset(
     gone: set[str] = set()
     for base in bases:
         runs = [*draft.runs(base), *made_instances(draft, base)]
-        for row in runs:
+        for row in map(draft.stage, [run.id for run in runs]):
             if row.status in OPEN and row.id != leaving:
                 withdraw(draft, row, reason="jump")
         for row in runs[1:]:

@@ -50,4 +50,4 @@ def _is_plain(base: StageRow) -> bool:
     """Whether a live outcome fires the stage, and no round has to be looked at: its only edge, its first outcome."""
     spec = base.spec
     untouched = base.status is S.NOT_STARTED and not base.fired and not base.sent
-    return untouched and spec.fan_in == 1 and spec.thread_merge == 1 and not spec.mi_parent
+    return untouched and spec.fan_in == 1 and spec.thread_merge == 1 and not spec.mi_parent and not spec.join_blocking

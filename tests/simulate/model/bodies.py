@@ -87,7 +87,7 @@ def task_over(case: Case, run: Run, kind: str, number: int) -> None:
 def time_out(case: Case, name: str, generation: int | None) -> None:
     """The time of a run is over."""
     run = case.find(name, generation)
-    if run is None or run.status not in OPEN:
+    if run is None or run.status not in OPEN or run.is_late:
         return
     if run.status != "RUNNING":
         case.say("resumed", name)
@@ -98,6 +98,7 @@ def time_out(case: Case, name: str, generation: int | None) -> None:
     run.status = "RUNNING"
     run.attempt = 0
     run.at_work = run.polling = False
+    run.is_late = True
     for ref in case.parts(run, run.phase):
         for part in case.runs_of(ref):
             if part.status in OPEN:

@@ -48,6 +48,8 @@ def parent_ended(case: Case, run: Run) -> None:
     join = join_of(case, run.ref)
     if run.outcome != LIVE:
         for name in place.made if run.outcome else ():
+            if case.runs[name].status in COMPLETE:
+                continue
             if run.outcome == DEAD:
                 end(case, case.runs[name], "SKIPPED", DEAD)
             else:

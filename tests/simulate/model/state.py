@@ -50,6 +50,7 @@ class Run:
     outcome: str = ""  # what its edges said
     bypassed: bool = False  # SKIPPED, but its thread went on
     phase: str = ""  # which of its parts run
+    is_late: bool = False  # its time was over, and what it has for a failure runs
     task: int = 0  # which of its tasks it is at
     attempt: int = 0  # bodies of that task
     at_work: bool = False  # the last of them has not ended
