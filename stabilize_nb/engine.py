@@ -8,10 +8,11 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from stabilize_nb.deciding import Inbox
 from stabilize_nb.deterministic import Rehearsal, is_deterministic
 from stabilize_nb.errors import ConfigError, WorkflowNotFoundError
 from stabilize_nb.events.frames import runs_frame
-from stabilize_nb.gates import Gate, gates_in
+from stabilize_nb.gates import gates_in
 from stabilize_nb.hitl import ApprovalTask
 from stabilize_nb.models.workflow import Workflow
 from stabilize_nb.queue.messages import StartWorkflow
@@ -140,9 +141,9 @@ class Engine:
         """Return the runs that have not ended, oldest first."""
         return [Run(self, header["id"]) for header in self.store.unfinished()]
 
-    def inbox(self) -> list[Gate]:
-        """Return every gate of every run that waits for a decision, oldest first."""
-        return gates_in(self.database)
+    def inbox(self) -> Inbox:
+        """Return every gate of every run that waits for a decision, oldest first; a notebook shows them as forms."""
+        return Inbox(self, gates_in(self.database))
 
     def close(self, timeout: float = 30.0) -> None:
         """Stop working, waiting at most `timeout` seconds for bodies at work, and give the database back."""

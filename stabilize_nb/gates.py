@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from stabilize_nb.forms import Field, fields_of
+from stabilize_nb.models.gate import APPROVAL, APPROVE, REJECT, choices_of, deadline_of, fingerprint_of, on_timeout_of
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.models.values import EMPTY
 from stabilize_nb.store.codec import loads
@@ -18,7 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
-    """A stage that waits for a decision. `since` is ms since the epoch (UTC)."""
+    """A stage that waits for a decision. `since` and `deadline` are ms since the epoch (UTC).
+
+    `choices`: the decisions on offer, of which "reject" rejects and every other one approves. `named`: whether its
+    author named them, so that stages get `decision`. `fingerprint` stands for the question, what is shown, the form and
+    the choices: a decision that carries it counts only while the gate asks exactly that.
+    """
 
     run_id: str
     run_name: str
@@ -28,26 +35,59 @@ class Gate:
     show: Any = None
     form: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
     since: int | None = None
+    choices: tuple[str, ...] = (APPROVE, REJECT)
+    named: bool = False
+    deadline: int | None = None
+    on_timeout: str = REJECT
+    generation: int = 0
+    fingerprint: str = ""
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """What a person fills in."""
+        return fields_of(self.form)
 
 
 def is_gate(stage: StageExecution) -> bool:
     """Whether a person decides at a stage: it waits for a signal now, or one of its tasks is an approval."""
-    return stage.status is WorkflowStatus.SUSPENDED or any(
-        task.implementing_class == "approval" for task in stage.tasks
-    )
+    return stage.status is WorkflowStatus.SUSPENDED or any(task.implementing_class == APPROVAL for task in stage.tasks)
 
 
-def gates_in(database: Database) -> list[Gate]:
-    """Return every suspended stage of a database that asks for a decision, oldest first."""
-    gates = []
-    for stage_id, run_id, ref_id, _spec, context, since, run_name in database.call_read(
-        lambda connection: connection.all("suspended_stages", {})
-    ):
-        asked: dict[str, Any] = loads(context)
-        gates.append(
-            Gate(
-                run_id=run_id, run_name=run_name, name=ref_id, stage_id=stage_id, question=asked.get("message", ""),
-                show=asked.get("show"), form=asked.get("form") or EMPTY, since=since,
-            )
-        )  # fmt: skip
-    return gates
+def gates_in(database: Database, run_id: str | None = None) -> list[Gate]:
+    """Return every suspended stage of a database, or of one run, that asks for a decision, oldest first."""
+    rows = database.call_read(lambda connection: connection.all("suspended_stages", {"workflow_id": run_id}))
+    return [
+        _gate(stage_id, of_run, ref_id, loads(context), since, generation, begun, run_name)
+        for stage_id, of_run, ref_id, context, since, generation, begun, run_name in rows
+    ]
+
+
+def gate_of(run_id: str, run_name: str, stage: StageExecution) -> Gate:
+    """Return a gate as its stage has it, also one that does not wait yet."""
+    begun = min((task.start_time for task in stage.tasks if task.start_time is not None), default=None)
+    return _gate(stage.id, run_id, stage.ref_id, stage.context, stage.start_time, stage.generation, begun, run_name)
+
+
+def _gate(
+    stage_id: str, run_id: str, ref_id: str, asked: Mapping[str, Any], since: int | None, generation: int,
+    begun: int | None, run_name: str,
+) -> Gate:  # fmt: skip
+    return Gate(
+        run_id=run_id, run_name=run_name, name=ref_id, stage_id=stage_id, question=str(asked.get("message") or ""),
+        show=asked.get("show"), form=_form(asked), since=since, choices=choices_of(asked),
+        named=bool(asked.get("choices")), deadline=_deadline(asked, begun), on_timeout=on_timeout_of(asked),
+        generation=generation, fingerprint=fingerprint_of(asked),
+    )  # fmt: skip
+
+
+def _form(asked: Mapping[str, Any]) -> Mapping[str, Any]:
+    form = asked.get("form")
+    return form if isinstance(form, dict) else EMPTY
+
+
+def _deadline(asked: Mapping[str, Any], begun: int | None) -> int | None:
+    """Return the deadline; a stage that waits by code of its own may mean something else by `timeout`."""
+    try:
+        return deadline_of(asked, begun)
+    except ValueError:
+        return None

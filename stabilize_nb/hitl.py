@@ -35,16 +35,30 @@ class ApprovalTask(Task):
     Approved: outputs `approved` True and `approval`, the data that came with the decision. Rejected: the
     stage fails with a sentence that says who and why (`user` and `reason` in the data); with
     `approval_reject_continues` in the context it is FAILED_CONTINUE, with outputs `approved` False and
-    `approval`. The context's `message` and `form` are for whoever shows the gate.
+    `approval`.
+
+    Read from the stage's context, for whoever shows the gate: `message`, the question; `show`, what is approved
+    (`show_key`: the value or the stage that it is taken from when the gate begins to wait); `form`, field -> type
+    ("str", "int", "float", "bool", "date", with "?" where it may be left empty) or list of values.
+
+    `choices`: the decisions on offer, such as ["approve", "revise", "reject"]. Every one but "reject" approves; which
+    one it was is `decision` in the data and among the outputs. A decision that is not on offer is refused.
+
+    `timeout` ("2h", seconds) and `on_timeout` ("reject" if nothing is said, another choice, or "fail"): the gate
+    decides itself when nobody did; its data say the user "deadline".
     """
 
     def execute(self, stage: StageExecution) -> TaskResult:
         """Wait, or turn the decision into a result."""
         match get_signal(stage):
             case ("approve", data):
-                return TaskResult.success({"approved": True, "approval": data})
+                return TaskResult.success({"approved": True, "approval": data, **_choice(data)})
             case ("reject", data):
                 return _rejected(stage, data)
+            case ("deadline", data):
+                return TaskResult.terminal(
+                    f"approval {stage.ref_id!r} failed: {data.get('reason') or 'it is too late'}"
+                )
             case _:
                 return TaskResult.suspend(context={"show": _shown(stage)})
 
@@ -63,8 +77,13 @@ def _rejected(stage: StageExecution, data: Mapping[str, Any]) -> TaskResult:
     who = data.get("user") or "somebody who gave no name"
     error = f"approval {stage.ref_id!r} was rejected by {who}: {data.get('reason') or 'no reason given'}"
     if stage.context.get("approval_reject_continues"):
-        return TaskResult.failed_continue(error, {"approved": False, "approval": data})
+        return TaskResult.failed_continue(error, {"approved": False, "approval": data, **_choice(data)})
     return TaskResult.terminal(error)
+
+
+def _choice(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the choice that was taken as an output, so that conditions can ask for it, if the gate names choices."""
+    return {"decision": data["decision"]} if "decision" in data else {}
 
 
 def approve(queue: SignalQueue, workflow_id: str, stage_id: str, data: Mapping[str, Any] | None = None) -> None:

@@ -7,6 +7,8 @@ import time
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from stabilize_nb.deciding import decide
+from stabilize_nb.decisions import Decision, decisions_in
 from stabilize_nb.errors import (
     RunFailedError,
     StageNotFoundError,
@@ -17,7 +19,8 @@ from stabilize_nb.errors import (
 )
 from stabilize_nb.events.frames import events_frame, stages_frame, tasks_frame
 from stabilize_nb.explain import explain
-from stabilize_nb.gates import Gate, gates_in, is_gate
+from stabilize_nb.gates import Gate, gates_in
+from stabilize_nb.models.gate import APPROVE, REJECT
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.queue.messages import (
     CancelStage,
@@ -130,7 +133,12 @@ class Run:
     @property
     def gates(self) -> list[Gate]:
         """The gates of this run that wait for a decision now."""
-        return [gate for gate in gates_in(self.engine.database) if gate.run_id == self.id]
+        return gates_in(self.engine.database, self.id)
+
+    @property
+    def decisions(self) -> list[Decision]:
+        """The decisions at the gates of this run as they came, those that were refused too."""
+        return decisions_in(self.engine.database, self.id)
 
     def waiting_for_code(self) -> list[str]:
         """Return the names of the tasks that the run waits for and that this process does not know."""
@@ -271,30 +279,17 @@ class Run:
 
         Raises StageNotReadyError when there is not exactly one such gate.
         """
-        self._decide("approve", gate, payload)
+        self._push(decide(self, gate, APPROVE, payload))
 
     def reject(self, gate: str | None = None, **payload: Any) -> None:
         """Reject a gate; as `approve` otherwise."""
-        self._decide("reject", gate, payload)
+        self._push(decide(self, gate, REJECT, payload))
 
-    def _decide(self, decision: str, name: str | None, payload: dict[str, Any]) -> None:
-        if name is not None:
-            stage = self._stage(name)
-            if not is_gate(stage):
-                gates = ", ".join(repr(each.ref_id) for each in self.workflow.stages if is_gate(each)) or "none"
-                msg = f"stage {name!r} of run {self.id} asks nobody for a decision; its gates are: {gates}"
-                raise StageNotReadyError(msg)
-            if stage.status.is_complete:
-                msg = f"gate {name!r} of run {self.id} was decided already: it is {stage.status}"
-                raise StageNotReadyError(msg)
-            self._signal(stage.id, decision, payload, persistent=True)
-            return
-        waiting = self.gates
-        if len(waiting) != 1:
-            names = ", ".join(repr(gate.name) for gate in waiting) or "none"
-            msg = f"run {self.id} has not exactly one gate that waits (waiting now: {names}); name the gate"
-            raise StageNotReadyError(msg)
-        self._signal(waiting[0].stage_id, decision, payload, persistent=False)
+    def decide(self, gate: Gate | str, choice: str, **payload: Any) -> str:
+        """Take one of the choices that a gate offers; the id by which `run.decisions` has what became of it."""
+        message = decide(self, gate, choice, payload)
+        self._push(message)
+        return message.decision_id
 
     def signal(self, stage: str, name: str, data: Mapping[str, Any] | None = None, *, persistent: bool = True) -> None:
         """Send a signal to a stage; a persistent one is kept until the stage waits for it."""

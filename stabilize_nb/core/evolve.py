@@ -400,7 +400,7 @@ def _signal_delivered(view: View, fact: f.SignalDelivered, at: int) -> None:
     )
 
 
-def _signal_dropped(view: View, fact: f.SignalDropped, _at: int) -> None:
+def _signal_dropped(view: View, fact: f.SignalDropped | f.SignalRefused, _at: int) -> None:
     if fact.signal is not None:
         view.put(SignalKey(fact.signal), None)
 
@@ -568,6 +568,7 @@ _APPLY: dict[type[f.Fact], Callable[[View, Any, int], None]] = {
     f.SlotDeclined: _slot_declined,
     f.PhaseEntered: _phase_entered,
     f.InstanceAdded: _instance_added,
+    f.SignalRefused: _signal_dropped,
     f.InstanceRefused: _instance_refused,
     f.ActivityClosed: _activity_closed,
     f.ChildStarted: _child_started,

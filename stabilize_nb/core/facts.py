@@ -268,6 +268,22 @@ class SignalDelivered(Fact):
     name: str
     data: dict[str, Json]
     signal: str | None = None
+    fingerprint: str = ""  # of what a gate showed when it was decided
+    decision_id: str = ""
+
+
+@record
+class SignalRefused(Fact):
+    """A decision had no effect on its gate, and `reason`, a member of models.gate.Refusal, says why."""
+
+    TYPE: ClassVar[str] = "signal.refused"
+    stage: str
+    name: str
+    data: dict[str, Json]
+    reason: str
+    fingerprint: str = ""  # of what its maker saw
+    decision_id: str = ""
+    signal: str | None = None
 
 
 @record

@@ -59,6 +59,7 @@ class EventType(StrEnum):
     SIGNAL_DELIVERED = "signal.delivered"
     SIGNAL_DROPPED = "signal.dropped"
     JUMP_EXECUTED = "jump.executed"
+    SIGNAL_REFUSED = "signal.refused"
     RESULT_DISCARDED = "result.discarded"
     WORKFLOW_BUFFERED = "workflow.buffered"
     STAGE_WAITING = "stage.waiting"

@@ -23,6 +23,7 @@ from stabilize_nb.handlers.start_stage import start_stage
 from stabilize_nb.handlers.start_workflow import start_workflow
 from stabilize_nb.handlers.task_finished import task_finished
 from stabilize_nb.handlers.timeout_stage import timeout_stage
+from stabilize_nb.handlers.timeout_gate import timeout_gate
 from stabilize_nb.queue import messages as m
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ HANDLERS: dict[type[m.Message], Callable[[Draft, Any], None]] = {
     m.TaskFinished: task_finished,
     m.TimeoutStage: timeout_stage,
     m.SignalStage: signal_stage,
+    m.TimeoutGate: timeout_gate,
     m.JumpToStage: jump_to_stage,
     m.RestartStage: restart_stage,
     m.EnterStage: enter_stage,

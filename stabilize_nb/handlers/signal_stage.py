@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stabilize_nb.core.facts import SignalBuffered, SignalDelivered, SignalDropped
-from stabilize_nb.handlers.choice import choose
+from stabilize_nb.handlers.gates import deliver, refused
 from stabilize_nb.models.ids import derived_id
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.queue.messages import SignalStage
 
 if TYPE_CHECKING:
     from stabilize_nb.core.draft import Draft
-    from stabilize_nb.core.rows import StageRow
 
 S = WorkflowStatus
 
@@ -20,22 +19,15 @@ S = WorkflowStatus
 def signal_stage(draft: Draft, message: SignalStage) -> None:
     """Deliver, buffer or drop; first come, first served."""
     row = draft.find(message.stage_id)
-    if row is None or not draft.is_current(message, row):
+    if row is None or refused(draft, row, message) or not draft.is_current(message, row):
         return
     if row.status is S.SUSPENDED:
-        _deliver(draft, row, message)
+        task = draft.current_task(row)
+        if task is not None:
+            signal = SignalDelivered(row.id, task.position, message.signal_name, message.signal_data)
+            deliver(draft, row, task, signal, message.decision_id)
     elif message.persistent and not row.status.is_complete and not draft.head.status.is_complete:
         name = derived_id(row.id, "signal", draft.head.sequence)
         draft.record(SignalBuffered(row.id, name, message.signal_name, message.signal_data))
     else:
         draft.record(SignalDropped(row.id, message.signal_name))
-
-
-def _deliver(draft: Draft, row: StageRow, message: SignalStage) -> None:
-    task = draft.current_task(row)
-    if task is None:
-        return
-    if row.spec.deferred_choice_group:
-        choose(draft, row)
-    draft.record(SignalDelivered(row.id, task.position, message.signal_name, message.signal_data))
-    draft.call(row, task)

@@ -16,6 +16,7 @@ from stabilize_nb.core.facts import (
     TaskRetried,
 )
 from stabilize_nb.core.view import Buffered
+from stabilize_nb.handlers import gates
 from stabilize_nb.handlers.choice import choose, offer
 from stabilize_nb.handlers.ending import end_stage, fail_stage, has_children, withdraw
 from stabilize_nb.models.ids import derived_id
@@ -114,14 +115,21 @@ def _fail(draft: Draft, row: StageRow, task: TaskRow, outcome: Outcome) -> None:
 
 
 def _suspend(draft: Draft, row: StageRow, task: TaskRow, outcome: Outcome) -> None:
-    signals = draft.view.members(Buffered(row.id), "signal", lambda signal: signal.stage_id == row.id)
+    if wrong := gates.fault(row, task):
+        error = f"approval {row.ref_id!r} cannot wait: {wrong}"
+        _fail(draft, row, task, Outcome(kind=OutcomeKind.DONE, status=S.TERMINAL, error=error))
+        return
+    kept = draft.view.members(Buffered(row.id), "signal", lambda signal: signal.stage_id == row.id)
     draft.record(StageSuspended(row.id, task.position, outcome.context))
+    row = draft.stage(row.id)
+    first = next((signal for signal in kept if not gates.refused_kept(draft, row, signal)), None)
+    if first is not None:
+        signal = SignalDelivered(row.id, task.position, first.name, dict(first.data), first.id)
+        gates.deliver(draft, row, task, signal)
+        return
+    gates.set_timer(draft, row, task)
     if row.spec.deferred_choice_group:
-        (choose if signals else offer)(draft, draft.stage(row.id))
-    if signals:
-        first = signals[0]
-        draft.record(SignalDelivered(row.id, task.position, first.name, dict(first.data), first.id))
-        draft.call(row, task)
+        offer(draft, row)
 
 
 def _begin_child(draft: Draft, row: StageRow, task: TaskRow, outcome: Outcome) -> None:

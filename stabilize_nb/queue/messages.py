@@ -115,12 +115,24 @@ class TimeoutStage(StageMessage):
 
 
 @named_record
+class TimeoutGate(StageMessage):
+    """The time in which a gate may be decided is over."""
+
+    TIMER: ClassVar[bool] = True
+
+
+@named_record
 class SignalStage(StageMessage):
-    """Deliver a signal: resumes a suspended stage; kept for later when `persistent`, else dropped."""
+    """Deliver a signal: resumes a suspended stage; kept for later when `persistent`, else dropped.
+
+    A decision with a fingerprint counts only while the gate shows what the fingerprint stands for, and is never kept.
+    """
 
     signal_name: str = ""
     signal_data: dict[str, Any] = field(default_factory=dict)
     persistent: bool = False
+    fingerprint: str = ""
+    decision_id: str = ""  # by which the one who decides finds out what became of it
 
 
 @named_record
@@ -210,9 +222,9 @@ class CompleteWorkflow(Message):
 MESSAGES: dict[str, type[Message]] = {
     kind.__name__: kind
     for kind in (
-        StartWorkflow, StartStage, RunTask, TimeoutStage, SignalStage, JumpToStage, RestartStage, EnterStage,
-        CancelStage, CancelRegion, AddMultiInstance, CompleteMultiInstance, CloseMultiInstance, CancelWorkflow,
-        PauseWorkflow, ResumeWorkflow, CompleteWorkflow,
+        StartWorkflow, StartStage, RunTask, TimeoutStage, TimeoutGate, SignalStage, JumpToStage, RestartStage,
+        EnterStage, CancelStage, CancelRegion, AddMultiInstance, CompleteMultiInstance, CloseMultiInstance,
+        CancelWorkflow, PauseWorkflow, ResumeWorkflow, CompleteWorkflow,
     )
 }  # fmt: skip
 

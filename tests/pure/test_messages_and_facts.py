@@ -85,7 +85,7 @@ def test_messages_that_hold_a_workflow_open_are_those_that_may_start_a_stage():
     counting = {kind.__name__ for kind in m.MESSAGES.values() if kind.COUNTS}
 
     assert counting == {"StartWorkflow", "StartStage", "EnterStage", "AddMultiInstance", "CompleteWorkflow"}
-    assert [kind.__name__ for kind in m.MESSAGES.values() if kind.TIMER] == ["TimeoutStage"]
+    assert [kind.__name__ for kind in m.MESSAGES.values() if kind.TIMER] == ["TimeoutStage", "TimeoutGate"]
 
 
 @given(any_of(list(f.FACTS.values())))

@@ -389,10 +389,17 @@ WHERE (:application IS NULL OR application = :application) ORDER BY created_at D
 SELECT id, application, name, status, created_at, started_at, ended_at, error FROM workflow
 WHERE ended_at IS NULL AND (:application IS NULL OR application = :application) ORDER BY created_at, id;
 
--- suspended_stages -- Stages of unfinished workflows that wait for a signal. Index stage_open.
-SELECT s.id, s.workflow_id, s.ref_id, s.spec, s.context, s.started_at, w.name
-FROM stage AS s JOIN workflow AS w ON w.id = s.workflow_id
-WHERE s.status = 'SUSPENDED' ORDER BY s.started_at;
+-- suspended_stages -- Stages of all workflows, or of one, that wait for a signal, but for those that wait for a child workflow. Index stage_open.
+SELECT s.id, s.workflow_id, s.ref_id, s.context, s.started_at, s.generation, t.first_started_at, w.name
+FROM stage AS s JOIN workflow AS w ON w.id = s.workflow_id JOIN task AS t ON t.stage_id = s.id AND t.status = 'SUSPENDED'
+WHERE s.status = 'SUSPENDED' AND s.workflow_id = coalesce(:workflow_id, s.workflow_id) AND t.implementing_class <> 'sub_workflow'
+ORDER BY s.started_at, s.id;
+
+-- decisions -- Signals that stages of a workflow, or one of them, took or refused. Index event_by_sequence.
+SELECT e.sequence, e.at, e.stage_id, s.ref_id, e.data
+FROM event AS e LEFT JOIN stage AS s ON s.id = e.stage_id
+WHERE e.workflow_id = :workflow_id AND e.type IN ('signal.delivered', 'signal.refused') AND e.stage_id = coalesce(:stage_id, e.stage_id)
+ORDER BY e.sequence;
 
 -- workflow_exists -- Whether a workflow is stored. Primary key.
 SELECT EXISTS (SELECT 1 FROM workflow WHERE id = :workflow_id);
