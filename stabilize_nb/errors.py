@@ -99,13 +99,17 @@ class WaitingForApproval(StabilizeExpectedError):
 class WaitingForCode(StabilizeExpectedError):
     """A run cannot go on because tasks that it needs are not defined in this process."""
 
-    def __init__(self, run_id: str, names: Iterable[str]) -> None:
+    def __init__(self, run_id: str, names: Iterable[str], changed: Iterable[str] = ()) -> None:
         self.run_id = run_id
         self.names = tuple(names)
+        self.changed = tuple(changed)
         listed = ", ".join(repr(name) for name in self.names)
+        other = ", ".join(repr(name) for name in self.changed)
         super().__init__(
-            f"run {run_id} waits for code: {listed} is not registered in this process; run the cell or import "
-            "the module that defines it, and the run goes on by itself"
+            f"run {run_id} waits for code: {listed} is not registered in this process"
+            + (f" ({other}: other code than the run was started with)" if other else "")
+            + "; run the cell or import the module that defines it, and the run goes on by itself"
+            + (", or have it use the code that is here: run.migrate()" if other else "")
         )
 
 

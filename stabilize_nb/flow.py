@@ -36,6 +36,7 @@ from stabilize_nb.flow_words import (
 )
 from stabilize_nb.models.topology import check_topology
 from stabilize_nb.models.workflow import Workflow
+from stabilize_nb.tasks.prints import plain_name
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -334,11 +335,13 @@ class Flow:
         return Workflow.create(application=self.name, name=self.name, stages=stages, context=inputs)
 
     def task_name(self, stage: FlowStage) -> str:
-        """Return the name under which the code of a stage is registered."""
-        return "approval" if stage.is_gate else f"{self.name}.{stage.name}"
+        """Return the name under which the code of a stage is registered: `flow.stage@print`, so versions differ."""
+        wanted = f"{self.name}.{stage.name}"
+        names = {plain_name(name): name for name in Assembly(self).tasks}
+        return "approval" if stage.is_gate else names[wanted]
 
     def register(self, registry: TaskRegistry) -> None:
-        """Make the functions of the flow and of those that it calls known; code of the same names is replaced."""
+        """Make the functions of the flow and of those that it calls known; earlier versions of them stay known."""
         for flow in families(self):
             for name, task in Assembly(flow).tasks.items():
                 registry.replace(name, task)

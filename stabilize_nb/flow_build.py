@@ -29,6 +29,7 @@ from stabilize_nb.flow_tasks import (
     Names,
     RelayTask,
 )
+from stabilize_nb.tasks.prints import marked
 from stabilize_nb.flow_words import JOINS, in_outputs, is_partial, mentioned, quorum
 from stabilize_nb.models.stage import JoinType, SplitType, StageExecution, SyntheticStageOwner
 from stabilize_nb.models.status import WorkflowStatus
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from stabilize_nb.flow import Flow, FlowLoop, FlowStage
-    from stabilize_nb.tasks.interface import Task
+    from stabilize_nb.flow_tasks import Coded
 
 OWNERS: Final = {
     "before": SyntheticStageOwner.STAGE_BEFORE,
@@ -57,7 +58,7 @@ class Assembly:
         self.flow = flow
         self.layout = Layout(flow)
         self.names = _names(flow, self.layout)
-        self.tasks: dict[str, Task] = {}
+        self.tasks: dict[str, Coded] = {}
         self._around: list[StageExecution] = []
         self._conditions: dict[tuple[str, str], str | None] = {}  # (from, to) -> text; None: otherwise
         self.stages = self._body("")
@@ -95,9 +96,10 @@ class Assembly:
     def _stage(self, ref: str, stage: FlowStage, tasks: list[TaskExecution], context: dict[str, Any]) -> StageExecution:
         return StageExecution(ref_id=ref, type=stage.kind, name=stage.title, tasks=tasks, context=context)
 
-    def _task(self, name: str, task: Task) -> TaskExecution:
-        self.tasks[f"{self.flow.name}.{name}"] = task
-        return TaskExecution.create(name, f"{self.flow.name}.{name}", stage_start=True, stage_end=True)
+    def _task(self, name: str, task: Coded) -> TaskExecution:
+        code = marked(f"{self.flow.name}.{name}", task.code)
+        self.tasks[code] = task
+        return TaskExecution.create(name, code, stage_start=True, stage_end=True)
 
     def _code(self, stage: FlowStage) -> list[TaskExecution]:
         """Return what a stage, or each of its instances, carries out."""

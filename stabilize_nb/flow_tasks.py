@@ -12,9 +12,10 @@ import dataclasses
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from stabilize_nb.errors import ConfigError, StabilizeError
+from stabilize_nb.tasks.prints import print_of
 from stabilize_nb.flow_words import close
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.reducers import apply_output_reducers
@@ -30,6 +31,17 @@ if TYPE_CHECKING:
 
 #: In the own context of a parent of instances: what they are made for.
 ITEMS = "_items"
+
+
+class Coded(Protocol):
+    """A task of a flow; `code` is the print of what it does."""
+
+    @property
+    def code(self) -> str:
+        """What changes when it would do something else."""
+
+    def execute(self, stage: StageExecution) -> Any:
+        """Carry it out."""
 
 
 class JumpRequested(BaseException):
@@ -96,6 +108,12 @@ class Names:
         """Return a value under the name of its stage, if a condition asks for it so."""
         return {name: value} if name in self.conditions else {}
 
+    def meant(self, names: Iterable[str]) -> list[Any]:
+        """Return what some names stand for, for the print of code that uses them."""
+        known = {name: self.ends[name] for name in names if name in self.ends}
+        beside = {name: self.beside[name] for name in known if name in self.beside}
+        return [known, beside, self.lists & {*known.values()}, self.conditions & {*known}]
+
 
 def _returned(run: Upstream) -> Any:
     return returned(run.outputs, run.context)
@@ -112,6 +130,16 @@ class FunctionTask(Task):
         self._names = names
         self._reducers = reducers
         self._is_coroutine = inspect.iscoroutinefunction(stage.function)
+
+    @property
+    def code(self) -> str:
+        """The print of the function, and of where its values come from."""
+        begins = {name: ref for name, ref in self._names.begins.items() if name != ref}  # where jumps lead
+        meant = self._names.meant([*self._stage.parameters, self._stage.name])
+        return print_of(type(self), self._stage.function, self._reducers, self._lists(), begins, meant)
+
+    def _lists(self) -> frozenset[str]:
+        return self._names.lists if self._reducers else frozenset()
 
     def execute(self, stage: StageExecution) -> Any:
         """Call the function with its arguments."""
@@ -169,6 +197,11 @@ class AroundTask(FunctionTask):
         super().__init__(stage, names, {})
         self._parent = parent
 
+    @property
+    def code(self) -> str:
+        """The print of the function, and whose it is."""
+        return print_of(super().code, self._parent)
+
     def _argument(self, stage: StageExecution, name: str, parameter: inspect.Parameter) -> Any:
         if name == "error":
             return stage.upstream[self._parent][-1].context.get("error")
@@ -203,6 +236,12 @@ class RelayTask(Task):
         self._values = tuple(values)
         self._reducers = reducers
 
+    @property
+    def code(self) -> str:
+        """The print of what is passed on."""
+        lists = self._names.lists if self._reducers else ()
+        return print_of(type(self), self._values, self._reducers, lists, self._names.meant(self._values))
+
     def execute(self, stage: StageExecution) -> TaskResult:
         """Look, and pass on."""
         return TaskResult.success(self.passed_on(stage))
@@ -220,6 +259,11 @@ class EachTask(RelayTask):
         super().__init__(names, values, reducers)
         self._name = stage.name
         self._each = stage.settings["each"]
+
+    @property
+    def code(self) -> str:
+        """The print of what it is run for."""
+        return print_of(super().code, self._each)
 
     def execute(self, stage: StageExecution) -> TaskResult:
         """Find the list, or the number."""
@@ -257,6 +301,11 @@ class GatherTask(Task):
         self._names = names
         self._name = name
 
+    @property
+    def code(self) -> str:
+        """The print of what is gathered."""
+        return print_of(type(self), self._name, self._names.wanted, self._names.meant([self._name]))
+
     def execute(self, stage: StageExecution) -> TaskResult:
         """Gather."""
         runs = [run for runs in stage.upstream.values() for run in runs if "_mi_instance_index" in run.context]
@@ -273,6 +322,11 @@ class LoopBegin(LoopEntryTask):
 
     def __init__(self, relay: RelayTask) -> None:
         self._relay = relay
+
+    @property
+    def code(self) -> str:
+        """The print of what it gives again."""
+        return print_of(type(self), self._relay.code)
 
     def execute(self, stage: StageExecution) -> TaskResult:
         """Begin a pass."""
@@ -295,6 +349,12 @@ class LoopEnd(LoopExitTask):
         self._name = name
         self._last = tuple(last)
         self._values = tuple(values)
+
+    @property
+    def code(self) -> str:
+        """The print of what it returns."""
+        meant = self._names.meant([*self._last, *self._values, self._name])
+        return print_of(type(self), self._name, self._last, self._values, meant)
 
     def execute(self, stage: StageExecution) -> TaskResult:
         """End a pass."""
@@ -326,6 +386,12 @@ class CallTask(Task):
         self._child = child
         self._names = names
         self._reducers = reducers
+
+    @property
+    def code(self) -> str:
+        """The print of what is called: the code of the other flow has prints of its own in its runs."""
+        inputs = self._child.inputs
+        return print_of(type(self), self._child.name, inputs, self._reducers, self._names.meant(inputs))
 
     def execute(self, stage: StageExecution) -> TaskResult:
         """Find the inputs of the child and build it."""

@@ -25,6 +25,7 @@ from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.queue.messages import (
     CancelStage,
     CancelWorkflow,
+    MigrateWorkflow,
     PauseWorkflow,
     RestartStage,
     ResumeWorkflow,
@@ -33,7 +34,10 @@ from stabilize_nb.queue.messages import (
 from stabilize_nb.run_diff import changes_between
 from stabilize_nb.run_state import Moment, RunState, state_at
 from stabilize_nb.store.codec import dumps
+from stabilize_nb.store.waiting import look, settle
+from stabilize_nb.tasks.prints import plain_name
 from stabilize_nb.tasks.result import returned
+from stabilize_nb.versions import changed_code, missing_code, newer_code
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -142,10 +146,7 @@ class Run:
 
     def waiting_for_code(self) -> list[str]:
         """Return the names of the tasks that the run waits for and that this process does not know."""
-        rows = self.engine.database.call_read(
-            lambda connection: connection.all("waiting_for_code_of", {"workflow_id": self.id})
-        )
-        return sorted({row[0] for row in rows if row[0] not in self.engine.registry})
+        return sorted({*map(plain_name, missing_code(self))})
 
     def graph(self) -> nx.DiGraph[str]:
         """Return the graph: nodes are ref_ids with `status` and `name`, edges point downstream."""
@@ -261,7 +262,7 @@ class Run:
             return
         missing = [name for name in tasks if name not in self.engine.registry]
         if missing and not self._at_work():
-            raise WaitingForCode(self.id, missing)
+            raise WaitingForCode(self.id, map(plain_name, missing), changed_code(self))
         if not running and (gates := self.gates):
             raise WaitingForApproval(self.id, [gate.name for gate in gates])
 
@@ -321,9 +322,16 @@ class Run:
         """Go on after a pause, or after this process was started anew."""
         self._push(ResumeWorkflow(execution_id=self.id))
 
+    def migrate(self) -> list[str]:
+        """Have what has not run yet use the code that is defined now; return the tasks whose code that changes."""
+        codes = newer_code(self)
+        if codes:
+            self._push(MigrateWorkflow(execution_id=self.id, codes=codes))
+        return sorted({*map(plain_name, codes)})
+
     def retry(self, stage: str | None = None) -> None:
         """
-        Run a stage and what follows it again; without a name the stage that failed.
+        Run a stage and what follows it again, with the code that is defined now; without a name what failed.
 
         Raises StageNotReadyError when no stage has failed.
         """
@@ -333,6 +341,7 @@ class Run:
                 msg = f"run {self.id} has no failed stage; name the stage to run again: run.retry('stage')"
                 raise StageNotReadyError(msg)
             stage = failed[0]
+        self.migrate()
         self._push(RestartStage(execution_id=self.id, stage_id=self._stage(stage).id))
 
     def _push(self, message: Any) -> None:

@@ -23,6 +23,7 @@ from stabilize_nb.core.rows import (
     StageSpec,
     TaskRow,
     WaiterRow,
+    with_codes,
 )
 from stabilize_nb.core.view import ArrivalKey, ClaimKey, RoundKey, SignalKey, StageKey, TaskKey, View, WaiterKey
 from stabilize_nb.models.ids import derived_id
@@ -527,6 +528,16 @@ def _child_started(view: View, fact: f.ChildStarted, _at: int) -> None:
     view.put(StageKey(row.id), row._replace(context={**row.context, "_sub_workflow_id": fact.child}))
 
 
+def _code_replaced(view: View, fact: f.CodeReplaced, _at: int) -> None:
+    row = _stage(view, fact.stage)
+    view.put(StageKey(row.id), row._replace(spec=with_codes(row.spec, fact.codes)))
+    for position in range(len(row.spec.tasks)):
+        task = _task(view, row.id, position)
+        if not task.status.is_complete and task.implementing_class in fact.codes:
+            code = fact.codes[task.implementing_class]
+            view.put(TaskKey(row.id, position), task._replace(implementing_class=code))
+
+
 def _unchanged(_view: View, _fact: f.Fact, _at: int) -> None:
     """Some facts only say what did not happen."""
 
@@ -572,5 +583,6 @@ _APPLY: dict[type[f.Fact], Callable[[View, Any, int], None]] = {
     f.InstanceRefused: _instance_refused,
     f.ActivityClosed: _activity_closed,
     f.ChildStarted: _child_started,
+    f.CodeReplaced: _code_replaced,
     f.ResultDiscarded: _unchanged,
 }

@@ -431,6 +431,15 @@ class ChildStarted(Fact):
 
 
 @record
+class CodeReplaced(Fact):
+    """A stage runs other code from now on; `codes`: name of a task -> name of the one in its place."""
+
+    TYPE: ClassVar[str] = "code.replaced"
+    stage: str
+    codes: dict[str, str]
+
+
+@record
 class ResultDiscarded(Fact):
     """A result came too late: for a stage that was reset, cancelled or taken over."""
 

@@ -292,6 +292,16 @@ def written(spec: StageSpec) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def with_codes(spec: StageSpec, codes: Mapping[str, str]) -> StageSpec:
+    """Return a definition whose tasks, and those of instances it is the parent of, run other code."""
+    tasks = tuple((name, codes.get(code, code)) for name, code in spec.tasks)
+    instance = spec.mi_config.get("instance") if spec.mi_config else None
+    if not instance or "tasks" not in instance:
+        return spec._replace(tasks=tasks)
+    inside = [[name, codes.get(code, code)] for name, code in instance["tasks"]]
+    return spec._replace(tasks=tasks, mi_config={**spec.mi_config, "instance": {**instance, "tasks": inside}})
+
+
 #: How a field is made of its JSON data, where the data is not the value.
 _KINDS: dict[str, Callable[[Any], Any]] = {
     "requisites": tuple,

@@ -11,6 +11,7 @@ from stabilize_nb.handlers.complete_workflow import complete_workflow
 from stabilize_nb.handlers.control import pause_workflow, resume_workflow
 from stabilize_nb.handlers.enter_stage import enter_stage
 from stabilize_nb.handlers.jump_to_stage import jump_to_stage
+from stabilize_nb.handlers.migrate_workflow import migrate_workflow
 from stabilize_nb.handlers.multi_instance import (
     add_multi_instance,
     close_multi_instance,
@@ -50,5 +51,6 @@ HANDLERS: dict[type[m.Message], Callable[[Draft, Any], None]] = {
     m.CancelWorkflow: cancel_workflow,
     m.PauseWorkflow: pause_workflow,
     m.ResumeWorkflow: resume_workflow,
+    m.MigrateWorkflow: migrate_workflow,
     m.CompleteWorkflow: complete_workflow,
 }

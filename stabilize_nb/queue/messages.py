@@ -213,6 +213,13 @@ class ResumeWorkflow(Message):
 
 
 @named_record
+class MigrateWorkflow(Message):
+    """Have what has not run use other code; `codes`: name of a task -> name of the one in its place."""
+
+    codes: dict[str, str] = field(default_factory=dict)
+
+
+@named_record
 class CompleteWorkflow(Message):
     """End: nothing is left that could move."""
 
@@ -224,7 +231,7 @@ MESSAGES: dict[str, type[Message]] = {
     for kind in (
         StartWorkflow, StartStage, RunTask, TimeoutStage, TimeoutGate, SignalStage, JumpToStage, RestartStage,
         EnterStage, CancelStage, CancelRegion, AddMultiInstance, CompleteMultiInstance, CloseMultiInstance,
-        CancelWorkflow, PauseWorkflow, ResumeWorkflow, CompleteWorkflow,
+        CancelWorkflow, PauseWorkflow, ResumeWorkflow, MigrateWorkflow, CompleteWorkflow,
     )
 }  # fmt: skip
 

@@ -97,6 +97,11 @@ def stage_state(row: StageRow) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def spec_text(spec: StageSpec) -> str:
+    """Return a definition as it is stored."""
+    return dumps(spec_data(spec))
+
+
 def same_documents(row: StageRow, other: StageRow) -> bool:
     """Whether a row differs from another at most in what `move_stage` writes."""
     return (
@@ -119,7 +124,7 @@ def new_stage_params(row: StageRow, workflow_id: str) -> dict[str, Any]:
     """Parameters of `insert_stage`."""
     return {
         **stage_params(row), "workflow_id": workflow_id, "base_id": row.base_id, "ref_id": row.ref_id,
-        "ordinal": row.ordinal, "spec": dumps(spec_data(row.spec)), "activation": row.activation,
+        "ordinal": row.ordinal, "spec": spec_text(row.spec), "activation": row.activation,
     }  # fmt: skip
 
 

@@ -39,11 +39,16 @@ def _put(connection: Connection, workflow_id: str, row: Any, known: Any) -> None
     match row:
         case StageRow() if known is None:
             connection.run("insert_stage", rows.new_stage_params(row, workflow_id))
+        case StageRow() if row.spec is not known.spec:
+            connection.run("redefine_stage", {"id": row.id, "spec": rows.spec_text(row.spec)})
+            connection.run("update_stage", rows.stage_params(row))
         case StageRow() if rows.same_documents(row, known):
             connection.run("move_stage", rows.stage_state(row))
         case StageRow():
             connection.run("update_stage", rows.stage_params(row))
         case TaskRow() if known is not None:
+            if row.implementing_class != known.implementing_class:
+                _replace_code(connection, workflow_id, row, known)
             connection.run("update_task", rows.task_state(row))
         case TaskRow():
             connection.run("put_task", rows.task_params(row))
@@ -66,6 +71,13 @@ def _put(connection: Connection, workflow_id: str, row: Any, known: Any) -> None
         case _:
             msg = f"no table for a {type(row).__name__}"
             raise TypeError(msg)
+
+
+def _replace_code(connection: Connection, workflow_id: str, row: TaskRow, known: TaskRow) -> None:
+    """Have a task and the messages that ask for it name other code."""
+    code = {"old": known.implementing_class, "new": row.implementing_class}
+    connection.run("recode_task", {"stage_id": row.stage_id, "position": row.position, "new": code["new"]})
+    connection.run("recode_messages", {"workflow_id": workflow_id, "stage_id": row.stage_id, **code})
 
 
 def _signal_params(workflow_id: str, row: SignalRow) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from stabilize_nb.errors import ConfigError, TaskNotFoundError
 from stabilize_nb.tasks.interface import CallableTask, Task
 from stabilize_nb.tasks.loop import LoopEntryTask, LoopExitTask
+from stabilize_nb.tasks.prints import plain_name
 from stabilize_nb.tasks.sub_workflow import SubWorkflowTask
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class TaskRegistry:
         self.strict = strict
         self._makers = dict(BUILT_IN)
         self._sources: dict[str, Any] = {}
+        self._latest: dict[str, str] = {}
         self._listeners: list[Callable[[], None]] = []
         self._lock = threading.Lock()
 
@@ -65,6 +67,7 @@ class TaskRegistry:
         with self._lock:
             self._makers[name] = _maker(name, task)
             self._sources[name] = task
+            self._latest[plain_name(name)] = name
         for listener in list(self._listeners):
             listener()
 
@@ -75,12 +78,19 @@ class TaskRegistry:
             raise TaskNotFoundError(self.unknown(name))
         return maker()
 
+    def latest(self, name: str) -> str | None:
+        """Return the name under which the code is registered that `name`, without its print, stands for now."""
+        return self._latest.get(plain_name(name))
+
     def unknown(self, name: str) -> str:
         """Return the sentence for a name that is not registered."""
-        close = difflib.get_close_matches(name, self._makers, n=1)
+        if self.latest(name) is not None:
+            return f"task {plain_name(name)!r} is registered here with other code"
+        names = {plain_name(each): each for each in self._makers}
+        close = difflib.get_close_matches(plain_name(name), names, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        known = ", ".join(sorted(self._sources)) or "none"
-        return f"no task is registered as {name!r}{hint} (registered: {known})"
+        known = ", ".join(sorted({*map(plain_name, self._sources)})) or "none"
+        return f"no task is registered as {plain_name(name)!r}{hint} (registered: {known})"
 
     def __contains__(self, name: str) -> bool:
         return name in self._makers

@@ -30,6 +30,7 @@ VALUES: dict[Any, st.SearchStrategy] = {
     int | None: st.none() | st.integers(0, 9),
     list[str]: st.lists(text, max_size=3),
     dict[str, Any]: documents,
+    dict[str, str]: st.dictionaries(text, text, max_size=3),
     Token: st.sampled_from(Token),
     Token | None: st.none() | st.sampled_from(Token),
     WorkflowStatus: st.sampled_from(WorkflowStatus),

@@ -90,6 +90,9 @@ UPDATE stage SET status = :status, generation = :generation, fired = :fired, sen
        added = :added, closed = :closed
 WHERE id = :id;
 
+-- redefine_stage -- The definition of a stage row.
+UPDATE stage SET spec = :spec WHERE id = :id;
+
 -- delete_stage -- A further activation disappears.
 DELETE FROM stage WHERE id = :id;
 
@@ -107,6 +110,13 @@ FROM json_each(:ids) AS wanted CROSS JOIN task AS t ON t.stage_id = wanted.value
 UPDATE task SET status = :status, attempt = :attempt, retries = :retries, polls = :polls, due = :due, signal = :signal,
        error = :error, first_started_at = :first_started_at, started_at = :started_at, ended_at = :ended_at
 WHERE stage_id = :stage_id AND position = :position;
+
+-- recode_task -- A task runs other code.
+UPDATE task SET implementing_class = :new WHERE stage_id = :stage_id AND position = :position;
+
+-- recode_messages -- Messages for a task name other code. Index message_left.
+UPDATE message SET task_type = :new, payload = json_set(payload, '$.task_type', :new)
+WHERE workflow_id = :workflow_id AND stage_id = :stage_id AND task_type = :old AND done_at IS NULL AND dead_at IS NULL;
 
 -- put_task -- A new task row, or all of one.
 INSERT INTO task (id, stage_id, position, name, implementing_class, status, attempt, retries, polls, due, signal, error,
@@ -458,9 +468,11 @@ SELECT name, checksum, applied_at FROM migration ORDER BY name;
 INSERT INTO migration (name, checksum, applied_at) VALUES (:name, :checksum, :applied_at);
 
 -- moving -- Whether work of a workflow is at hand: a row that runs, or a message that can move it. Indexes stage_open, message_left.
-SELECT EXISTS (SELECT 1 FROM stage WHERE workflow_id = :workflow_id AND status IN ('RUNNING', 'REDIRECT', 'BUFFERED')),
+SELECT EXISTS (SELECT 1 FROM stage WHERE workflow_id = :workflow_id AND (status = 'RUNNING' OR status = 'PAUSED' OR status = 'SUSPENDED' OR status = 'REDIRECT'
+       OR status = 'BUFFERED')
+       AND status IN ('RUNNING', 'REDIRECT', 'BUFFERED')),
        EXISTS (SELECT 1 FROM message WHERE workflow_id = :workflow_id AND done_at IS NULL AND dead_at IS NULL
-               AND (counts = 1 OR kind IN ('RunTask', 'JumpToStage', 'SignalStage', 'CancelStage', 'CancelWorkflow', 'ResumeWorkflow', 'RestartStage'))
+               AND (counts = 1 OR kind IN ('RunTask', 'JumpToStage', 'SignalStage', 'CancelStage', 'CancelWorkflow', 'ResumeWorkflow', 'RestartStage', 'MigrateWorkflow'))
                AND (task_type IS NULL OR owner IS NOT NULL OR task_type IN (SELECT value FROM json_each(:known))));
 
 -- log_heads -- How far the log of each workflow goes, and when it began.

@@ -1,0 +1,42 @@
+"""
+Code that has changed since a run was started.
+
+A run names the code of each of its stages with its print (tasks/prints.py), so it goes on with what it was started
+with: while this process knows that version, in the background as always; where it does not, it waits for code.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stabilize_nb.tasks.prints import is_marked, plain_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from stabilize_nb.models.stage import StageExecution
+    from stabilize_nb.run import Run
+
+
+def newer_code(run: Run) -> dict[str, str]:
+    """Return what a run names as the code of its stages where other code is defined now, with what that is named."""
+    registry = run.engine.registry
+    latest = {code: registry.latest(code) for stage in run.workflow.stages for code in _codes(stage)}
+    return {code: newer for code, newer in latest.items() if newer is not None and newer != code}
+
+
+def missing_code(run: Run) -> list[str]:
+    """Return what a run waits for and this process does not know, with prints."""
+    here = {"workflow_id": run.id}
+    rows = run.engine.database.call_read(lambda connection: connection.all("waiting_for_code_of", here))
+    return sorted({row[0] for row in rows if row[0] not in run.engine.registry})
+
+
+def changed_code(run: Run) -> list[str]:
+    """Return the tasks that a run waits for and for which only other code is defined here."""
+    return sorted({plain_name(code) for code in missing_code(run) if run.engine.registry.latest(code) is not None})
+
+
+def _codes(stage: StageExecution) -> Iterable[str]:
+    inside = stage.mi_config.instance.get("tasks", ()) if stage.mi_config is not None else ()
+    return filter(is_marked, [*(task.implementing_class for task in stage.tasks), *(code for _, code in inside)])
