@@ -286,7 +286,7 @@ class Run:
         """Reject a gate; as `approve` otherwise."""
         self._push(decide(self, gate, REJECT, payload))
 
-    def decide(self, gate: Gate | str, choice: str, **payload: Any) -> str:
+    def decide(self, gate: Gate | str, choice: str, /, **payload: Any) -> str:
         """Take one of the choices that a gate offers; the id by which `run.decisions` has what became of it."""
         message = decide(self, gate, choice, payload)
         self._push(message)
