@@ -187,6 +187,7 @@ class Run:
             ticket = self.engine.database.changes.ticket()
             status = self.status
             if status.is_complete:
+                settle()
                 return status
             self._pause(ticket.wait, deadline, status)
 
@@ -225,6 +226,7 @@ class Run:
         if left <= 0:
             msg = f"run {self.id} is still {status}; it goes on in the background: {'; '.join(self.explain())}"
             raise WaitTimeoutError(msg)
+        look()
         try:
             wait(left)
         except KeyboardInterrupt:
@@ -240,13 +242,17 @@ class Run:
                 return result_of(workflow)
             if self.engine.rehearsal is not None:
                 self._raise_if_stuck()
+            look()
             try:
                 await asyncio.sleep(LOOK)
             except asyncio.CancelledError:
                 raise AwaitInterrupted(self.id) from None
 
     def _finished(self) -> Workflow | None:
-        return self.workflow if self.status.is_complete else None
+        if not self.status.is_complete:
+            return None
+        settle()
+        return self.workflow
 
     def _raise_if_stuck(self) -> None:
         known = dumps(sorted(self.engine.registry.names()))
@@ -272,17 +278,18 @@ class Run:
 
     # -- ordering ---------------------------------------------------------------------------------
 
-    def approve(self, gate: str | None = None, **payload: Any) -> None:
+    def approve(self, gate: Gate | str | None = None, **payload: Any) -> None:
         """
         Approve a gate; the payload reaches the stages behind it.
 
         Not named: the only one that waits now. Named: also one that does not wait yet, for which the decision is kept.
+        One of `run.gates`: only if it still asks what it asks there. `decision="revise"` takes another choice.
 
-        Raises StageNotReadyError when there is not exactly one such gate.
+        Raises StageNotReadyError when there is not exactly one such gate, ConfigError for what it does not take.
         """
         self._push(decide(self, gate, APPROVE, payload))
 
-    def reject(self, gate: str | None = None, **payload: Any) -> None:
+    def reject(self, gate: Gate | str | None = None, **payload: Any) -> None:
         """Reject a gate; as `approve` otherwise."""
         self._push(decide(self, gate, REJECT, payload))
 
@@ -363,6 +370,14 @@ class Run:
         workflow = self.workflow
         done = sum(stage.status.is_complete for stage in workflow.stages)
         return f"Run({workflow.name!r}, {self.id}, {workflow.status}, {done}/{len(workflow.stages)} stages)"
+
+    def pane(self) -> Any:
+        """Show the run in the output of the cell that runs, live while it goes on, whatever the display mode is."""
+        return import_module("stabilize_nb.notebook.panes.showing").show(self)
+
+    def _ipython_display_(self) -> None:
+        # As below. Raises NotImplementedError where there are no live panes: IPython asks for the bundle then.
+        import_module("stabilize_nb.notebook.views").show_live(self)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         # IPython calls this; nothing below the notebook may import it.

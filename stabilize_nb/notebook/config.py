@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from IPython.core.getipython import get_ipython
 from traitlets import TraitType, Unicode
 from traitlets.config import SingletonConfigurable
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 DISPLAYS = {
     "auto": "what the front end can show",
+    "live": "panes of widgets that follow a run",
     "static": "pictures and tables that need no running kernel",
     "text": "text only",
     "deterministic": "static, and the engine works in deterministic mode",
@@ -75,6 +77,16 @@ def _account() -> str:
 def settings() -> StabilizeNB:
     """Return the settings; the defaults when no extension is loaded."""
     return StabilizeNB.instance()
+
+
+def display_mode() -> str:
+    """Return how things are shown here: as was chosen, else live where a kernel has a front end for widgets."""
+    chosen: str = settings().display
+    if chosen != "auto":
+        return chosen
+    if is_deterministic():
+        return "deterministic"
+    return "live" if getattr(get_ipython(), "kernel", None) is not None else "static"
 
 
 def load(shell: Shell, on_mode: Callable[[bool], None]) -> StabilizeNB:

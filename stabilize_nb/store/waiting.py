@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
+#: Seconds that whoever waited for the end of a run waits for it to be shown.
+SETTLE = 1.0
 
 
 class Ticket:
@@ -93,3 +95,29 @@ class Changes:
         """Stop calling `listener`."""
         if listener in self._listeners:
             self._listeners.remove(listener)
+
+
+class Onlooker(Protocol):
+    """Whoever shows runs in this process, as threads that wait for a run know it."""
+
+    def look(self) -> None:
+        """Somebody waits, and has looked once more."""
+
+    def settle(self, timeout: float) -> None:
+        """Show what has been committed so far; return when that is done, at most after `timeout` seconds."""
+
+
+#: Those who want to know that somebody waits.
+ONLOOKERS: list[Onlooker] = []
+
+
+def look() -> None:
+    """Tell onlookers that somebody waits, and has looked once more."""
+    for onlooker in ONLOOKERS:
+        onlooker.look()
+
+
+def settle() -> None:
+    """Have everything shown before whoever waited goes on: a batch run saves its outputs right after its last cell."""
+    for onlooker in ONLOOKERS:
+        onlooker.settle(SETTLE)

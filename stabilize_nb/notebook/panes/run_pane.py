@@ -1,0 +1,200 @@
+"""
+The pane of a run: header, graph, gates, stages, log, buttons; about thirty widgets whatever the size of the graph.
+
+Every part is markup in one widget that is replaced when its text has changed. The only widgets that a person can use
+are buttons, the fields of gates, and what folds.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import ipywidgets as w
+from markupsafe import Markup
+
+from stabilize_nb.models.status import WorkflowStatus
+from stabilize_nb.notebook.draw import svg_of
+from stabilize_nb.notebook.looks import LOOKS, shorten
+from stabilize_nb.notebook.panes import afterlife
+from stabilize_nb.notebook.panes.buttons import Buttons
+from stabilize_nb.notebook.panes.painter import PAINTER
+from stabilize_nb.notebook.panes.waiting import Gates
+from stabilize_nb.notebook.panes.widgets import close_all, hide, html, show
+from stabilize_nb.notebook.progress import StageTable, badge, count_of
+from stabilize_nb.notebook.tables import duration
+from stabilize_nb.notebook.views import status_of
+
+if TYPE_CHECKING:
+    from stabilize_nb.models.workflow import Workflow
+    from stabilize_nb.notebook.panes.snapshot import Snapshot
+    from stabilize_nb.run import Run
+
+S = WorkflowStatus
+#: Beats between two signs of life.
+LIFE: Final = 5
+#: Seconds that pictures are not brought up to date again, and that widgets are shown at least: a page that is still
+#: making a widget when it is closed shows an error in its place.
+PICTURE: Final = 2.0
+SHORTEST: Final = 1.0
+COLUMNS: Final = 200
+
+_HEADER: Final = Markup('<div role="status" aria-live="polite"><b>{}</b> <small><code>{}</code></small> {} {}</div>')
+_CLOCK: Final = Markup("<span>{}</span>")
+_NOTE: Final = Markup('<div role="note">{}</div>')
+_GRAPH: Final = Markup('<div style="overflow:auto;max-height:600px;padding:4px 0">{}</div>')
+
+
+class RunPane:
+    """The widgets of one run; `box` holds them all. The painter calls `paint` and `beat`."""
+
+    def __init__(self, run: Run, pictures: afterlife.Pictures) -> None:
+        self.run = run
+        self.is_closed = False
+        self._pictures = pictures
+        self._place = ""
+        self._seen: Snapshot | None = None
+        self._drawn = ""
+        self._born = time.monotonic()
+        self._pictured = self._born
+        self._beats = 0
+        self._views = 0
+        self._status, self._clock, self._note = html(), html(), html()
+        self._graph, self._table, self._rest = html(), html(), html()
+        self._fold = w.Accordion([self._rest], titles=("more rows",))
+        self._gates = Gates(run)
+        self._buttons = Buttons(run, self.refresh, self.close)
+        self._pulse = html(afterlife.heartbeat(run.id, 0))
+        self.box = w.VBox(
+            [
+                html(afterlife.hiding(run.id)),
+                w.HBox([self._status, self._clock], layout=w.Layout(flex_flow="row wrap", grid_gap="0 16px")),
+                self._pulse, self._note, self._graph, self._gates.box, self._table, self._fold, self._buttons.box,
+            ]
+        )  # fmt: skip
+        self.box.add_class(f"sn-live-{afterlife.token(run.id)}")
+        self.box._view_count = 0  # noqa: SLF001 - ipywidgets has no other name for it
+        self.box.observe(self._viewed, "_view_count")
+
+    def display(self) -> None:
+        """Show the pane in the output of the cell that runs."""
+        self._place = afterlife.show_widgets(self.box, self.run.id)
+
+    def refresh(self) -> None:
+        """Read the run anew and paint it."""
+        PAINTER.stir(self.run.engine, self.run.id)
+
+    # -- called by the painter --------------------------------------------------------------------
+
+    def paint(self, seen: Snapshot) -> None:
+        """Show what was read."""
+        if self.is_closed:
+            return
+        self._seen = seen
+        show(self._status, value=_header(seen))
+        show(self._note, value=_notes(seen))
+        self._paint_graph(seen.workflow)
+        self._gates.paint(seen)
+        self._paint_time(seen, seen.now)
+        table = StageTable(workflow=seen.workflow, now=seen.now, told=seen.told)
+        rest = table.rest()
+        show(self._rest, value=rest)
+        show(self._fold, titles=(table.rest_words(),))
+        hide(self._fold, hidden=not rest)
+        self._buttons.paint(seen.workflow)
+        self._picture(is_last=seen.workflow.status.is_complete)
+        self._end_if_over()
+
+    def beat(self) -> None:
+        """Give a sign of life, and let the time go on that is shown."""
+        if self.is_closed:
+            return
+        self._beats += 1
+        if self._beats % LIFE == 0:
+            show(self._pulse, value=afterlife.heartbeat(self.run.id, self._beats))
+        if self._seen is not None and not self._seen.workflow.status.is_complete:
+            self._paint_time(self._seen, self.run.engine.database.clock())
+            self._picture(is_last=False)
+        self._end_if_over()
+
+    def close(self) -> None:
+        """Take the widgets off the page; the pictures stay."""
+        if not self.is_closed:
+            self.is_closed = True
+            PAINTER.forget(self)
+            afterlife.empty(self._place)
+            close_all(self.box)
+
+    # -- parts ------------------------------------------------------------------------------------
+
+    def _paint_time(self, seen: Snapshot, now: int) -> None:
+        show(self._clock, value=_CLOCK.format(_facts(seen.workflow, now)))
+        show(self._table, value=StageTable(workflow=seen.workflow, now=now, told=seen.told).first())
+
+    def _paint_graph(self, workflow: Workflow) -> None:
+        drawn = str([(stage.ref_id, stage.status, stage.error, len(stage.tasks)) for stage in workflow.stages])
+        if drawn != self._drawn:
+            self._drawn = drawn
+            show(self._graph, value=_GRAPH.format(Markup(svg_of(workflow))))  # noqa: S704 - svg_of escapes
+
+    def _picture(self, *, is_last: bool) -> None:
+        now = time.monotonic()
+        if is_last or now - self._pictured >= PICTURE:
+            self._pictured = now
+            self._pictures.update()
+
+    def _end_if_over(self) -> None:
+        """Leave the page when the run has ended; one that failed can be tried again, so its buttons stay."""
+        if self._seen is None or not self._seen.workflow.status.is_complete or self._seen.workflow.status is S.TERMINAL:
+            return
+        if time.monotonic() - self._born >= SHORTEST:
+            self._leave()
+
+    def _leave(self) -> None:
+        if self._views <= 1:
+            self.close()
+            return
+        # A page that was opened anew hears nothing of its pictures: the last one is shown by the widgets.
+        self.is_closed = True
+        PAINTER.forget(self)
+        afterlife.empty(self._place)
+        hiding, *others = self.box.children
+        self.box.children = [hiding, html(self._pictures.shown)]
+        for other in others:
+            close_all(other)
+
+    def _viewed(self, change: Any) -> None:
+        if change["new"] is not None and change["new"] > (change["old"] or 0):
+            self._views += 1
+
+
+def _header(seen: Snapshot) -> Markup:
+    workflow = seen.workflow
+    at = ", ".join(gate.name for gate in seen.gates)
+    words = f"for a decision at {shorten(at)}" if at else ""
+    return _HEADER.format(shorten(workflow.name), workflow.id, badge(status_of(workflow)), words)
+
+
+def _facts(workflow: Workflow, now: int) -> str:
+    done, of = count_of(workflow)
+    return " · ".join(filter(None, [f"{done} of {of} stages", _elapsed(workflow, now)]))
+
+
+def _elapsed(workflow: Workflow, now: int) -> str:
+    """Say how long a run took, or in whole seconds how long it has gone on."""
+    if workflow.start_time is None:
+        return ""
+    if workflow.end_time is not None:
+        return duration(workflow.end_time - workflow.start_time)
+    seconds = (now - workflow.start_time) // 1_000
+    return duration(seconds * 1_000) if seconds > 0 else ""
+
+
+def _notes(seen: Snapshot) -> Markup:
+    notes = []
+    if seen.missing:
+        symbol = LOOKS[S.SUSPENDED].symbol
+        notes.append(f"{symbol} waits for code that no cell has defined yet: {', '.join(seen.missing)}")
+    if seen.workflow.error:
+        notes.append(f"{LOOKS[S.TERMINAL].symbol} {shorten(seen.workflow.error, COLUMNS)}")
+    return Markup("").join(_NOTE.format(note) for note in notes)

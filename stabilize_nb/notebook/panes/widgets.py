@@ -1,0 +1,37 @@
+"""Small pieces that panes are made of. A trait is set only when its value changes: nothing is painted for nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ipywidgets as w
+from markupsafe import Markup
+
+
+def html(value: str = "") -> w.HTML:
+    """Return a piece of markup; what is in it is escaped already."""
+    return w.HTML(str(value))
+
+
+def show(widget: w.Widget, **traits: Any) -> None:
+    """Set the traits that differ from what is shown."""
+    for name, value in traits.items():
+        wanted = str(value) if isinstance(value, Markup) else value
+        if getattr(widget, name) != wanted:
+            setattr(widget, name, wanted)
+
+
+def hide(widget: w.DOMWidget, *, hidden: bool) -> None:
+    """Take a piece off the page, or bring it back."""
+    show(widget.layout, display="none" if hidden else None)
+
+
+def close_all(widget: w.Widget) -> None:
+    """Close a widget with everything in it, layouts and styles too."""
+    for child in getattr(widget, "children", ()):
+        close_all(child)
+    for name in ("layout", "style"):
+        part = getattr(widget, name, None)
+        if isinstance(part, w.Widget):
+            part.close()
+    widget.close()

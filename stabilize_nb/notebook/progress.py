@@ -1,0 +1,148 @@
+"""
+The stages of a run as rows: status, how far, since when, how often, and why not.
+
+The table means something without a style sheet: a bar is a <progress> element with words beside it, what is too long
+is folded in <details>, and a status is a symbol and a word before it is a colour.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from markupsafe import Markup
+
+from stabilize_nb.models.stage import StageExecution
+from stabilize_nb.models.status import COMPLETE, FAILURE, WorkflowStatus
+from stabilize_nb.models.workflow import Workflow
+from stabilize_nb.notebook.gates import is_gate
+from stabilize_nb.notebook.looks import LOOKS, shorten
+from stabilize_nb.notebook.tables import Table, duration, moment
+
+S = WorkflowStatus
+#: Rows that are always seen, and columns of an error.
+SEEN: Final = 12
+COLUMNS: Final = 120
+NAMES: Final = ("status", "stage", "progress", "started", "duration", "attempts", "error")
+
+_BADGE: Final = Markup(
+    '<span style="background:{};color:#222;border:1px solid {};border-radius:9px;padding:0 7px;white-space:nowrap">'
+    "{} {}</span>"
+)
+_BAR: Final = Markup(
+    '<progress role="progressbar" aria-label="{}" aria-valuemin="0" aria-valuemax="{}" aria-valuenow="{}" '
+    'aria-valuetext="{}" max="{}" value="{}" style="width:7em;vertical-align:middle;accent-color:{}"></progress> {}'
+)
+_FOLD: Final = Markup("<details><summary>{}</summary>{}</details>")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What a body has told of its progress; `fraction` is between 0 and 1."""
+
+    fraction: float | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageTable:
+    """The rows of a run at one moment (`now`: ms since the epoch), and what bodies at work have told, by stage id."""
+
+    workflow: Workflow
+    now: int
+    told: Mapping[str, Told] = field(default_factory=dict)
+
+    def first(self) -> Markup:
+        """Return the rows that are always seen."""
+        return self._html(self._rows()[:SEEN])
+
+    def rest(self) -> Markup:
+        """Return the other rows; empty when there are none."""
+        rows = self._rows()[SEEN:]
+        return self._html(rows) if rows else Markup()
+
+    def rest_words(self) -> str:
+        """Say what the other rows are: "188 more: 3 running, 185 succeeded"."""
+        rows = self._rows()[SEEN:]
+        count = Counter(row.status for row in rows)
+        listed = ", ".join(f"{count[status]} {look.word}" for status, look in LOOKS.items() if status in count)
+        return f"{len(rows)} more rows: {listed}" if rows else ""
+
+    def html(self) -> Markup:
+        """Return the whole table, what is long folded."""
+        rest = self.rest()
+        return self.first() + (_FOLD.format(self.rest_words(), rest) if rest else "")
+
+    def _rows(self) -> list[StageExecution]:
+        """Return the stages, instances behind all others."""
+        return sorted(self.workflow.stages, key=_is_instance)
+
+    def _html(self, rows: Sequence[StageExecution]) -> Markup:
+        return Table(NAMES, [self._row(stage) for stage in rows]).html()
+
+    def _row(self, stage: StageExecution) -> list[str]:
+        attempts = sum(task.attempt for task in stage.tasks)
+        return [
+            badge(stage.status),
+            stage.ref_id + (f" (round {stage.generation + 1})" if stage.generation else ""),
+            self._bar(stage),
+            moment(stage.start_time, self.now),
+            took(stage, self.now),
+            str(attempts) if attempts and not is_gate(stage) else "",
+            shorten((stage.error or "").strip().rpartition("\n")[2], COLUMNS),
+        ]
+
+    def _bar(self, stage: StageExecution) -> str:
+        parts = self._instances().get(stage.ref_id)
+        if parts:
+            return _bar_of(parts, stage)
+        if stage.status is not S.RUNNING:
+            return ""
+        told = self.told.get(stage.id, Told())
+        if told.fraction is None:
+            return shorten(told.message)
+        percent = round(100 * min(1.0, max(0.0, told.fraction)))
+        return _bar(stage, percent, 100, f"{percent} %" + (f" {shorten(told.message)}" if told.message else ""))
+
+    def _instances(self) -> Mapping[str, list[StageExecution]]:
+        found: dict[str, list[StageExecution]] = {}
+        for stage in self.workflow.stages:
+            if _is_instance(stage):
+                found.setdefault(str(stage.context.get("_mi_parent_ref_id")), []).append(stage)
+        return found
+
+
+def badge(status: WorkflowStatus) -> Markup:
+    """Return a status as symbol and word on its colour."""
+    look = LOOKS[status]
+    return _BADGE.format(look.fill, look.stroke, look.symbol, look.word)
+
+
+def took(stage: StageExecution, now: int) -> str:
+    """Say how long a stage has taken so far."""
+    if stage.start_time is None:
+        return ""
+    return duration((now if stage.end_time is None else stage.end_time) - stage.start_time)
+
+
+def count_of(workflow: Workflow) -> tuple[int, int]:
+    """Return how many stages have ended, and how many there are."""
+    return sum(stage.status in COMPLETE for stage in workflow.stages), len(workflow.stages)
+
+
+def _is_instance(stage: StageExecution) -> bool:
+    return "_mi_instance_index" in stage.context
+
+
+def _bar_of(parts: Sequence[StageExecution], stage: StageExecution) -> Markup:
+    done = sum(part.status in COMPLETE for part in parts)
+    failed = sum(part.status in FAILURE for part in parts)
+    words = f"{done} of {len(parts)}" + (f", {failed} failed" if failed else "")
+    return _bar(stage, done, len(parts), words)
+
+
+def _bar(stage: StageExecution, value: int, most: int, words: str) -> Markup:
+    colour = LOOKS[S.SUCCEEDED if value == most else S.RUNNING].stroke
+    return _BAR.format(f"progress of {stage.ref_id}", most, value, words, most, value, colour, words)
