@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import queue
 import subprocess
 import sys
 import sysconfig
@@ -76,11 +77,11 @@ def _write_spec(kernel: OldestKernel) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """How a cell ended: `content` of its reply, what it printed and showed as text, and how long it took."""
+    """How a cell ended: `content` of its reply, what it printed and showed as text, and when (monotonic seconds)."""
 
     content: dict[str, Any]
     text: str
-    seconds: float
+    at: float
     shown: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -107,15 +108,30 @@ class Kernel:
     def interrupt(self) -> None:
         self.manager.interrupt_kernel()
 
+    def until_shown(self, message_id: str, text: str, timeout: float = 60) -> None:
+        """Wait until a cell that runs shows something."""
+        while True:
+            message = self.client.get_iopub_msg(timeout=timeout)
+            if message["parent_header"].get("msg_id") == message_id:
+                if message["content"].get("data", {}).get("text/plain") == text:
+                    return
+                assert message["content"].get("execution_state") != "idle", f"the cell ended without showing {text!r}"
+
     def reply(self, message_id: str, timeout: float = 60) -> Reply:
         """Wait for the end of a cell: its reply, and everything it said until the kernel was idle again."""
-        began = time.monotonic()
         answer = self.client.get_shell_msg(timeout=timeout)
         while answer["parent_header"].get("msg_id") != message_id:
             answer = self.client.get_shell_msg(timeout=timeout)
-        took = time.monotonic() - began
+        at = time.monotonic()
         said, shown = self._said(message_id, timeout)
-        return Reply(answer["content"], said, took, shown)
+        return Reply(answer["content"], said, at, shown)
+
+    def reply_within(self, message_id: str, seconds: float) -> Reply | None:
+        """Return the end of a cell, or None when it does not come in time."""
+        try:
+            return self.reply(message_id, seconds)
+        except queue.Empty:
+            return None
 
     def _said(self, message_id: str, timeout: float) -> tuple[str, list[dict[str, Any]]]:
         said: list[str] = []

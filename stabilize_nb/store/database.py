@@ -7,6 +7,7 @@ the database while the caller only waits, so that an interrupt of the caller nev
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from contextlib import suppress
@@ -101,6 +102,7 @@ class Database:
         self._sweep_lock = threading.Lock()
         self._unswept = 0
         self._jobs: SimpleQueue[Callable[[], Any] | None] = SimpleQueue()
+        self._process = os.getpid()  # a fork has no thread of the database
         self._door = threading.Thread(target=self._serve, name="stabilize-store", daemon=True)
         self._door.start()
 
@@ -221,7 +223,8 @@ class Database:
 
     def post(self, work: Callable[[], Any]) -> None:
         """Have `work`, which is short, run in the thread of the database; do not wait."""
-        if self._closed or not self._door.is_alive():
+        # Not is_alive: an interrupt inside of it makes Python 3.11 and 3.12 take a living thread for an ended one.
+        if self._closed or os.getpid() != self._process:
             msg = f"database {self.url} is closed; open it again"
             raise StoreError(msg)
         self._jobs.put(work)
