@@ -1,14 +1,15 @@
 -- The whole schema. Ids are 26-character text, times are integer ms since the epoch (UTC), documents are JSON text.
 -- Constraints repeat the invariants of the core; partial indexes hold only rows that are still of interest.
+-- Choices are written with OR: SQLite builds a table in memory for an IN of three or more, for every row that it checks.
 
 CREATE TABLE workflow (
     id TEXT NOT NULL PRIMARY KEY,
     application TEXT NOT NULL,
     name TEXT NOT NULL,
-    status TEXT NOT NULL CHECK (status IN ('NOT_STARTED', 'BUFFERED', 'RUNNING', 'PAUSED', 'SUCCEEDED', 'TERMINAL',
-        'CANCELED')),
+    status TEXT NOT NULL CHECK (status = 'SUCCEEDED' OR status = 'RUNNING' OR status = 'NOT_STARTED' OR status = 'BUFFERED'
+        OR status = 'PAUSED' OR status = 'TERMINAL' OR status = 'CANCELED'),
     paused INTEGER NOT NULL DEFAULT 0 CHECK (paused IN (0, 1)),
-    ending TEXT CHECK (ending IN ('TERMINAL', 'CANCELED', 'SUCCEEDED')),
+    ending TEXT CHECK (ending = 'SUCCEEDED' OR ending = 'TERMINAL' OR ending = 'CANCELED'),
     cancels INTEGER NOT NULL DEFAULT 0,
     late_failures INTEGER NOT NULL DEFAULT 0,
     active INTEGER NOT NULL DEFAULT 0 CHECK (active >= 0),
@@ -24,7 +25,7 @@ CREATE TABLE workflow (
     slots INTEGER NOT NULL DEFAULT 0,
     keeps_waiting INTEGER NOT NULL DEFAULT 1 CHECK (keeps_waiting IN (0, 1)),
     slot INTEGER NOT NULL DEFAULT 0 CHECK (slot IN (0, 1)),
-    CHECK ((ended_at IS NOT NULL) = (status IN ('SUCCEEDED', 'TERMINAL', 'CANCELED')))
+    CHECK ((ended_at IS NOT NULL) = (status = 'SUCCEEDED' OR status = 'TERMINAL' OR status = 'CANCELED'))
 ) WITHOUT ROWID;
 CREATE INDEX workflow_by_application ON workflow (application, created_at);
 CREATE INDEX workflow_unfinished ON workflow (created_at) WHERE ended_at IS NULL;
@@ -36,8 +37,10 @@ CREATE TABLE stage (
     ref_id TEXT NOT NULL,
     ordinal INTEGER NOT NULL,
     spec TEXT NOT NULL,
-    status TEXT NOT NULL CHECK (status IN ('NOT_STARTED', 'RUNNING', 'PAUSED', 'SUSPENDED', 'SUCCEEDED',
-        'FAILED_CONTINUE', 'TERMINAL', 'CANCELED', 'REDIRECT', 'STOPPED', 'SKIPPED', 'BUFFERED')),
+    status TEXT NOT NULL CHECK (status = 'SUCCEEDED' OR status = 'RUNNING' OR status = 'NOT_STARTED' OR status = 'PAUSED'
+        OR status = 'SUSPENDED' OR status = 'FAILED_CONTINUE' OR status = 'TERMINAL'
+        OR status = 'CANCELED' OR status = 'REDIRECT' OR status = 'STOPPED' OR status = 'SKIPPED'
+        OR status = 'BUFFERED'),
     generation INTEGER NOT NULL,
     activation INTEGER NOT NULL,
     fired INTEGER NOT NULL,
@@ -60,7 +63,8 @@ CREATE TABLE stage (
 CREATE UNIQUE INDEX stage_by_ref ON stage (workflow_id, ref_id);
 CREATE INDEX stage_activations ON stage (base_id) WHERE activation > 1;
 CREATE INDEX stage_open ON stage (workflow_id)
-    WHERE status IN ('RUNNING', 'PAUSED', 'SUSPENDED', 'REDIRECT', 'BUFFERED');
+    WHERE status = 'RUNNING' OR status = 'PAUSED' OR status = 'SUSPENDED' OR status = 'REDIRECT'
+        OR status = 'BUFFERED';
 CREATE INDEX stage_waiting ON stage (workflow_id) WHERE waits <> '';
 
 CREATE TABLE task (
@@ -100,7 +104,7 @@ CREATE TABLE arrival (
     generation INTEGER NOT NULL,
     number INTEGER NOT NULL,
     via TEXT NOT NULL,
-    token TEXT NOT NULL CHECK (token IN ('LIVE', 'DEAD', 'HALT')),
+    token TEXT NOT NULL CHECK (token = 'LIVE' OR token = 'DEAD' OR token = 'HALT'),
     source TEXT NOT NULL,
     workflow_id TEXT NOT NULL,
     held INTEGER NOT NULL CHECK (held IN (0, 1)),
