@@ -9,6 +9,7 @@ import inspect
 import keyword
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import timedelta
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
@@ -26,6 +27,7 @@ from stabilize_nb.flow_words import (
     OrderWords,
     Refusal,
     StageWords,
+    asked_of,
     close,
     condition,
     mentioned,
@@ -34,6 +36,7 @@ from stabilize_nb.flow_words import (
     renamed,
     with_words,
 )
+from stabilize_nb.forms import form_data
 from stabilize_nb.models.topology import check_topology
 from stabilize_nb.models.workflow import Workflow
 from stabilize_nb.tasks.prints import plain_name
@@ -120,13 +123,24 @@ class Flow:
         name: str | None = None,
         show: Any = None,
         form: Mapping[str, Any] | None = None,
+        choices: Iterable[str] = (),
+        timeout: float | str | timedelta | None = None,
+        on_timeout: str = "reject",
         reject_continues: bool = False,
         **words: Unpack[GateWords],
     ) -> FlowStage:
         """
         Add a gate at which a person decides; later stages may ask for it by name and get {"approved", "approval"}.
 
-        `show`: the name of the value that is approved. `form`: field -> type (str, int, float, bool) or choices.
+        `show`: the name of the value that is approved. `form`: field -> type (str, int, float, bool, date; with `| None`
+        it may stay empty) or a list of values; `approval` has what was filled in, dates as ISO text.
+
+        `choices=["approve", "revise", "reject"]`: the decisions on offer. Every one but "reject" approves, and stages
+        get which one it was: `when="sign_off.decision == 'revise'"`.
+
+        `timeout="2h"` (or seconds, or a timedelta): when nobody has decided by then, `on_timeout` is: "reject", another
+        of the choices, or "fail". It survives restarts, and is recorded as decided by "deadline".
+
         `reject_continues`: whether the flow goes on after a rejection (`when="approved"` then asks how it was decided);
         otherwise the run fails. The other words are those of a stage: `each="reviewers", enough=2` asks several.
         """
@@ -134,7 +148,8 @@ class Flow:
         given = read(place, words, [*GateWords.__annotations__])
         stage = FlowStage(
             name or _slug(question), None, question=question, show=_shown(place, show),
-            form=dict(form or {}), reject_continues=reject_continues, unnamed=name is None, **given,
+            form=form_data(place, form or {}), asked=asked_of(place, choices, timeout, on_timeout),
+            reject_continues=reject_continues, unnamed=name is None, **given,
         )  # fmt: skip
         return self._keep(stage)
 

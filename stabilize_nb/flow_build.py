@@ -29,7 +29,6 @@ from stabilize_nb.flow_tasks import (
     Names,
     RelayTask,
 )
-from stabilize_nb.tasks.prints import marked
 from stabilize_nb.flow_words import JOINS, in_outputs, is_partial, mentioned, quorum
 from stabilize_nb.models.stage import JoinType, SplitType, StageExecution, SyntheticStageOwner
 from stabilize_nb.models.status import WorkflowStatus
@@ -37,6 +36,7 @@ from stabilize_nb.models.task import TaskExecution
 from stabilize_nb.stages.loop_builder import LoopBuilder
 from stabilize_nb.stages.multi_instance_builder import MultiInstanceBuilder
 from stabilize_nb.tasks.loop import ENTERED
+from stabilize_nb.tasks.prints import marked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -292,20 +292,13 @@ def _fixed(stage: FlowStage) -> dict[str, Any]:
     if stage.is_gate:
         context |= {
             "message": words["question"], "show_key": words["show"],
-            "form": {name: _form_field(kind) for name, kind in words["form"].items()},
-            "approval_reject_continues": words["reject_continues"],
+            "form": dict(words["form"]), "approval_reject_continues": words["reject_continues"], **words["asked"],
         }  # fmt: skip
     if "timeout" in words:
         context["_timeout"] = float(words["timeout"])
     if "retry" in words:
         context["_max_attempts"] = words["retry"] + 1
     return context
-
-
-def _form_field(kind: Any) -> Any:
-    if isinstance(kind, type):
-        return kind.__name__
-    return list(kind) if isinstance(kind, list | tuple) else str(kind)
 
 
 def _names(flow: Flow, layout: Layout) -> Names:

@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol, TypedDict, TypeVar
 
 from stabilize_nb.errors import ConfigError
 from stabilize_nb.expressions import ExpressionError, check_expression
+from stabilize_nb.models.gate import fault_in, seconds_of
 from stabilize_nb.models.stage import JoinType
 from stabilize_nb.models.status import WorkflowStatus
 
@@ -313,6 +314,17 @@ def renamed(words: dict[str, Any], old: str, new: str) -> None:
         words["milestone"] = (new, words["milestone"][1])
     if isinstance(words.get("when"), dict):
         words["when"] = {new if name == old else name: text for name, text in words["when"].items()}
+
+
+def asked_of(place: str, choices: Iterable[str], timeout: Any, on_timeout: str) -> dict[str, Any]:
+    """Return the choices and the deadline of a gate as its context has them; raises ConfigError."""
+    asked: dict[str, Any] = {"choices": [choices] if isinstance(choices, str) else list(choices)}
+    if timeout is not None:
+        asked |= {"timeout": timeout, "on_timeout": on_timeout}
+    given = {word: value for word, value in asked.items() if value != []}
+    if wrong := fault_in(given):
+        raise ConfigError(f"{place}: {wrong}")
+    return {**given, "timeout": seconds_of(timeout)} if timeout is not None else given
 
 
 # -- conditions ---------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ _PARAMETER: Final = re.compile(r"^[ \t]*(?:async[ \t]+)?def[ \t]+\w+\((?:[^)]*,[
 _WORD: Final = re.compile(r"\b(?P<what>stage|approval|call|loop)\((?:.*[,(][ \t]*)?(?P<part>\w*)$")
 _WORDS: Final[Mapping[str, Iterable[str]]] = {
     "stage": StageWords.__annotations__,
-    "approval": ("show", "form", "reject_continues", *GateWords.__annotations__),
+    "approval": ("show", "form", "choices", "timeout", "on_timeout", "reject_continues", *GateWords.__annotations__),
     "call": CallWords.__annotations__,
     "loop": ("until", "while_", "max", "body", *OrderWords.__annotations__),
 }

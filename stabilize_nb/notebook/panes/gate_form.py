@@ -99,13 +99,13 @@ class GateForm:
             close_all(self.box)
 
     def _asking(self, gate: Gate) -> None:
+        """Ask, for the first time or again; a gate that is asked in another round begins anew."""
         before, self.gate = self.gate, gate
         if (dict(gate.form), gate.choices) != (dict(before.form), before.choices):
             self._fields.close()
             self._fields = Fields(gate.fields)
             self._make(gate)
-        is_new = gate.generation != before.generation
-        if is_new or not self._waits:
+        if gate.generation != before.generation or not self._waits:
             self._waits, self.decided, self._pending = True, None, ""
         show(self._top, value=_top(self.run, gate))
         self._enable()
@@ -132,7 +132,8 @@ class GateForm:
         self._fields.enable(enabled=can_decide)
         for button in self.buttons.values():
             show(button, disabled=not can_decide)
-        hide(self._row, hidden=not self._waits)
+        for part in (self._top, self._row, *self._fields.widgets):
+            hide(part, hidden=not self._waits)
 
     def _say(self, now: int) -> None:
         alert = _ALERT.format(self._alert) if self._alert else Markup()
@@ -142,10 +143,11 @@ class GateForm:
         if self._waits:
             return Markup()
         if self.decided is None:
-            return _DECIDED.format(LOOKS[S.CANCELED].symbol, "This gate does not wait any more", "")
+            return _DECIDED.format(LOOKS[S.CANCELED].symbol, f"{shorten(self.gate.name)} does not wait any more", "")
         look = LOOKS[S.TERMINAL if self.decided.choice in {REJECT, "deadline"} else S.SUCCEEDED]
-        said = "".join(f"; {name}: {shorten(str(value))}" for name, value in self.decided.data.items() if name in _TOLD)
-        return _DECIDED.format(look.symbol, _sentence(who_and_when(self.decided)), said)
+        told = [shorten(str(value)) for name, value in self.decided.data.items() if name in _TOLD and value]
+        words = f"{shorten(self.gate.name)} was {who_and_when(self.decided)}"
+        return _DECIDED.format(look.symbol, words, "".join(f" “{each}”" for each in dict.fromkeys(told)))
 
     def _remark(self, now: int) -> str:
         if not self._waits:
