@@ -66,6 +66,12 @@ class Past:
         """Return the time of the log's database, in ms since the epoch (UTC)."""
         return self._database.clock()
 
+    def count(self) -> int:
+        """Return how many facts the run has now, also those that were not read yet."""
+        here = {"workflow_id": self.run_id}
+        found = self._database.call_read(lambda connection: connection.one("log_end", here))
+        return int(found[0]) if found else 0
+
     def refresh(self) -> int:
         """Read the facts that were committed meanwhile and return how many they are."""
         found = entries_of(self._database, self.run_id, after=self.last)

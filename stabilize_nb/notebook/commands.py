@@ -118,6 +118,10 @@ COMMANDS: Final[Mapping[str, Command]] = {
             help="the log of a run as a frame", twin="run.events",
         ),
         Command(
+            name="replay", arguments="[RUN] [--at FACT|TIME]", takes="run", options={"--at": True}, call=looking.replay,
+            help="a run fact by fact, or as it was once", twin="run.replay(), run.at(moment)",
+        ),
+        Command(
             name="graph", arguments="NAME|RUN [--format F] [--direction D]", takes="graph",
             options={"--format": True, "--direction": True}, call=looking.graph,
             help=f"a picture, as {', '.join(looking.FORMATS)}", twin="NAME.graph(), run.graph()",

@@ -10,6 +10,7 @@ from stabilize_nb.flow import Flow
 from stabilize_nb.models.workflow import Workflow
 from stabilize_nb.notebook.dot import Direction, to_dot, to_mermaid
 from stabilize_nb.notebook.order import Order, defined, definition
+from stabilize_nb.notebook.replay import Replay
 from stabilize_nb.notebook.runtime import RUNTIME
 from stabilize_nb.notebook.text import to_text
 from stabilize_nb.notebook.views import Lines, Picture
@@ -54,6 +55,14 @@ def events(order: Order) -> pd.DataFrame:
     if file := order.line.options.get("--csv"):
         events.to_csv(file, index=False)
     return events
+
+
+def replay(order: Order) -> Replay:
+    """Return what goes through a run, at the last fact or at the moment that is given."""
+    order.only(1)
+    at: str | None = order.line.options.get("--at")
+    moment = int(at) if at is not None and at.isdecimal() else at
+    return Replay(order.run("last"), moment)
 
 
 def graph(order: Order) -> Picture | Lines:

@@ -1,0 +1,259 @@
+"""
+The pane of a replay: a slider over the facts of a run, and the run as it was after the one that is chosen.
+
+Whatever moves the slider paints: the hand, the arrow keys, a button, or the thread that plays. A position is folded
+from a copy of the rows near it (`events.past`), and a picture that was drawn before is not drawn again.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Final
+
+import ipywidgets as w
+from IPython.display import display
+from markupsafe import Markup
+
+from stabilize_nb.models.ids import new_id
+from stabilize_nb.notebook.looks import shorten
+from stabilize_nb.notebook.panes import afterlife
+from stabilize_nb.notebook.panes.drawings import Drawings
+from stabilize_nb.notebook.panes.painter import PAINTER
+from stabilize_nb.notebook.panes.player import Player
+from stabilize_nb.notebook.panes.widgets import close_all, html, show
+from stabilize_nb.notebook.past import COLUMNS, Scene, values_table
+from stabilize_nb.notebook.progress import badge
+from stabilize_nb.notebook.telling import failures_in
+from stabilize_nb.run_state import RunState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from stabilize_nb.notebook.replay import Replay
+    from stabilize_nb.run_state import StageState
+
+#: Most positions in which a whole run is played.
+TICKS: Final = 240
+#: Beats between two signs of life.
+LIFE: Final = 5
+#: The choice of whatever stage the fact is about.
+OF_THE_FACT: Final = ""
+
+#: Tables as narrow as anywhere else on the page; a picture that is a little too wide is made smaller.
+_LOOK: Final = Markup(
+    "<style>.sn-live-{id} table{{border-spacing:0;line-height:1.5}}.sn-live-{id} td,.sn-live-{id} th{{"
+    "padding:1px 14px 1px 0;vertical-align:top}}.sn-live-{id} svg{{max-width:100%;height:auto}}</style>"
+)
+_STATIC: Final = Markup('<div class="sn-static sn-{}">{}</div>')
+_HINT: Final = Markup("<p><small>The slider through run {} is here while its kernel runs.</small></p>")
+_HEADER: Final = Markup(
+    '<div><b>{}</b> <small><code>{}</code></small> {} <span style="white-space:nowrap">{}</span></div>'
+)
+_STATUS: Final = Markup('<div role="status" aria-live="{}"><b>{}</b> · {} · {}</div>')
+_NOTE: Final = Markup('<div role="note">{}</div>')
+_STAGE: Final = Markup(
+    '<section aria-label="stage {}"><div><b>{}</b> {} {}</div>'
+    '<div style="display:flex;flex-wrap:wrap;gap:0 40px">{}{}</div></section>'
+)
+_NOTHING: Final = Markup("<div><small>{}</small></div>")
+
+_panes: dict[str, ReplayPane] = {}
+
+
+def show_replay(replay: Replay) -> ReplayPane:
+    """Show a replay in the output of the cell that runs; that of an earlier cell is closed, its picture stays."""
+    earlier = _panes.pop(replay.run.id, None)
+    if earlier is not None:
+        earlier.close()
+    pane = _panes[replay.run.id] = ReplayPane(replay)
+    pane.display()
+    PAINTER.follow(replay.run.engine, ("replay", replay.run.id), pane.count, pane)
+    return pane
+
+
+class ReplayPane:
+    """The widgets of one replay; `box` holds them all. The painter calls `paint` and `beat`."""
+
+    def __init__(self, replay: Replay) -> None:
+        self.replay = replay
+        self.past = replay.past
+        self.is_closed = False
+        self._token = f"replay-{new_id()}"
+        self._place = ""
+        self._beats = 0
+        self._drawings = Drawings(Scene(RunState.of(self.past, self.past.last)).workflow)
+        self._failures = failures_in(self.past.entries)
+        self._painting = threading.RLock()
+        self._playing = Player(self._advance, self._stopped)
+        self._header, self._status, self._notes = html(), html(), html()
+        self._graph, self._stage, self._table = html(), html(), html()
+        self._pulse = html(afterlife.heartbeat(self._token, 0))
+        self._play = _button("▶ Play", "Go through the facts one after the other", self._toggle)
+        self._failure = _button("✕ Next failure", "Go to the next fact at which something failed", self._fail)
+        self._refresh = _button("Refresh", "Read the facts that came meanwhile", self._read_on)
+        buttons = [
+            self._play,
+            _button("◀ Step back", "One fact back", lambda _: self._go(self.position - 1)),
+            _button("Step forward ▶", "One fact on", lambda _: self._go(self.position + 1)),
+            self._failure, self._refresh,
+            _button("Close", "Leave the picture only", lambda _: self.close()),
+        ]  # fmt: skip
+        self._failure.disabled = not self._failures
+        self.slider = w.IntSlider(
+            value=replay.position, min=1, max=self.past.last, description="Fact",
+            layout=w.Layout(width="100%"), style={"description_width": "initial"},
+        )  # fmt: skip
+        self.stage = w.Dropdown(
+            options=self._stages(), value=OF_THE_FACT, description="Stage", style={"description_width": "initial"}
+        )
+        controls = w.VBox([w.HBox(buttons, layout=w.Layout(flex_flow="row wrap")), self.slider])
+        controls.add_class("sn-buttons")
+        chosen = w.VBox([self.stage, self._stage], layout=w.Layout(flex="1 1 420px"))
+        self._graph.layout.max_width = "100%"
+        seen = w.HBox([self._graph, chosen], layout=w.Layout(flex_flow="row wrap", grid_gap="0 32px"))
+        style = afterlife.hiding(self._token) + _LOOK.format(id=self._token)
+        self.box = w.VBox(
+            [html(style), self._pulse, self._header, controls, self._status, self._notes, seen, self._table]
+        )
+        self.box.add_class(f"sn-live-{self._token}")
+        self.slider.observe(lambda _: self._show(), "value")
+        self.stage.observe(lambda _: self._show(), "value")
+        self._show()
+
+    @property
+    def position(self) -> int:
+        """The number of the fact that is shown."""
+        return int(self.slider.value)
+
+    def display(self) -> None:
+        """Show the picture that stays, and the widgets, in the output of the cell that runs."""
+        still = self.replay._repr_mimebundle_()
+        still = {**still, "text/html": str(_STATIC.format(self._token, Markup(still["text/html"])))}  # noqa: S704 - markup
+        display(still, raw=True)  # type: ignore[no-untyped-call]
+        self._place = f"sn-{new_id()}"
+        hint = {"text/plain": "", "text/html": str(_HINT.format(self.past.run_id))}
+        bundle = {**self.box._repr_mimebundle_(), **hint}
+        display(bundle, raw=True, display_id=self._place)  # type: ignore[no-untyped-call]
+
+    def close(self) -> None:
+        """Take the widgets off the page; the picture stays."""
+        if not self.is_closed:
+            self.is_closed = True
+            self._playing.stop()
+            PAINTER.forget(self)
+            afterlife.empty(self._place)
+            close_all(self.box)
+
+    # -- called by the painter --------------------------------------------------------------------
+
+    def count(self) -> int:
+        """Return how many facts the run has now."""
+        return self.past.count()
+
+    def paint(self, seen: int) -> None:
+        """Say how many facts there are that the slider does not have yet."""
+        if not self.is_closed:
+            more = seen - self.past.last
+            show(self._refresh, description=f"Refresh ({more:,} new)" if more > 0 else "Refresh")
+
+    def beat(self) -> None:
+        """Give a sign of life."""
+        self._beats += 1
+        if not self.is_closed and self._beats % LIFE == 0:
+            show(self._pulse, value=afterlife.heartbeat(self._token, self._beats))
+
+    # -- moving -----------------------------------------------------------------------------------
+
+    def _go(self, position: int) -> None:
+        self._playing.stop()
+        self.slider.value = min(max(position, 1), self.past.last)
+
+    def _fail(self, _: w.Button) -> None:
+        """Go to the next failure; behind the last one to the first."""
+        at = bisect_right(self._failures, self.position)
+        self._go(self._failures[at % len(self._failures)])
+
+    def _toggle(self, _: w.Button) -> None:
+        if self._playing.is_on:
+            self._playing.stop()
+            return
+        if self.position == self.past.last:
+            self.slider.value = 1
+        show(self._play, description="‖ Pause")
+        self._playing.start()
+
+    def _advance(self) -> bool:
+        """Go on a little, but past no failure; return whether there is more."""
+        step = max(1, self.past.last // TICKS)
+        ahead = self._failures[bisect_right(self._failures, self.position) :][:1]
+        self.slider.value = min([self.position + step, self.past.last, *ahead])
+        return not self.is_closed and self.position < self.past.last
+
+    def _stopped(self) -> None:
+        if not self.is_closed:
+            show(self._play, description="▶ Play")
+            self._show()
+
+    def _read_on(self, _: w.Button) -> None:
+        was_last = self.position == self.past.last
+        with self._painting:
+            self.past.refresh()
+            self._failures = failures_in(self.past.entries)
+            show(self._failure, disabled=not self._failures)
+            self.slider.max = self.past.last
+            chosen = self.stage.value
+            self.stage.options = self._stages()
+            self.stage.value = chosen
+            show(self._refresh, description="Refresh")
+        if was_last:
+            self.slider.value = self.past.last
+        self._show()
+
+    # -- painting ---------------------------------------------------------------------------------
+
+    def _stages(self) -> list[tuple[str, str]]:
+        refs = self.past.names.refs
+        return [("the one the fact is about", OF_THE_FACT), *((shorten(ref), id_) for id_, ref in refs.items())]
+
+    def _show(self) -> None:
+        with self._painting:
+            self.replay.position = self.position
+            scene = Scene(RunState.of(self.past, self.position))
+            show(self._header, value=_header(scene))
+            live = "off" if self._playing.is_on else "polite"
+            show(self._status, value=_STATUS.format(live, scene.happened, scene.number, scene.time))
+            show(self._notes, value=Markup().join(map(_NOTE.format, scene.remarks())))
+            show(self._graph, value=self._drawings.of(scene.workflow))
+            show(self._stage, value=_stage(scene.state, self.stage.value or scene.entry.stage_id))
+            show(self._table, value=scene.table.html())
+
+
+def _header(scene: Scene) -> Markup:
+    state = scene.state
+    return _HEADER.format(shorten(state.name), state.run_id, badge(scene.status), scene.facts)
+
+
+def _stage(state: RunState, stage_id: str | None) -> Markup:
+    """Show a stage: what it saw and what it had put out."""
+    found = next((stage for stage in state.stages if stage.id == stage_id), None)
+    if found is None:
+        words = "this fact is about the run, not about a stage" if not stage_id else "this stage was not there yet"
+        return _NOTHING.format(words)
+    name = shorten(found.ref_id)
+    return _STAGE.format(
+        name, name, badge(found.status), " · ".join(_facts(found)), values_table("input", found.inputs).html(),
+        values_table("output", found.outputs).html() or _NOTHING.format("no outputs yet"),
+    )  # fmt: skip
+
+
+def _facts(stage: StageState) -> list[str]:
+    facts = [f"round {stage.round}"] if stage.round > 1 else []
+    facts += [f"{stage.attempts} attempts"] if stage.attempts > 1 else []
+    return facts + ([shorten(stage.error.strip().rpartition("\n")[2], COLUMNS)] if stage.error else [])
+
+
+def _button(words: str, meaning: str, clicked: Callable[[w.Button], None]) -> w.Button:
+    button = w.Button(description=words, tooltip=meaning, layout=w.Layout(width="auto"))
+    button.on_click(clicked)
+    return button
