@@ -23,6 +23,7 @@ from stabilize_nb.gates import Gate, gates_in
 from stabilize_nb.models.gate import APPROVE, REJECT
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.queue.messages import (
+from stabilize_nb.printed import Log, log_of
     CancelStage,
     CancelWorkflow,
     MigrateWorkflow,
@@ -157,6 +158,10 @@ class Run:
         return explain(self)
 
     # -- looking back -----------------------------------------------------------------------------
+    def log(self, stage: str | None = None) -> Log:
+        """Return what the tasks of a stage have printed and displayed, as text; of all stages when none is named."""
+        return log_of(self.engine, self.workflow, None if stage is None else self._stage(stage).id)
+
 
     def at(self, moment: Moment) -> RunState:
         """

@@ -539,7 +539,7 @@ def _code_replaced(view: View, fact: f.CodeReplaced, _at: int) -> None:
 
 
 def _unchanged(_view: View, _fact: f.Fact, _at: int) -> None:
-    """Some facts only say what did not happen."""
+    """Some facts say what did not happen, or what changes nothing."""
 
 
 _APPLY: dict[type[f.Fact], Callable[[View, Any, int], None]] = {
@@ -565,6 +565,7 @@ _APPLY: dict[type[f.Fact], Callable[[View, Any, int], None]] = {
     f.TaskEnded: _task_ended,
     f.TaskRetried: _task_retried,
     f.TaskPolled: _task_polled,
+    f.TaskPrinted: _unchanged,
     f.SignalBuffered: _signal_buffered,
     f.SignalDelivered: _signal_delivered,
     f.SignalDropped: _signal_dropped,

@@ -237,6 +237,17 @@ class TaskRetried(Fact):
 
 
 @record
+class TaskPrinted(Fact):
+    """A body printed or displayed this; each part is {"stdout": text}, {"stderr": text}, or data by mime type."""
+
+    TYPE: ClassVar[str] = "task.output"
+    stage: str
+    position: int
+    attempt: int
+    output: list[dict[str, Json]] = field(default_factory=list)
+
+
+@record
 class TaskPolled(Fact):
     """A body asked to be called again at `due`."""
 

@@ -55,6 +55,7 @@ class EventType(StrEnum):
     TASK_FAILED = "task.failed"
     TASK_RETRIED = "task.retried"
     TASK_POLLED = "task.polled"
+    TASK_OUTPUT = "task.output"
     CODE_REPLACED = "code.replaced"
     SIGNAL_BUFFERED = "signal.buffered"
     SIGNAL_DELIVERED = "signal.delivered"

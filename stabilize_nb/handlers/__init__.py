@@ -11,6 +11,7 @@ from stabilize_nb.handlers.complete_workflow import complete_workflow
 from stabilize_nb.handlers.control import pause_workflow, resume_workflow
 from stabilize_nb.handlers.enter_stage import enter_stage
 from stabilize_nb.handlers.jump_to_stage import jump_to_stage
+from stabilize_nb.handlers.keep_output import keep_output
 from stabilize_nb.handlers.migrate_workflow import migrate_workflow
 from stabilize_nb.handlers.multi_instance import (
     add_multi_instance,
@@ -48,6 +49,7 @@ HANDLERS: dict[type[m.Message], Callable[[Draft, Any], None]] = {
     m.AddMultiInstance: add_multi_instance,
     m.CompleteMultiInstance: complete_multi_instance,
     m.CloseMultiInstance: close_multi_instance,
+    m.KeepOutput: keep_output,
     m.CancelWorkflow: cancel_workflow,
     m.PauseWorkflow: pause_workflow,
     m.ResumeWorkflow: resume_workflow,

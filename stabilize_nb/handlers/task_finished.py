@@ -13,6 +13,7 @@ from stabilize_nb.core.facts import (
     StageSuspended,
     TaskEnded,
     TaskPolled,
+    TaskPrinted,
     TaskRetried,
 )
 from stabilize_nb.core.view import Buffered
@@ -38,6 +39,8 @@ def task_finished(draft: Draft, message: TaskFinished) -> None:
         _discard(draft, message, "the stage was reset")
         return
     task = draft.task(row.id, message.position)
+    if message.outcome.output:
+        draft.record(TaskPrinted(row.id, message.position, message.attempt, message.outcome.output))
     if row.status is not S.RUNNING:
         _discard(draft, message, f"the stage is {row.status}")
     elif task.attempt != message.attempt:

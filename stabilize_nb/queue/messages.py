@@ -51,6 +51,7 @@ class Outcome:
     child: dict[str, Any] = field(default_factory=dict)  # definition of the child workflow
     after: int = 0
     max_attempts: int = 0
+    output: list[dict[str, Any]] = field(default_factory=list)  # what it printed; parts as in the fact TaskPrinted
 
 
 @named_record
@@ -96,6 +97,15 @@ class RunTask(StageMessage):
 
     position: int = 0
     task_type: str = ""
+
+
+@named_record
+class KeepOutput(StageMessage):
+    """Put into the log what a body at work has printed so far."""
+
+    position: int = 0
+    attempt: int = 0
+    output: list[dict[str, Any]] = field(default_factory=list)
 
 
 @named_record
@@ -231,7 +241,7 @@ MESSAGES: dict[str, type[Message]] = {
     for kind in (
         StartWorkflow, StartStage, RunTask, TimeoutStage, TimeoutGate, SignalStage, JumpToStage, RestartStage,
         EnterStage, CancelStage, CancelRegion, AddMultiInstance, CompleteMultiInstance, CloseMultiInstance,
-        CancelWorkflow, PauseWorkflow, ResumeWorkflow, MigrateWorkflow, CompleteWorkflow,
+        KeepOutput, CancelWorkflow, PauseWorkflow, ResumeWorkflow, MigrateWorkflow, CompleteWorkflow,
     )
 }  # fmt: skip
 

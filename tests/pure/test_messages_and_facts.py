@@ -29,6 +29,7 @@ VALUES: dict[Any, st.SearchStrategy] = {
     str | None: st.none() | text,
     int | None: st.none() | st.integers(0, 9),
     list[str]: st.lists(text, max_size=3),
+    list[dict[str, Any]]: st.lists(documents, max_size=2),
     dict[str, Any]: documents,
     dict[str, str]: st.dictionaries(text, text, max_size=3),
     Token: st.sampled_from(Token),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import traceback
+from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -14,7 +16,7 @@ from stabilize_nb.models.stage import StageExecution
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.models.task import TaskExecution
 from stabilize_nb.models.values import plain_mapping
-from stabilize_nb.queue.messages import Outcome, OutcomeKind, TaskFinished
+from stabilize_nb.queue.messages import KeepOutput, Outcome, OutcomeKind, TaskFinished
 from stabilize_nb.queue.processor.commit import LeaseLost
 from stabilize_nb.reducers import apply_output_reducers
 from stabilize_nb.store.codec import dumps, loads
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from stabilize_nb.core.draft import Body
     from stabilize_nb.models.stage import Upstream
+    from stabilize_nb.queue.processor.capture import Output
     from stabilize_nb.queue.processor.commit import Leased
     from stabilize_nb.store.database import Database
     from stabilize_nb.store.sqlite import Connection
@@ -51,6 +54,7 @@ class Running:
         self.body = body
         self.deadline = deadline
         self.limit = 0.0  # seconds that led to the deadline
+        self.output: Output | None = None
         self.abandoned = False
         self.future: Future[Any] | None = None  # of a body that waits on the event loop
         self.upstream: Mapping[str, tuple[Upstream, ...]] = body.upstream
@@ -88,9 +92,35 @@ class Running:
         told = {**data, "message": message, "fraction": fraction, "stage_ref_id": stage.ref_id}
         tell(self.database.bus, self.leased.workflow_id, stage.id, told, self.database.clock())
 
-    def finished(self, outcome: Outcome) -> TaskFinished:
-        """Make the message that carries an outcome back to the core."""
+    def printed(self, patience: float) -> KeepOutput | None:
+        """Make the message that puts into the log what was printed since the last one.
+
+        None: nothing was, or the body has not been at work for `patience` seconds and may soon be done.
+        """
         stage, task = self.body.stage, self.body.task
+        if self.output is None or time.monotonic() - self.output.since < patience:
+            return None
+        if not (output := self._take_output()):
+            return None
+        return KeepOutput(
+            execution_id=self.leased.workflow_id, stage_id=stage.id, generation=stage.generation,
+            position=task.position, attempt=task.attempt, output=output,
+        )  # fmt: skip
+
+    def print_again(self, message: KeepOutput) -> None:
+        """Keep what could not be put into the log for the next time."""
+        if self.output is not None:
+            self.output.give_back(message.output)
+
+    def _take_output(self) -> list[dict[str, Any]]:
+        parts = self.output.take() if self.output is not None else []
+        return [{kind: _storable(text) for kind, text in part.items()} for part in parts]
+
+    def finished(self, outcome: Outcome) -> TaskFinished:
+        """Make the message that carries an outcome, and what was printed, back to the core."""
+        stage, task = self.body.stage, self.body.task
+        if output := self._take_output():
+            outcome = replace(outcome, output=output)
         return TaskFinished(
             execution_id=self.leased.workflow_id, stage_id=stage.id, generation=stage.generation,
             position=task.position, attempt=task.attempt, outcome=outcome,

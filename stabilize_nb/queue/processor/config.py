@@ -6,11 +6,16 @@ import os
 from dataclasses import dataclass, field
 
 from stabilize_nb.errors import ConfigError
+from stabilize_nb.queue.processor.capture import check
 
 
 def _default_workers() -> int:
     text = os.environ.get("STABILIZE_NB_PROCESSOR_MAX_WORKERS") or os.environ.get("STABILIZE_PROCESSOR_MAX_WORKERS")
     return int(text) if text else 10
+
+
+def _default_output() -> str:
+    return os.environ.get("STABILIZE_NB_TASK_OUTPUT") or "auto"
 
 
 def _default_timeout() -> float:
@@ -25,8 +30,9 @@ class QueueProcessorConfig:
     `poll_frequency_ms`: how often commits of other processes are looked for. `retry_delay`: s before a message
     that could not be processed is tried again. `lease`: s a claim lasts without a sign of life from its owner; it
     matters only where the owner's death cannot be seen at once. `task_timeout`: s a task body may take unless it
-    says otherwise. `fold_budget`: messages decided in one step at most. `recover_on_start` and the other recovery
-    settings are accepted for programs that set them: recovery is not a pass at the start here, it always happens.
+    says otherwise. `task_output`: what becomes of what a body prints ("auto", "keep", "echo", "off"; see `capture`).
+    `fold_budget`: messages decided in one step at most. `recover_on_start` and the other recovery settings are accepted
+    for programs that set them: recovery is not a pass at the start here, it always happens.
     """
 
     poll_frequency_ms: int = 50
@@ -35,6 +41,7 @@ class QueueProcessorConfig:
     max_deliveries: int = 10
     lease: float = 60.0
     task_timeout: float = field(default_factory=_default_timeout)
+    task_output: str = field(default_factory=_default_output)
     fold_budget: int = 32
     stop_on_error: bool = False
     enable_deduplication: bool = True
@@ -45,6 +52,7 @@ class QueueProcessorConfig:
     recovery_max_age_hours: float = 24
 
     def __post_init__(self) -> None:
+        check(self.task_output)
         for name in (
             "poll_frequency_ms",
             "max_workers",

@@ -19,6 +19,7 @@ from stabilize_nb.models.ids import new_id
 from stabilize_nb.queue.processor.config import QueueProcessorConfig
 from stabilize_nb.queue.processor.desk import Desk
 from stabilize_nb.queue.processor.presence import Presence
+from stabilize_nb.store.writer import write_messages
 from stabilize_nb.queue.processor.worker import Workshop
 from stabilize_nb.tasks.registry import TaskRegistry
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("stabilize_nb")
 #: Seconds between looks for processors that have died (C8 allows one second in all).
+#: Seconds between two entries in the log of what a body prints.
+KEEP_OUTPUT = 2.0
 LOOK_FOR_DEAD = 0.4
 #: Seconds that the end of the interpreter waits for the workers.
 EXIT_BUDGET = 2.0
@@ -247,7 +250,7 @@ class QueueProcessor(Workshop):
             log.warning("%s", error)
         with self.desk.changed:
             self.hire_for(1)
-        next_look = next_renewal = time.monotonic()
+        next_look = next_renewal = next_keeping = time.monotonic()
         seen = self.database.in_memory or self.database.write_version()
         while self._stay():
             now = time.monotonic()
@@ -269,6 +272,9 @@ class QueueProcessor(Workshop):
         """Wait a little and return whether the keeper is still needed."""
         desk = self.desk
         with desk.changed:
+                if now >= next_keeping:
+                    next_keeping = now + KEEP_OUTPUT
+                    self._keep_output()
             if desk.hired or desk.workers or desk.running:
                 desk.tick.wait(self._pause())
             self._keeping = bool(desk.hired or desk.workers or desk.running)
@@ -314,6 +320,22 @@ class QueueProcessor(Workshop):
                     self.hire_for(1)
 
     def _go_home(self) -> None:
+    def _keep_output(self) -> None:
+        """Put into the log what long bodies have printed: a crash does not take it away, other processes see it."""
+        with self.desk.changed:
+            at_work = [] if self.desk.allowance is not None else list(self.desk.running.values())
+        told = [(running, message) for running in at_work if (message := running.printed(KEEP_OUTPUT)) is not None]
+        if not told:
+            return
+        due = [(message, self.database.clock()) for _, message in told]
+        try:
+            self.database.write(lambda connection: write_messages(connection, due))
+        except StabilizeError:
+            for running, message in told:
+                running.print_again(message)
+            raise
+        self.wake()
+
         """Give back what was taken and not begun, withdraw the announcement, and leave the database."""
         desk = self.desk
         with desk.changed:

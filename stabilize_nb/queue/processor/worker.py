@@ -25,6 +25,7 @@ from stabilize_nb.queue.processor.body import (
     time_limit,
     timed_out,
 )
+from stabilize_nb.queue.processor.capture import catching, output_for
 from stabilize_nb.queue.processor.commit import Claim, Done, Leased, LeaseLost, leased_from_row, process
 from stabilize_nb.queue.processor.desk import Desk, Finished, Job
 from stabilize_nb.queue.processor.loop import run_on_loop
@@ -323,6 +324,7 @@ class Workshop:
         outcome = self._begin(running)
         if outcome is None:
             return True
+        running.output = output_for(self.config.task_output)
         return self.deliver(running, outcome, in_thread=True)
 
     def _begin(self, running: Running) -> Outcome | None:
@@ -345,7 +347,8 @@ class Workshop:
         if running.deadline <= now:
             return timed_out(task, stage, running, limit, now)
         try:
-            result = task.execute(stage)
+            with catching(running.output):
+                result = task.execute(stage)
         except BaseException as error:  # noqa: BLE001 - whatever a body raises is its outcome
             return outcome_of_error(error, task, running)
         if inspect.isawaitable(result):
@@ -356,7 +359,9 @@ class Workshop:
     def _go_on_waiting(self, running: Running, task: Task, stage: StageExecution, limit: float, result: Any) -> None:
         async def finish() -> None:
             try:
-                outcome = outcome_of(await result, task, stage, running, self.database.clock())
+                with catching(running.output):
+                    returned = await result
+                outcome = outcome_of(returned, task, stage, running, self.database.clock())
             except BaseException as error:  # noqa: BLE001 - whatever a body raises is its outcome
                 outcome = outcome_of_error(error, task, running)
             self.deliver(running, outcome, in_thread=False)

@@ -384,6 +384,10 @@ WHERE position > :after ORDER BY position LIMIT :most;
 -- last_position -- Where the log ends.
 SELECT coalesce(max(position), 0) FROM event;
 
+-- outputs_of_workflow -- What the bodies of a workflow printed. Index event_by_sequence.
+SELECT sequence, at, stage_id, data FROM event
+WHERE workflow_id = :workflow_id AND sequence > :after AND type = 'task.output' ORDER BY sequence;
+
 -- copy_event -- A fact taken over from another log; one that is there stays.
 INSERT INTO event (workflow_id, sequence, type, at, stage_id, data)
 VALUES (:workflow_id, :sequence, :type, :at, :stage_id, :data) ON CONFLICT (workflow_id, sequence) DO NOTHING;
