@@ -26,8 +26,13 @@ class Inbox(list[Gate]):
         self.engine = engine
 
     def _ipython_display_(self) -> None:
-        # IPython calls this; nothing below the notebook may import it.
+        # IPython calls these; nothing below the notebook may import it. Raises NotImplementedError where there are no
+        # live panes: IPython asks for the bundle then.
         import_module("stabilize_nb.notebook.inbox").show(self.engine)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        bundle: dict[str, Any] = import_module("stabilize_nb.notebook.inbox").inbox_bundle(self.engine)
+        return bundle
 
 
 def decide(run: Run, gate: Gate | str | None, choice: str, payload: Mapping[str, Any]) -> SignalStage:

@@ -106,7 +106,7 @@ def order(gate: Gate, choice: str, data: Mapping[str, Any], *, bound: bool, pers
 
     Raises ConfigError for a choice that is not on offer and for a value that does not fit its field.
     """
-    place = f"gate {gate.name!r} of run {gate.run_id}"
+    place = f"gate {gate.name!r}"
     if choice not in gate.choices:
         raise ConfigError(f"{place} does not offer {choice!r}; choose one of {', '.join(map(repr, gate.choices))}")
     given = fitted(gate.form, data, place)

@@ -132,8 +132,8 @@ class Flow:
         """
         Add a gate at which a person decides; later stages may ask for it by name and get {"approved", "approval"}.
 
-        `show`: the name of the value that is approved. `form`: field -> type (str, int, float, bool, date; with `| None`
-        it may stay empty) or a list of values; `approval` has what was filled in, dates as ISO text.
+        `show`: the name of the value that is approved. `form`: field -> type (str, int, float, bool, date; with
+        `| None` it may stay empty) or a list of values; `approval` has what was filled in, dates as ISO text.
 
         `choices=["approve", "revise", "reject"]`: the decisions on offer. Every one but "reject" approves, and stages
         get which one it was: `when="sign_off.decision == 'revise'"`.

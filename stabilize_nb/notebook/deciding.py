@@ -1,16 +1,25 @@
-"""The sub-commands with which a person decides at a gate: values are made what the form of the gate asks for."""
+"""
+The sub-commands with which a person decides at a gate: values are made what the form of the gate asks for.
+
+A gate that this notebook has shown is decided as it was shown: when it asks something else meanwhile, the decision is
+refused, and the run that is shown then has the new question.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+import sys
+from collections.abc import Mapping
+from typing import Any
 
 from IPython.core.error import UsageError
 
+from stabilize_nb.decisions import answer_to, decisions_in, why_refused
 from stabilize_nb.errors import ConfigError
 from stabilize_nb.gates import Gate
+from stabilize_nb.models.gate import APPROVE, REJECT
 from stabilize_nb.notebook.acting import settled
 from stabilize_nb.notebook.config import settings
+from stabilize_nb.notebook.gates import SEEN
 from stabilize_nb.notebook.order import Order
 from stabilize_nb.notebook.words import did_you_mean
 from stabilize_nb.run import Run
@@ -18,55 +27,46 @@ from stabilize_nb.run import Run
 
 def approve(order: Order) -> Run:
     """Approve at a gate of a run."""
-    return _decide(order, Run.approve)
+    return _decide(order, APPROVE)
 
 
 def reject(order: Order) -> Run:
     """Reject at a gate of a run."""
-    return _decide(order, Run.reject)
+    return _decide(order, REJECT)
 
 
-def _decide(order: Order, decide: Callable[..., None]) -> Run:
+def _decide(order: Order, choice: str) -> Run:
     if len(order.words) > 1:
         raise UsageError(f"{order.words[1]!r} is no field: write name=value; usage: {order.usage}")
     run, name = order.run_and_part() if order.words else (order.run("last"), None)
-    gates = [gate for gate in run.gates if name in {None, gate.name}]
-    payload = _filled(gates[0], order.line.given) if len(gates) == 1 else dict(order.line.given)
-    decide(run, name, **{"user": settings().who, **payload})
-    return settled(run, lambda: not gates or gates[0].stage_id not in {gate.stage_id for gate in run.gates})
+    waiting = [gate for gate in run.gates if name in {None, gate.name}]
+    payload = {"user": settings().who, **order.line.given}
+    if len(waiting) != 1:
+        (run.approve if choice == APPROVE else run.reject)(name, **payload)
+        return settled(run)
+    return _decide_at(run, waiting[0], choice, payload)
 
 
-def _filled(gate: Gate, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what was given as the form of the gate wants it; raises ConfigError for what does not fit."""
-    known = {*gate.form, "user", "reason"}
+def _decide_at(run: Run, gate: Gate, choice: str, payload: dict[str, Any]) -> Run:
+    _check_names(gate, payload)
+    if gate.named and choice == APPROVE:
+        choice = str(payload.pop("decision", choice))
+    seen = SEEN.get((gate.run_id, gate.stage_id))
+    decision_id = run.decide(seen or gate.name, choice, **payload)
+    database = run.engine.database
+    settled(run, lambda: answer_to(decisions_in(database, run.id, gate.stage_id), decision_id) is not None)
+    decisions = decisions_in(database, run.id, gate.stage_id)
+    answer = answer_to(decisions, decision_id)
+    if answer is not None and answer.refused:
+        sys.stdout.write(f"{gate.name}: {why_refused(answer, decisions)}\n")
+    return run
+
+
+def _check_names(gate: Gate, values: Mapping[str, Any]) -> None:
+    """Refuse a field that the form does not have; raises ConfigError."""
+    known = {*gate.form, "user", "reason", "note", *(("decision",) if gate.named else ())}
     for name in values:
         if gate.form and name not in known:
             raise ConfigError(
                 f"gate {gate.name!r} has no field {name!r}{did_you_mean(name, known)}; it has {', '.join(gate.form)}"
             )
-    return {name: _fitting(gate, name, value) for name, value in values.items()}
-
-
-def _fitting(gate: Gate, name: str, value: Any) -> Any:
-    kind = gate.form.get(name)
-    if isinstance(kind, list):
-        match = next((choice for choice in kind if choice == value or str(choice) == str(value)), None)
-        if match is None:
-            choices = ", ".join(map(str, kind))
-            raise ConfigError(f"field {name!r} of gate {gate.name!r} cannot be {value!r}; choose one of {choices}")
-        return match
-    make = _MAKERS.get(str(kind))
-    if make is None:
-        return value
-    try:
-        return make(value)
-    except (TypeError, ValueError):
-        raise ConfigError(f"field {name!r} of gate {gate.name!r} is a {kind}, not {value!r}") from None
-
-
-def _truth(value: Any) -> bool:
-    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-    return words[str(value).lower()] if str(value).lower() in words else bool(int(value))
-
-
-_MAKERS: Final[Mapping[str, Callable[[Any], Any]]] = {"str": str, "int": int, "float": float, "bool": _truth}

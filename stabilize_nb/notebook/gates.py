@@ -6,17 +6,23 @@ What is shown may come from a model: control characters and marks that turn the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from markupsafe import Markup
 
+from stabilize_nb.gates import Gate, gate_of
+from stabilize_nb.models.gate import APPROVE, FAIL, REJECT
 from stabilize_nb.models.status import WorkflowStatus
-from stabilize_nb.notebook.text import LOOKS, shorten
+from stabilize_nb.notebook.looks import LOOKS, shorten
+from stabilize_nb.notebook.preview import preview
+from stabilize_nb.notebook.tables import duration, join, moment
 
 if TYPE_CHECKING:
+    from stabilize_nb.forms import Field
     from stabilize_nb.models.stage import StageExecution
+    from stabilize_nb.models.workflow import Workflow
 
 #: Characters of what is to be approved.
 PREVIEW: Final = 1_200
@@ -24,8 +30,12 @@ PREVIEW: Final = 1_200
 ULID, HANDLE = 26, 7
 
 _HEAD: Final = Markup("<p>{} <b>{}</b> waits for a decision: <b>{}</b></p>")
-_SHOWN: Final = Markup('<pre style="white-space:pre-wrap">{}</pre>')
-_ANSWERS: Final = Markup("<p>yes: <code>{}</code><br>no: <code>{}</code></p>")
+_SHOWN: Final = Markup("<blockquote>{}</blockquote>")
+_LINE: Final = Markup("<p>{}</p>")
+_ANSWER: Final = Markup("{}: <code>{}</code>")
+_BREAK: Final = Markup("<br>")
+#: The gates as this process has shown them: who decides by a line decides about that.
+SEEN: Final[dict[tuple[str, str], Gate]] = {}
 
 
 def is_gate(stage: StageExecution) -> bool:
@@ -45,46 +55,61 @@ def handle(run_id: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A stage that waits for a person."""
+    """A gate that waits for a person, at a moment (`now`: ms since the epoch). Showing it is remembered."""
 
-    run_id: str
-    stage: StageExecution
+    gate: Gate
+    now: int
+
+    @classmethod
+    def of(cls, workflow: Workflow, stage: StageExecution, now: int) -> Self:
+        """Return the gate of a stage."""
+        return cls(gate_of(workflow.id, workflow.name, stage), now)
 
     def html(self) -> Markup:
         """Return the gate as HTML."""
-        shown = _SHOWN.format(self._preview()) if self._show is not None else ""
-        return _HEAD.format(self._symbol, self.stage.ref_id, self._question) + shown + _ANSWERS.format(*self.answers())
+        self._remember()
+        shown = _SHOWN.format(preview(self.gate.show)) if self.gate.show is not None else ""
+        until = join(map(_LINE.format, deadline_words(self.gate, self.now)))
+        answers = _LINE.format(_BREAK.join(_ANSWER.format(word, line) for word, line in self.answers().items()))
+        return _HEAD.format(self._symbol, self.gate.name, self._question) + shown + until + answers
 
     def lines(self) -> Iterator[str]:
         """Return the gate as text."""
-        yield f"{self._symbol} {self.stage.ref_id} waits for a decision: {self._question}"
-        if self._show is not None:
+        self._remember()
+        yield f"{self._symbol} {self.gate.name} waits for a decision: {self._question}"
+        if self.gate.show is not None:
             yield from (f"  | {line}" for line in self._preview().splitlines())
-        yes, no = self.answers()
-        yield f"  yes: {yes}"
-        yield f"  no:  {no}"
+        yield from (f"  {words}" for words in deadline_words(self.gate, self.now))
+        answers = self.answers()
+        wide = max(map(len, answers)) + 1
+        yield from (f"  {word + ':':{wide}} {line}" for word, line in answers.items())
 
-    def answers(self) -> tuple[str, str]:
-        """Return the lines that approve and that reject."""
-        place = f"{handle(self.run_id)}/{self.stage.ref_id}"
-        form: Mapping[str, Any] = self.stage.context.get("form") or {}
-        fields = "".join(f" {name}={_sample(kind)}" for name, kind in form.items())
-        return f"%workflow approve {place}{fields}", f"%workflow reject {place} reason=…"
+    def answers(self) -> dict[str, str]:
+        """Return the lines that decide, by what they decide."""
+        place = f"{handle(self.gate.run_id)}/{self.gate.name}"
+        fields = "".join(f" {field.name}={_sample(field)}" for field in self.gate.fields)
+        if not self.gate.named:
+            return {"yes": f"%workflow approve {place}{fields}", "no": f"%workflow reject {place} reason=…"}
+        return {
+            choice: f"%workflow reject {place} reason=…"
+            if choice == REJECT
+            else f"%workflow approve {place} decision={choice}{fields}"
+            for choice in self.gate.choices
+        }
+
+    def _remember(self) -> None:
+        SEEN[self.gate.run_id, self.gate.stage_id] = self.gate
 
     @property
     def _symbol(self) -> str:
-        return LOOKS[self.stage.status].symbol
+        return LOOKS[WorkflowStatus.SUSPENDED].symbol
 
     @property
     def _question(self) -> str:
-        return shorten(self.stage.context.get("message") or "go on?", PREVIEW)
-
-    @property
-    def _show(self) -> Any:
-        return self.stage.context.get("show")
+        return shorten(self.gate.question or "go on?", PREVIEW)
 
     def _preview(self) -> str:
-        text = _text_of(self._show)
+        text = _text_of(self.gate.show)
         lines = (_clean(line) for line in text[:PREVIEW].splitlines())
         more = f"… ({len(text) - PREVIEW} characters more)" if len(text) > PREVIEW else ""
         return "\n".join(lines) + more
@@ -104,6 +129,20 @@ def _clean(line: str) -> str:
     return " " * (len(line) - len(words)) + shorten(words, 2 * PREVIEW)
 
 
-def _sample(kind: Any) -> str:
+def _sample(field: Field) -> str:
     """Show what a field takes: one of several choices, or a word for its type."""
-    return "|".join(map(str, kind)) if isinstance(kind, list) else f"<{kind}>"
+    if field.kind == "choice":
+        return "|".join(map(str, field.choices))
+    return f"<{field.kind}>" if field.needed else f"<{field.kind} or nothing>"
+
+
+def deadline_words(gate: Gate, now: int) -> list[str]:
+    """Say until when a gate waits, and what happens then; nothing for one that waits for ever."""
+    if gate.deadline is None:
+        return []
+    outcome = {REJECT: "it is rejected", APPROVE: "it is approved", FAIL: "it fails"}
+    then = outcome.get(gate.on_timeout, f"the decision is {gate.on_timeout!r}")
+    left = gate.deadline - now
+    if left <= 0:
+        return [f"the time is over: {then}"]
+    return [f"{duration(-(-left // 1_000) * 1_000)} left, until {moment(gate.deadline, now)}; then {then}"]

@@ -119,7 +119,7 @@ def run_bundle(run: Run, *, direction: Direction = "auto") -> Bundle:
     """Show a run as it is now: picture, gates that wait and how to decide, and a table of the stages."""
     workflow = run.workflow
     now = run.engine.database.clock()
-    gates = [Asked(run.id, stage) for stage in workflow.stages if is_asking(stage)]
+    gates = [Asked.of(workflow, stage, now) for stage in workflow.stages if is_asking(stage)]
     remarks = list(_remarks(run, workflow))
     facts = f"{run.id} · {_facts(workflow, now)}"
     text = [f"{workflow.name} · {facts}", *to_text(workflow, notes=_notes(workflow, now)).splitlines()[1:]]

@@ -15,7 +15,21 @@ from stabilize_nb.notebook.views import Picture, flow_bundle, run_bundle, workfl
 
 HOSTILE = "<script>alert(1)</script>\"'&amp;<b>\u202ebold\x1b[31m"
 #: What an untrusted notebook leaves in place, and what is used of it.
-HARMLESS = {"p", "b", "br", "code", "pre", "img", "table", "thead", "tbody", "tr", "th", "td"}
+HARMLESS = {
+    "p",
+    "b",
+    "br",
+    "code",
+    "pre",
+    "img",
+    "table",
+    "thead",
+    "tbody",
+    "tr",
+    "th",
+    "td",
+    *("blockquote", "div", "details", "summary"),
+}
 ATTRIBUTES = {"style", "alt", "src"}
 
 
@@ -168,10 +182,13 @@ def test_text_of_a_model_stays_text(engine):
 
 
 def test_long_text_at_a_gate_is_cut_and_says_so(engine):
-    """What is to be approved stays readable; how much is left out is said."""
+    """What is to be approved stays readable as text, where how much is left out is said; the page has all of it."""
     run = at_gate(engine, text="word " * 1_000)
 
-    assert re.search(r"… \(\d+ characters more\)", page(run_bundle(run)).text)
+    bundle = run_bundle(run)
+
+    assert re.search(r"… \(\d+ characters more\)", bundle["text/plain"])
+    assert "word " * 1_000 in page(bundle).text
 
 
 def test_failed_stage_shows_the_last_line_of_its_error(engine):

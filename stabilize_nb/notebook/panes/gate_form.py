@@ -16,14 +16,14 @@ from markupsafe import Markup
 
 from stabilize_nb.decisions import answer_to, decisions_in, last_of, who_and_when, why_refused
 from stabilize_nb.errors import StabilizeError
-from stabilize_nb.models.gate import APPROVE, FAIL, REJECT
+from stabilize_nb.models.gate import APPROVE, REJECT
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.notebook.config import settings
+from stabilize_nb.notebook.gates import deadline_words
 from stabilize_nb.notebook.looks import LOOKS, shorten
 from stabilize_nb.notebook.panes.gate_fields import Fields
 from stabilize_nb.notebook.panes.widgets import close_all, hide, html, show
 from stabilize_nb.notebook.preview import preview, visible
-from stabilize_nb.notebook.tables import duration, moment
 
 if TYPE_CHECKING:
     from stabilize_nb.decisions import Decision
@@ -198,18 +198,6 @@ class GateForm:
 
 #: Of the data of a decision, what is shown beside who and when.
 _TOLD: Final = ("note", "reason")
-
-
-def deadline_words(gate: Gate, now: int) -> list[str]:
-    """Say until when a gate waits, and what happens then; nothing for one that waits for ever."""
-    if gate.deadline is None:
-        return []
-    outcome = {REJECT: "it is rejected", APPROVE: "it is approved", FAIL: "it fails"}
-    then = outcome.get(gate.on_timeout, f"the decision is {gate.on_timeout!r}")
-    left = gate.deadline - now
-    if left <= 0:
-        return [f"the time is over: {then}"]
-    return [f"{duration(-(-left // 1_000) * 1_000)} left, until {moment(gate.deadline, now)}; then {then}"]
 
 
 def _top(run: Run, gate: Gate) -> Markup:

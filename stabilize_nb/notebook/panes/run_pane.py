@@ -113,7 +113,9 @@ class RunPane:
         if self._beats % LIFE == 0:
             show(self._pulse, value=afterlife.heartbeat(self.run.id, self._beats))
         if self._seen is not None and not self._seen.workflow.status.is_complete:
-            self._paint_time(self._seen, self.run.engine.database.clock())
+            now = self.run.engine.database.clock()
+            self._paint_time(self._seen, now)
+            self._gates.tick(now)
             self._picture(is_last=False)
         self._end_if_over()
 

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import ipywidgets as w
-from markupsafe import Markup
-
-from stabilize_nb.notebook.gates import Asked, is_asking
-from stabilize_nb.notebook.panes.widgets import html, show
+from stabilize_nb.notebook.panes.gate_list import GateForms
 
 if TYPE_CHECKING:
     from stabilize_nb.notebook.panes.snapshot import Snapshot
@@ -19,12 +15,13 @@ class Gates:
     """What a run asks people."""
 
     def __init__(self, run: Run) -> None:
-        self.run = run
-        self._text = html()
-        self.box = w.VBox([self._text])
-        self.box.add_class("sn-buttons")
+        self._forms = GateForms(lambda _: run)
+        self.box = self._forms.box
 
     def paint(self, seen: Snapshot) -> None:
         """Show the gates that wait now."""
-        asked = [Asked(self.run.id, stage) for stage in seen.workflow.stages if is_asking(stage)]
-        show(self._text, value=Markup("").join(gate.html() for gate in asked))
+        self._forms.paint(seen.gates, seen.now)
+
+    def tick(self, now: int) -> None:
+        """Let the time go on that is left to decide."""
+        self._forms.tick(now)
