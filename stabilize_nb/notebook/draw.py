@@ -5,6 +5,8 @@ GitHub. They strip <style>, <script>, <defs>, ids and links, each in its own way
 not cleaned but built anew, by the element API, from a short list of shapes and presentation attributes. The
 background is transparent, fills are pale and opaque, arrows #767676: readable on white and on #111. The small
 drawings in a box are in `marks`.
+
+Elements are extended by lists: what a generator raises, an interrupt too, `Element.extend` turns into a TypeError.
 """
 
 from __future__ import annotations
@@ -139,7 +141,7 @@ def _rebuilt(source: ET.Element) -> str:
     root = _root(source.attrib, _tooltip(drawing) or f"graph of {len(groups['node'])} nodes")
     canvas = ET.SubElement(root, "g", _allowed(drawing, frozenset({"transform"})))
     for kind, make in _GROUPS.items():
-        canvas.extend(make(group) for group in groups[kind])
+        canvas.extend([make(group) for group in groups[kind]])
     return ET.tostring(root, encoding="unicode")
 
 
@@ -195,7 +197,7 @@ def _text(words: str, attributes: dict[str, str]) -> ET.Element:
 def _plain(group: ET.Element) -> ET.Element:
     made = ET.Element("g")
     made.extend(_shapes(group))
-    made.extend(_text(text.text or "", _allowed(text, LETTERS)) for text in _texts(group))
+    made.extend([_text(text.text or "", _allowed(text, LETTERS)) for text in _texts(group)])
     return made
 
 
@@ -207,9 +209,9 @@ def _node(group: ET.Element) -> ET.Element:
     made = ET.Element("g")
     ET.SubElement(made, "title").text = _tooltip(group)
     if "end" in classes:
-        made.extend(_end(shapes[0], WorkflowStatus[status]))
+        made.extend([*_end(shapes[0], WorkflowStatus[status])])
     else:
-        made.extend(_card(WorkflowStatus[status], classes, shapes, [text.text or "" for text in texts]))
+        made.extend([*_card(WorkflowStatus[status], classes, shapes, [text.text or "" for text in texts])])
     return made
 
 

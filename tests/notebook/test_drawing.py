@@ -17,6 +17,7 @@ from stabilize_nb.models.stage import JoinType, SplitType, StageExecution
 from stabilize_nb.models.status import WorkflowStatus as S
 from stabilize_nb.models.task import TaskExecution
 from stabilize_nb.models.workflow import Workflow
+from stabilize_nb.notebook import draw
 from stabilize_nb.notebook.cards import text_width
 from stabilize_nb.notebook.dot import to_dot
 from stabilize_nb.notebook.draw import DrawingError, data_uri, svg_of, to_svg
@@ -540,3 +541,16 @@ def test_mermaid_labels_cannot_break_out():
     for line in to_mermaid(hostile()).splitlines():
         label = line.partition('"')[2].rpartition('"')[0].replace("<br/>", "")
         assert not set(label) & set("\"'<>[]{}()|`&\\\n")
+
+
+@pytest.mark.parametrize("place", ["_shapes", "_end", "status_mark", "_text"])
+def test_drawing_can_be_interrupted(monkeypatch, place):
+    """An interrupt while a picture is drawn ends the cell; it is not taken for a fault of the drawing."""
+
+    def struck(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(draw, place, struck)
+
+    with pytest.raises(KeyboardInterrupt):
+        svg_of(research())
