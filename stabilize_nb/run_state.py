@@ -18,14 +18,15 @@ from stabilize_nb.deterministic import is_deterministic
 from stabilize_nb.errors import ConfigError, StageNotFoundError
 from stabilize_nb.events.past import Past
 from stabilize_nb.events.replay import picture_of
-from stabilize_nb.gates import Gate, is_gate
+from stabilize_nb.gates import Gate, gate_of
 from stabilize_nb.models.status import WorkflowStatus
-from stabilize_nb.models.values import EMPTY
 
 if TYPE_CHECKING:
+    from stabilize_nb.models.stage import StageExecution
     from stabilize_nb.models.workflow import Workflow
     from stabilize_nb.store.database import Database
 
+S = WorkflowStatus
 #: A moment of a run: the number of a fact, or a time. Text is a time in ISO 8601, or one of the day: "06:31:41".
 Moment = int | str | datetime
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -168,16 +169,9 @@ class RunState:
 
     @property
     def gates(self) -> list[Gate]:
-        """The gates that waited for a decision."""
-        waiting = [stage for stage in self.workflow.stages if stage.status is WorkflowStatus.SUSPENDED]
-        return [
-            Gate(
-                run_id=self.run_id, run_name=self.name, name=stage.ref_id, stage_id=stage.id,
-                question=stage.context.get("message", ""), show=stage.context.get("show"),
-                form=stage.context.get("form") or EMPTY, since=stage.start_time,
-            )
-            for stage in waiting if is_gate(stage)
-        ]  # fmt: skip
+        """The gates that waited for a decision, oldest first."""
+        waiting = sorted(filter(_is_waiting, self.workflow.stages), key=lambda stage: (stage.start_time or 0, stage.id))
+        return [gate_of(self.run_id, self.name, stage) for stage in waiting]
 
     @property
     def workflow(self) -> Workflow:
@@ -203,6 +197,13 @@ class RunState:
         # IPython calls this; nothing below the notebook may import it.
         bundle: dict[str, Any] = import_module("stabilize_nb.notebook.past").state_bundle(self)
         return bundle
+
+
+def _is_waiting(stage: StageExecution) -> bool:
+    """Whether a stage waits for a decision or a signal; one that waits for its sub-workflow does not."""
+    return stage.status is S.SUSPENDED and any(
+        task.status is S.SUSPENDED and task.implementing_class != "sub_workflow" for task in stage.tasks
+    )
 
 
 def state_at(database: Database, run_id: str, moment: Moment) -> RunState:
