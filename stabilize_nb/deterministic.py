@@ -94,6 +94,7 @@ class Rehearsal:
 
     def _next_work(self) -> int | None:
         known = dumps(sorted(self._processor.registry.names()))
-        row = self._store.database.call_read(lambda connection: connection.one("next_due", {"known": known}))
+        wanted = {"known": known, "owner": self._processor.custody.filter}
+        row = self._store.database.call_read(lambda connection: connection.one("next_due", wanted))
         order, _timer, body = row or (None, None, None)
         return min((time for time in (order, body) if time is not None), default=None)

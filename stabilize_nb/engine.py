@@ -17,6 +17,7 @@ from stabilize_nb.hitl import ApprovalTask
 from stabilize_nb.models.workflow import Workflow
 from stabilize_nb.queue.messages import StartWorkflow
 from stabilize_nb.queue.processor.config import QueueProcessorConfig
+from stabilize_nb.queue.processor.custody import Owner, owner_of
 from stabilize_nb.queue.processor.processor import QueueProcessor
 from stabilize_nb.queue.queue import Queue
 from stabilize_nb.run import Run
@@ -103,12 +104,27 @@ class Engine:
             workflow.context.update(inputs)
         if self.rehearsal is not None:
             self.rehearsal.name(workflow)
-        self.store.store(workflow, StartWorkflow(execution_id=workflow.id))
+        if not self.processor.custody.shares:
+            self.processor.announce()
+        self.store.store(workflow, StartWorkflow(execution_id=workflow.id), owner=self.processor.owner)
         self.work()
         return Run(self, workflow.id)
 
-    def work(self) -> None:
-        """Have what is queued done: in the background, or in deterministic mode before this returns."""
+    def hold(self) -> None:
+        """Work from now on only at runs that are started, resumed or ordered something here, as a notebook does."""
+        self.processor.custody.shares = False
+
+    def owner_of(self, run_id: str) -> Owner | None:
+        """Return the living processor that works at a run; None when there is none."""
+        return self.database.call(lambda: owner_of(self.database, run_id))
+
+    def work(self, run_id: str | None = None) -> None:
+        """Have what is queued done: in the background, or in deterministic mode before this returns.
+
+        A run that is named is taken up, where this engine holds on to its own: at once, or when its owner is gone.
+        """
+        if run_id is not None and not self.processor.custody.shares:
+            self.processor.adopt(run_id)
         if self.rehearsal is None:
             self.processor.start()
         else:
@@ -120,9 +136,12 @@ class Engine:
 
     def resume(self, run_id: str | None = None) -> list[Run]:
         """Go on with a run, or with all that have not ended, and return them: work begins where it stopped."""
-        self.work()
         ids = [run_id] if run_id is not None else [header["id"] for header in self.store.unfinished()]
-        return [self.run(each) for each in ids]
+        runs = [self.run(each) for each in ids]
+        for run in runs:
+            self.work(run.id)
+        self.work()
+        return runs
 
     def run(self, run_id: str) -> Run:
         """Return the handle of a stored run; raises WorkflowNotFoundError."""

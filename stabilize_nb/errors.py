@@ -113,6 +113,17 @@ class WaitingForCode(StabilizeExpectedError):
         )
 
 
+class WaitingForResume(StabilizeExpectedError):
+    """A run was left by an earlier process, and nobody works at it."""
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        super().__init__(
+            f"nobody works at run {run_id}, which an earlier process left: %workflow resume {run_id} goes on with it, "
+            "or run.engine.resume(run.id)"
+        )
+
+
 class RunFailedError(StabilizeError):
     """A run ended without success; `.status` says how, `.failures` which stage failed and why."""
 

@@ -15,6 +15,7 @@ from stabilize_nb.errors import (
     StageNotReadyError,
     WaitingForApproval,
     WaitingForCode,
+    WaitingForResume,
     WaitTimeoutError,
 )
 from stabilize_nb.events.frames import events_frame, stages_frame, tasks_frame
@@ -231,6 +232,7 @@ class Run:
         if left <= 0:
             msg = f"run {self.id} is still {status}; it goes on in the background: {'; '.join(self.explain())}"
             raise WaitTimeoutError(msg)
+        self._raise_if_left()
         look()
         try:
             wait(left)
@@ -247,6 +249,7 @@ class Run:
                 return result_of(workflow)
             if self.engine.rehearsal is not None:
                 self._raise_if_stuck()
+            self._raise_if_left()
             look()
             try:
                 await asyncio.sleep(LOOK)
@@ -258,6 +261,10 @@ class Run:
             return None
         settle()
         return self.workflow
+
+    def _raise_if_left(self) -> None:
+        if not self.engine.processor.custody.shares and self.engine.owner_of(self.id) is None:
+            raise WaitingForResume(self.id)
 
     def _raise_if_stuck(self) -> None:
         known = dumps(sorted(self.engine.registry.names()))
@@ -358,7 +365,7 @@ class Run:
 
     def _push(self, message: Any) -> None:
         self.engine.queue.push(message)
-        self.engine.work()
+        self.engine.work(self.id)
 
     def _stage(self, name: str) -> StageExecution:
         workflow = self.workflow

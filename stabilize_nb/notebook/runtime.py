@@ -110,6 +110,7 @@ class Runtime:
     def _equipped(self, engine: Engine) -> Engine:
         if engine not in self._with_code:
             self._with_code.add(engine)
+            engine.hold()
             for definition in self.definitions.values():
                 definition.register(engine.registry)
         return engine

@@ -33,7 +33,19 @@ if TYPE_CHECKING:
 
 Headers = list[dict[str, Any]]
 Workflows = list[Workflow]
-_TABLES = ("waiters", "claims", "signals", "journal", "rounds", "arrivals", "tasks", "messages", "events", "stages")
+_TABLES = (
+    "custody",
+    "waiters",
+    "claims",
+    "signals",
+    "journal",
+    "rounds",
+    "arrivals",
+    "tasks",
+    "messages",
+    "events",
+    "stages",
+)
 
 
 class WorkflowStore:
@@ -42,9 +54,11 @@ class WorkflowStore:
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    def store(self, workflow: Workflow, *messages: Message) -> None:
+    def store(self, workflow: Workflow, *messages: Message, owner: str | None = None) -> None:
         """
         Store a new workflow with everything it consists of, and its first messages, in one transaction.
+
+        `owner`: the processor that works at it, where processors do not share their work.
 
         Raises InvalidWorkflowError, ValueNotStorableError, TaskNotFoundError or ConfigError before anything is
         written: for a graph that cannot run, a value JSON cannot hold, a task name that no registry of this process
@@ -60,6 +74,8 @@ class WorkflowStore:
                 raise ConfigError(msg)
             now = database.clock()
             fact = create(connection, definition, now)
+            if owner is not None:
+                connection.run("take_custody", {"workflow_id": workflow.id, "owner": owner})
             write_messages(connection, ((message, now) for message in messages))
             return fact, now
 

@@ -118,6 +118,8 @@ def _write(connection: Connection, leased: Leased, step: Step, claim: Claim, bef
         connection.many("insert_event", rows)
     write_messages(connection, ((send.message, now + send.after) for send in step.sends))
     born = tuple(create(connection, definition, now) for definition in step.children)
+    for fact in born:
+        connection.run("inherit_custody", {"child": fact.definition["id"], "workflow_id": view.head.id})
     write_messages(connection, ((StartWorkflow(execution_id=fact.definition["id"]), now) for fact in born))
     runs = []
     held = True

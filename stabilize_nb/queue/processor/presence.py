@@ -32,25 +32,22 @@ class Presence:
     def __init__(self, database: Database, owner: str) -> None:
         self._database = database
         self.owner = owner
-        self._path = "" if database.in_memory or fcntl is None else f"{database.path}.alive"
+        self._path = _path_of(database)
         self._slot = 0
         self._held = False
+        self._entering = threading.Lock()
 
     def enter(self) -> None:
         """Announce the processor; called by an engine thread."""
-        if self._held:
-            return
-        with _lock:
-            _alive_here.add(self.owner)
-            self._held = True
-            if not self._path:
+        with self._entering:
+            if self._held:
                 return
-            descriptor, users = _files.get(self._path) or (
-                os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600),
-                0,
-            )
-            _files[self._path] = (descriptor, users + 1)
-        self._slot = self._database.write(lambda connection: self._announce(connection, descriptor))
+            with _lock:
+                _alive_here.add(self.owner)
+                self._held = True
+            if self._path:
+                descriptor = _open(self._path)
+                self._slot = self._database.write(lambda connection: self._announce(connection, descriptor))
 
     def _announce(self, connection: Connection, descriptor: int) -> int:
         """Take a slot and its byte before anybody else can see the slot."""
@@ -71,22 +68,17 @@ class Presence:
             self._database.write(lambda connection: connection.run("delete_processor", {"owner": self.owner}))
         with _lock:
             _alive_here.discard(self.owner)
-            if not self._path:
-                return
-            descriptor, users = _files[self._path]
-            fcntl.lockf(descriptor, fcntl.LOCK_UN, 1, self._slot)
-            if users > 1:
-                _files[self._path] = (descriptor, users - 1)
-            else:
-                del _files[self._path]
-                os.close(descriptor)
+            if self._path:
+                fcntl.lockf(_files[self._path][0], fcntl.LOCK_UN, 1, self._slot)
+        if self._path:
+            _close(self._path)
 
     def free_dead(self, connection: Connection) -> int:
         """Free the claims of processors that are gone, inside a transaction; return how many messages."""
         now = self._database.clock()
         freed = 0
         for owner, until in connection.all("other_owners", {"owner": self.owner}):
-            if until < now or self._is_dead(connection, owner):
+            if until < now or is_gone(self._database, connection, owner):
                 freed += connection.run("free_owner", {"owner": owner})
                 connection.run("delete_processor", {"owner": owner})
         return freed
@@ -95,30 +87,55 @@ class Presence:
         """Whether claims of others could be freed; only reads."""
         now = self._database.clock()
         others = connection.all("other_owners", {"owner": self.owner})
-        return any(until < now or self._is_dead(connection, owner) for owner, until in others)
+        return any(until < now or is_gone(self._database, connection, owner) for owner, until in others)
 
-    def _is_dead(self, connection: Connection, owner: str) -> bool:
-        if owner in _alive_here:
-            return False
-        if not self._path:
-            return True
-        row = connection.one("processor", {"owner": owner})
-        if row is None:
-            return True
-        slot, host = row
-        return host == socket.gethostname() and not self._is_locked(slot)
 
-    def _is_locked(self, slot: int) -> bool:
+def is_gone(database: Database, connection: Connection, owner: str) -> bool:
+    """Whether a processor is not there any more; called by an engine thread, inside a transaction."""
+    if owner in _alive_here:
+        return False
+    path = _path_of(database)
+    row = connection.one("processor", {"owner": owner}) if path else None
+    if row is None:
+        return True
+    slot, host = row
+    return host == socket.gethostname() and not _is_locked(path, slot)
+
+
+def _path_of(database: Database) -> str:
+    return "" if database.in_memory or fcntl is None else f"{database.path}.alive"
+
+
+def _is_locked(path: str, slot: int) -> bool:
+    descriptor = _open(path)
+    try:
         with _lock:
-            entry = _files.get(self._path)
-            if entry is None:
-                return True
             try:
-                fcntl.lockf(entry[0], fcntl.LOCK_EX | fcntl.LOCK_NB, 1, slot)
+                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, slot)
             except OSError:
                 return True
-            fcntl.lockf(entry[0], fcntl.LOCK_UN, 1, slot)
+            fcntl.lockf(descriptor, fcntl.LOCK_UN, 1, slot)
             return False
+    finally:
+        _close(path)
+
+
+def _open(path: str) -> int:
+    """Return the one descriptor of a file that this process has; `_close` it again."""
+    with _lock:
+        descriptor, users = _files.get(path) or (os.open(path, os.O_RDWR | os.O_CREAT, 0o600), 0)
+        _files[path] = (descriptor, users + 1)
+        return descriptor
+
+
+def _close(path: str) -> None:
+    with _lock:
+        descriptor, users = _files[path]
+        if users > 1:
+            _files[path] = (descriptor, users - 1)
+        else:
+            del _files[path]
+            os.close(descriptor)
 
 
 def _forget() -> None:

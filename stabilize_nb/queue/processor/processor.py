@@ -18,9 +18,8 @@ from stabilize_nb.errors import ConfigError, StabilizeError
 from stabilize_nb.models.ids import new_id
 from stabilize_nb.queue.processor.config import QueueProcessorConfig
 from stabilize_nb.queue.processor.desk import Desk
-from stabilize_nb.queue.processor.presence import Presence
-from stabilize_nb.store.writer import write_messages
 from stabilize_nb.queue.processor.worker import Workshop
+from stabilize_nb.store.writer import write_messages
 from stabilize_nb.tasks.registry import TaskRegistry
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ class QueueProcessor(Workshop):
             Desk(config.max_workers),
         )
         self.queue = queue
-        self._presence = Presence(self.database, self.owner)
+        self._presence = self.custody.presence
         self._drains = threading.Lock()
         self._drain_at_work: Drain | None = None
         self._keeper: threading.Thread | None = None
@@ -95,6 +94,16 @@ class QueueProcessor(Workshop):
     def start(self) -> None:
         """Work in the background until `stop`; a second call does nothing."""
         self.database.call(lambda: self._open_shop(self.config.max_workers))
+
+    def announce(self) -> None:
+        """Be seen to live, also before the first job."""
+        self.database.call(self.custody.presence.enter)
+
+    def adopt(self, workflow_id: str) -> bool:
+        """Work at a workflow from now on, or as soon as whoever does now is gone; return whether it is now."""
+        taken = self.database.call(lambda: self.custody.adopt(workflow_id))
+        self.wake()
+        return taken
 
     def stop(self, wait: bool = True, timeout: float = 30.0) -> None:
         """Begin nothing more; with `wait` return once the bodies at work are committed, at most after `timeout` s."""
@@ -303,6 +312,8 @@ class QueueProcessor(Workshop):
             if freed:
                 log.info("took over %d messages of a processor that has died", freed)
                 self.wake()
+        if self.custody.wanted and self.custody.take_wanted():
+            self.wake()
 
     def _renew(self) -> None:
         if self.desk.running:

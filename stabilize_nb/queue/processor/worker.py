@@ -27,6 +27,7 @@ from stabilize_nb.queue.processor.body import (
 )
 from stabilize_nb.queue.processor.capture import catching, output_for
 from stabilize_nb.queue.processor.commit import Claim, Done, Leased, LeaseLost, leased_from_row, process
+from stabilize_nb.queue.processor.custody import Custody
 from stabilize_nb.queue.processor.desk import Desk, Finished, Job
 from stabilize_nb.queue.processor.loop import run_on_loop
 from stabilize_nb.store.codec import dumps
@@ -73,6 +74,7 @@ class Workshop:
         self.limits = limits
         self.owner = owner
         self.desk = desk
+        self.custody = Custody(database, owner)
         self._names: tuple[frozenset[str], frozenset[str]] | None = None
 
     def forget_names(self) -> None:
@@ -102,6 +104,7 @@ class Workshop:
                     continue
                 if job is Job.HOME:
                     desk.workers -= 1
+                    desk.changed.notify()  # another may wait for what was committed last, and go home too
                     desk.calm.notify_all()
                     desk.tick.notify()
                     return
@@ -161,10 +164,11 @@ class Workshop:
             return []
         now = self.database.clock()
         threads, waiting = self.names()
-        rows = connection.all("due", {"now": now, "most": most})[:most]
+        mine = {"owner": self.custody.filter}
+        rows = connection.all("due", {"now": now, "most": most, **mine})[:most]
         for names, places in ((waiting, most - len(rows)), (threads, min(free, most - len(rows)))):
             if names and places > 0 and len(rows) < most:
-                bodies = {"now": now, "known": dumps(sorted(names)), "most": min(places, most - len(rows))}
+                bodies = {"now": now, "known": dumps(sorted(names)), "most": min(places, most - len(rows)), **mine}
                 rows += connection.all("due_bodies", bodies)
         return rows
 
@@ -176,7 +180,7 @@ class Workshop:
         return self._due_among(connection, waiting) if self.desk.starved else due
 
     def _due_among(self, connection: Connection, names: frozenset[str]) -> Due:
-        row = connection.one("next_due", {"known": dumps(sorted(names))})
+        row = connection.one("next_due", {"known": dumps(sorted(names)), "owner": self.custody.filter})
         order, timer, body = row or (None, None, None)
         return _first(order, body), _first(order, timer, body)
 

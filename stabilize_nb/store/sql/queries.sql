@@ -267,16 +267,18 @@ VALUES (:id, :workflow_id, :stage_id, :kind, :task_type, :payload, :counts, :tim
        :deliveries, :deliveries)
 ON CONFLICT (id) DO NOTHING;
 
--- due -- Free messages that are due and are no bodies, oldest first, timers last. Index message_due.
+-- due -- Free messages that are due and are no bodies, oldest first, timers last; of an owner, or of all. Index message_due.
 SELECT * FROM (
     SELECT id, workflow_id, stage_id, kind, task_type, payload, deliveries, fence FROM message
     WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL AND task_type IS NULL AND timer = 0 AND due_at <= :now
+          AND (:owner IS NULL OR EXISTS (SELECT 1 FROM custody AS c WHERE c.workflow_id = message.workflow_id AND c.owner = :owner))
     ORDER BY due_at, position LIMIT :most
 )
 UNION ALL
 SELECT * FROM (
     SELECT id, workflow_id, stage_id, kind, task_type, payload, deliveries, fence FROM message
     WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL AND task_type IS NULL AND timer = 1 AND due_at <= :now
+          AND (:owner IS NULL OR EXISTS (SELECT 1 FROM custody AS c WHERE c.workflow_id = message.workflow_id AND c.owner = :owner))
     ORDER BY due_at, position LIMIT :most
 );
 
@@ -284,16 +286,20 @@ SELECT * FROM (
 SELECT id, workflow_id, stage_id, kind, task_type, payload, deliveries, fence FROM message
 WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL AND task_type IS NOT NULL AND due_at <= :now
       AND task_type IN (SELECT value FROM json_each(:known))
+      AND (:owner IS NULL OR EXISTS (SELECT 1 FROM custody AS c WHERE c.workflow_id = message.workflow_id AND c.owner = :owner))
 ORDER BY due_at, position LIMIT :most;
 
 -- next_due -- When the next free message is due: no timer, a timer, a body whose code is here. Indexes message_due, message_body.
 SELECT (SELECT min(due_at) FROM message
-        WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL AND task_type IS NULL AND timer = 0),
+        WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL AND task_type IS NULL AND timer = 0
+        AND (:owner IS NULL OR EXISTS (SELECT 1 FROM custody AS c WHERE c.workflow_id = message.workflow_id AND c.owner = :owner))),
        (SELECT min(due_at) FROM message
-        WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL AND task_type IS NULL AND timer = 1),
+        WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL AND task_type IS NULL AND timer = 1
+        AND (:owner IS NULL OR EXISTS (SELECT 1 FROM custody AS c WHERE c.workflow_id = message.workflow_id AND c.owner = :owner))),
        (SELECT due_at FROM message
         WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL AND task_type IS NOT NULL
               AND task_type IN (SELECT value FROM json_each(:known))
+              AND (:owner IS NULL OR EXISTS (SELECT 1 FROM custody AS c WHERE c.workflow_id = message.workflow_id AND c.owner = :owner))
         ORDER BY due_at, position LIMIT 1);
 
 -- claim -- A worker takes a message.
@@ -464,6 +470,27 @@ SELECT slot, owner, host, pid, started_at FROM processor ORDER BY slot;
 
 -- delete_processor -- A processor is gone.
 DELETE FROM processor WHERE owner = :owner;
+
+-- custody_of -- Who works at a workflow, and where. Primary key.
+SELECT c.owner, p.pid, p.host FROM custody AS c LEFT JOIN processor AS p ON p.owner = c.owner
+WHERE c.workflow_id = :workflow_id;
+
+-- take_custody -- A processor works at a workflow, and at those that it has begun, from now on.
+WITH RECURSIVE family (id) AS (
+    SELECT CAST(:workflow_id AS TEXT)
+    UNION
+    SELECT json_extract(s.context, '$._sub_workflow_id') FROM family JOIN stage AS s ON s.workflow_id = family.id
+    WHERE json_extract(s.context, '$._sub_workflow_id') IS NOT NULL
+)
+INSERT INTO custody (workflow_id, owner) SELECT id, :owner FROM family WHERE true
+ON CONFLICT (workflow_id) DO UPDATE SET owner = excluded.owner;
+
+-- inherit_custody -- Whoever works at a workflow works at the one that it begins. Primary key.
+INSERT INTO custody (workflow_id, owner) SELECT :child, owner FROM custody WHERE workflow_id = :workflow_id
+ON CONFLICT DO NOTHING;
+
+-- delete_custody_of -- Part of deleting a workflow.
+DELETE FROM custody WHERE workflow_id = :workflow_id;
 
 -- migrations -- What has been applied.
 SELECT name, checksum, applied_at FROM migration ORDER BY name;

@@ -203,6 +203,12 @@ CREATE TABLE processor (
     started_at INTEGER NOT NULL
 );
 
+-- Which processor works at a workflow; one that shares work does not ask (queue/processor/custody.py).
+CREATE TABLE custody (
+    workflow_id TEXT NOT NULL PRIMARY KEY,
+    owner TEXT NOT NULL
+) WITHOUT ROWID;
+
 CREATE TABLE migration (
     name TEXT NOT NULL PRIMARY KEY,
     checksum TEXT NOT NULL,
