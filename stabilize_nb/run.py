@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from stabilize_nb.deciding import decide
 from stabilize_nb.decisions import Decision, decisions_in
@@ -19,12 +19,14 @@ from stabilize_nb.errors import (
     WaitTimeoutError,
 )
 from stabilize_nb.events.frames import events_frame, stages_frame, tasks_frame
+from stabilize_nb.events.past import Past
 from stabilize_nb.explain import explain
+from stabilize_nb.explain_stage import explain_stage
 from stabilize_nb.gates import Gate, gates_in
 from stabilize_nb.models.gate import APPROVE, REJECT
 from stabilize_nb.models.status import WorkflowStatus
-from stabilize_nb.queue.messages import (
 from stabilize_nb.printed import Log, log_of
+from stabilize_nb.queue.messages import (
     CancelStage,
     CancelWorkflow,
     MigrateWorkflow,
@@ -154,15 +156,24 @@ class Run:
         """Return the graph: nodes are ref_ids with `status` and `name`, edges point downstream."""
         return graph_of(self.workflow)
 
-    def explain(self) -> list[str]:
-        """Return one sentence for each thing the run waits for or works at."""
-        return explain(self)
+    @overload
+    def explain(self) -> list[str]: ...
 
-    # -- looking back -----------------------------------------------------------------------------
+    @overload
+    def explain(self, stage: str) -> str: ...
+
+    def explain(self, stage: str | None = None) -> list[str] | str:
+        """Return a sentence for each thing the run waits for or works at; for a stage why it stands where it stands."""
+        if stage is None:
+            return explain(self)
+        past = Past(self.engine.database, self.id)
+        return explain_stage(RunState.of(past, past.last), stage, self.waiting_for_code())
+
     def log(self, stage: str | None = None) -> Log:
         """Return what the tasks of a stage have printed and displayed, as text; of all stages when none is named."""
         return log_of(self.engine, self.workflow, None if stage is None else self._stage(stage).id)
 
+    # -- looking back -----------------------------------------------------------------------------
 
     def at(self, moment: Moment) -> RunState:
         """

@@ -18,6 +18,7 @@ from stabilize_nb.deterministic import is_deterministic
 from stabilize_nb.errors import ConfigError, StageNotFoundError
 from stabilize_nb.events.past import Past
 from stabilize_nb.events.replay import picture_of
+from stabilize_nb.explain_stage import explain_stage
 from stabilize_nb.gates import Gate, gate_of
 from stabilize_nb.models.status import WorkflowStatus
 
@@ -39,23 +40,23 @@ SECOND = 999
 class StageState:
     """A stage as it was at one moment; what is asked for is a copy. Times are UTC."""
 
-    _view: View = field(repr=False, compare=False)
-    _row: StageRow = field(repr=False)
+    view: View = field(repr=False, compare=False)
+    row: StageRow = field(repr=False)
 
     @property
     def ref_id(self) -> str:
         """The name of the stage; `#2` and up for further activations."""
-        return self._row.ref_id
+        return self.row.ref_id
 
     @property
     def id(self) -> str:
         """The id of its row."""
-        return self._row.id
+        return self.row.id
 
     @property
     def status(self) -> WorkflowStatus:
         """Where it stood."""
-        return self._row.status
+        return self.row.status
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -63,7 +64,7 @@ class StageState:
 
         What the engine itself keeps there is left out: errors, and names with a leading underscore.
         """
-        seen = visible(Draft(self._view, Env(now=0)), self._row)
+        seen = visible(Draft(self.view, Env(now=0)), self.row)
         return {
             key: deepcopy(value) for key, value in seen.items() if not key.startswith("_") and key not in ENGINE_KEYS
         }
@@ -71,38 +72,38 @@ class StageState:
     @property
     def context(self) -> dict[str, Any]:
         """Its own context, everything in it."""
-        return deepcopy(dict(self._row.context))
+        return deepcopy(dict(self.row.context))
 
     @property
     def outputs(self) -> dict[str, Any]:
         """What it had put out."""
-        return deepcopy(dict(self._row.outputs))
+        return deepcopy(dict(self.row.outputs))
 
     @property
     def error(self) -> str | None:
         """Why it had failed, when it had."""
-        return self._row.error
+        return self.row.error
 
     @property
     def attempts(self) -> int:
         """How many task bodies it had begun in its present round."""
-        tasks = (self._view.get(TaskKey(self._row.id, at)) for at in range(len(self._row.spec.tasks)))
+        tasks = (self.view.get(TaskKey(self.row.id, at)) for at in range(len(self.row.spec.tasks)))
         return sum(task.attempt for task in tasks if task is not None)
 
     @property
     def round(self) -> int:
         """1, and one more for each time it had been reset by a jump or a restart."""
-        return self._row.generation + 1
+        return self.row.generation + 1
 
     @property
     def started(self) -> datetime | None:
         """When it had begun."""
-        return _utc(self._row.started_at)
+        return _utc(self.row.started_at)
 
     @property
     def finished(self) -> datetime | None:
         """When it had ended."""
-        return _utc(self._row.ended_at)
+        return _utc(self.row.ended_at)
 
     def __repr__(self) -> str:
         return f"StageState({self.ref_id!r}, {self.status})"
@@ -187,6 +188,10 @@ class RunState:
         known = ", ".join(row.ref_id for row in rows)
         msg = f"run {self.run_id} had no stage {name!r} after fact {self.sequence}; its stages were: {known}"
         raise StageNotFoundError(msg)
+
+    def explain(self, name: str) -> str:
+        """Return one sentence: why a stage had not run, what it waited for, or how it had ended."""
+        return explain_stage(self, name)
 
     def __repr__(self) -> str:
         rows = self.rows
