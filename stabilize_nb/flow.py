@@ -14,7 +14,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from stabilize_nb.dag.soundness import Finding, check_soundness, contradictions, softened
-from stabilize_nb.engine import default_engine
 from stabilize_nb.errors import ConfigError, InvalidWorkflowError
 from stabilize_nb.flow_build import Assembly, families
 from stabilize_nb.flow_layout import Layout, faults
@@ -39,6 +38,7 @@ from stabilize_nb.flow_words import (
 from stabilize_nb.forms import form_data
 from stabilize_nb.models.topology import check_topology
 from stabilize_nb.models.workflow import Workflow
+from stabilize_nb.starting import STARTER, How, Work
 from stabilize_nb.tasks.prints import plain_name
 
 if TYPE_CHECKING:
@@ -379,11 +379,17 @@ class Flow:
 
     # -- running ----------------------------------------------------------------------------------
 
-    def run(self, **inputs: Any) -> Run:
-        """Start a run, in the default engine unless `engine` is set, and return its handle at once."""
-        if self.engine is not None:
-            return self.engine.start(self, **inputs)
-        return default_engine().start(self, **inputs)
+    def run(self, how: How = "again", /, **inputs: Any) -> Run:
+        """
+        Start a run, in the default engine unless `engine` is set, and return its handle at once.
+
+        A notebook's cell that is run again gets the run that it began with these inputs, as long as that has not ended.
+        `run("new", ...)` starts another one; `run("once", ...)` returns also one that has succeeded with these inputs
+        and this code. `key=`, unless a stage asks for it: the run is for this key, and one for the same key is the same.
+        """
+        key = "" if "key" in self.inputs else str(inputs.pop("key", ""))
+        work = Work(build=lambda: self.build(**inputs), register=self.register, version=self.version)
+        return STARTER.start(work, inputs, how=how, key=key, engine=self.engine)
 
     def __repr__(self) -> str:
         return f"Flow({self.name!r}, stages: {', '.join(self.stages) or 'none'})"

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stabilize_nb.errors import ConfigError, StabilizeError
-from stabilize_nb.tasks.prints import print_of
 from stabilize_nb.flow_words import close
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.reducers import apply_output_reducers
 from stabilize_nb.tasks.child import CONFIG, with_plain_stages
 from stabilize_nb.tasks.interface import Task
 from stabilize_nb.tasks.loop import LoopEntryTask, LoopExitTask
+from stabilize_nb.tasks.prints import print_of
 from stabilize_nb.tasks.result import TaskResult, returned
 
 if TYPE_CHECKING:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from IPython.core.error import UsageError
 
-from stabilize_nb.flow import Flow
 from stabilize_nb.models.status import COMPLETE, WorkflowStatus
 from stabilize_nb.notebook.config import settings
 from stabilize_nb.notebook.export import module_of
 from stabilize_nb.notebook.order import Order, defined, definition
 from stabilize_nb.notebook.runtime import RUNTIME, Definition
 from stabilize_nb.notebook.views import status_of
+from stabilize_nb.notebook.words import Line
 from stabilize_nb.run import Run
+from stabilize_nb.starting import How
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,13 +37,16 @@ def run(order: Order) -> Run:
     found = defined(order) or definition(order.word())
     if len(order.words) > 1:
         raise UsageError(f"{order.words[1]!r} is no input: write name=value; usage: {order.usage}")
-    return start(found, order.line.given)
+    return start(found, order.line)
 
 
-def start(found: Definition, inputs: Mapping[str, Any]) -> Run:
+def start(found: Definition, line: Line) -> Run:
     """Start a run of a definition in its engine, the default one when it has none."""
-    own = found.work.engine if isinstance(found.work, Flow) else found.engine
-    return settled(found.start(own or RUNTIME.engine(), inputs))
+    chosen = [way for way in ("new", "once") if f"--{way}" in line.options]
+    if len(chosen) > 1 or (chosen == ["new"] and "--key" in line.options):
+        raise UsageError("--new begins another run, --once and --key look for one that is there: write one of them")
+    how: How = "new" if chosen == ["new"] else "once" if chosen else "again"
+    return settled(found.start(line.given, how=how, key=line.options.get("--key", "")))
 
 
 def attach(order: Order) -> Run:

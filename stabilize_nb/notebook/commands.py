@@ -74,8 +74,10 @@ COMMANDS: Final[Mapping[str, Command]] = {
         ),
         Command(name="show", arguments="NAME", takes="workflow", call=looking.show, help="a definition", twin="NAME"),
         Command(
-            name="run", arguments="NAME [name=value …]", takes="workflow", call=acting.run,
-            help="start a run", twin="NAME.run(name=value)",
+            name="run", arguments="NAME [name=value …] [--new|--once|--key KEY]", takes="workflow", call=acting.run,
+            options={"--new": False, "--once": False, "--key": True},
+            help="start a run, or go on with the one that this cell began",
+            twin='NAME.run(name=value), NAME.run("new", ...), NAME.run("once", ...), NAME.run(key=...)',
         ),
         Command(
             name="attach", arguments="[RUN]", takes="run", call=acting.attach,

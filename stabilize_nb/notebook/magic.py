@@ -34,6 +34,9 @@ OPTIONS: Final = {
     "--tb": False,
     "--replace": False,
     "--export": True,
+    "--new": False,
+    "--once": False,
+    "--key": True,
 }
 USAGE: Final = "%%workflow NAME [--store URL] [--run] [--input k=v …] [-q] [--lr|--tb] [--replace] [--export FILE]"
 
@@ -121,7 +124,7 @@ def _in_store(definition: Definition, url: str) -> Definition:
 
 
 def _started(definition: Definition, asked: Line) -> Run:
-    return start(definition, asked.given)
+    return start(definition, asked)
 
 
 def _direction(asked: Line) -> Direction:

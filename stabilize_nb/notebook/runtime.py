@@ -22,6 +22,7 @@ from stabilize_nb.models.stage import StageExecution
 from stabilize_nb.models.workflow import Workflow
 from stabilize_nb.notebook.words import did_you_mean
 from stabilize_nb.run import Run
+from stabilize_nb.starting import STARTER, How, Work
 from stabilize_nb.tasks.registry import TaskRegistry
 
 #: Characters of an id that are enough to name a run, when they are unique.
@@ -46,18 +47,21 @@ class Definition:
         for name, task in self.tasks.items():
             registry.replace(name, task)
 
-    def start(self, engine: Engine, inputs: Mapping[str, Any]) -> Run:
-        """Start a run; of a Workflow a copy, since a Workflow is one execution."""
-        self.register(engine.registry)
-        if isinstance(self.work, Flow):
-            return engine.start(self.work, **inputs)
-        return engine.start(_copy(self.work), **inputs)
+    def start(self, inputs: Mapping[str, Any], *, how: How = "again", key: str = "") -> Run:
+        """Start a run, or return the one that is meant; of a Workflow a copy, since a Workflow is one execution."""
+        given = self.work
+        if isinstance(given, Flow):
+            work = Work(build=lambda: given.build(**inputs), register=self.register, version=given.version)
+            return STARTER.start(work, inputs, how=how, key=key, engine=given.engine)
+        work = Work(build=lambda: _copy(given, inputs), register=self.register)
+        return STARTER.start(work, {**given.context, **inputs}, how=how, key=key, engine=self.engine)
 
 
-def _copy(workflow: Workflow) -> Workflow:
+def _copy(workflow: Workflow, inputs: Mapping[str, Any]) -> Workflow:
     return Workflow.create(
         application=workflow.application, name=workflow.name, stages=map(_copy_stage, workflow.stages),
-        trigger=workflow.trigger, pipeline_config_id=workflow.pipeline_config_id, context=workflow.context,
+        trigger=workflow.trigger, pipeline_config_id=workflow.pipeline_config_id,
+        context={**workflow.context, **inputs},
     )  # fmt: skip
 
 

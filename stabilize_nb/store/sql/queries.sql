@@ -421,6 +421,24 @@ FROM event AS e LEFT JOIN stage AS s ON s.id = e.stage_id
 WHERE e.workflow_id = :workflow_id AND e.type IN ('signal.delivered', 'signal.refused') AND e.stage_id = coalesce(:stage_id, e.stage_id)
 ORDER BY e.sequence;
 
+-- unfinished_of_cell -- Workflows of an application that a cell began and that have not ended, oldest first. Index workflow_unfinished.
+SELECT id, context, about FROM workflow
+WHERE ended_at IS NULL AND application = :application AND json_extract(about, '$.trigger.payload.notebook.cell') = :cell
+ORDER BY created_at, id;
+
+-- runs_for_key -- Workflows of an application that are for a key and have not failed, newest first. Index workflow_by_application.
+SELECT id, context, about FROM workflow
+WHERE application = :application AND (ended_at IS NULL OR status = 'SUCCEEDED')
+      AND json_extract(about, '$.trigger.payload.notebook.key') = :key
+ORDER BY created_at DESC, id DESC;
+
+-- runs_without_key -- The same for runs with the same code and no key. Index workflow_by_application.
+SELECT id, context, about FROM workflow
+WHERE application = :application AND (ended_at IS NULL OR status = 'SUCCEEDED')
+      AND json_extract(about, '$.trigger.payload.notebook.key') IS NULL
+      AND json_extract(about, '$.trigger.payload.notebook.code') = :code
+ORDER BY created_at DESC, id DESC;
+
 -- workflow_exists -- Whether a workflow is stored. Primary key.
 SELECT EXISTS (SELECT 1 FROM workflow WHERE id = :workflow_id);
 
