@@ -110,7 +110,7 @@ def tasks() -> dict[str, Any]:
     """Make the tasks of the scenes, fresh."""
     return {
         "give": give, "fail": fail, "once": FailOnce(), "poll": PollTwice(), "second": FailThenGive(),
-        "loop": loop_back, "gate": ApprovalTask, "stubborn": Stubborn(),
+        "loop": loop_back, "gate": ApprovalTask, "approval": ApprovalTask, "stubborn": Stubborn(),
     }  # fmt: skip
 
 
@@ -123,6 +123,11 @@ class Scene:
 
 def _gate(bench: Bench, flow: Workflow) -> None:
     approve(bench.queue, flow.id, flow.stage_by_ref_id("gate").id, {"user": "ann"})
+
+
+def _gate_twice(bench: Bench, flow: Workflow) -> None:
+    _gate(bench, flow)
+    _gate(bench, flow)
 
 
 def _ping(bench: Bench, flow: Workflow) -> None:
@@ -230,6 +235,11 @@ SCENES = [
         flow=lambda: workflow(stage("a", task="once"), stage("b", "a", task="give")),
     ),
     Scene(name="poll", flow=lambda: workflow(stage("a", task="poll"))),
+    Scene(
+        name="gate decided twice",
+        flow=lambda: workflow(stage("gate", task="approval")),
+        play=(work, _gate_twice, work),
+    ),
     Scene(
         name="loop over activations",
         flow=lambda: workflow(
