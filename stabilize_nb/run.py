@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import wraps
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 from stabilize_nb.deciding import decide
 from stabilize_nb.decisions import Decision, decisions_in
@@ -44,7 +45,7 @@ from stabilize_nb.tasks.result import returned
 from stabilize_nb.versions import changed_code, missing_code, newer_code
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
     import networkx as nx
     import pandas as pd
@@ -55,6 +56,8 @@ if TYPE_CHECKING:
     from stabilize_nb.store.sqlite import Connection
 
 S = WorkflowStatus
+P = ParamSpec("P")
+T = TypeVar("T")
 #: Seconds between looks of `await run`: an await of a future cannot be interrupted in a kernel, a sleep can.
 LOOK = 0.05
 #: Seconds between looks when nothing was heard: commits of other processes.
@@ -73,6 +76,19 @@ class AwaitInterrupted(asyncio.CancelledError):
 
     def __init__(self, run_id: str) -> None:
         super().__init__(f"only the waiting was stopped: run {run_id} goes on (run.cancel() ends it)")
+
+
+def _interruptible(wait: Callable[Concatenate[Run, P], T]) -> Callable[Concatenate[Run, P], T]:
+    """Have an interrupt at any moment of the waiting say that only the waiting was stopped."""
+
+    @wraps(wait)
+    def waiting(run: Run, /, *args: P.args, **words: P.kwargs) -> T:
+        try:
+            return wait(run, *args, **words)
+        except KeyboardInterrupt:
+            raise WaitInterrupted(run.id) from None
+
+    return waiting
 
 
 class Run:
@@ -193,6 +209,7 @@ class Run:
 
     # -- waiting ----------------------------------------------------------------------------------
 
+    @_interruptible
     def wait(self, timeout: float | None = None) -> WorkflowStatus:
         """
         Wait until the run has ended, gates included, and return its status.
@@ -208,6 +225,7 @@ class Run:
                 return status
             self._pause(ticket.wait, deadline, status)
 
+    @_interruptible
     def until_gate(self, timeout: float | None = None) -> list[Gate]:
         """
         Wait until the run waits for decisions or has ended, and return the gates that wait now.
@@ -222,6 +240,7 @@ class Run:
                 return gates
             self._pause(ticket.wait, deadline, S.RUNNING)
 
+    @_interruptible
     def result(self, timeout: float | None = None) -> Any:
         """
         Wait for the end and return the result: what the last stage returned, or a mapping by stage of several.
@@ -245,27 +264,22 @@ class Run:
             raise WaitTimeoutError(msg)
         self._raise_if_left()
         look()
-        try:
-            wait(left)
-        except KeyboardInterrupt:
-            raise WaitInterrupted(self.id) from None
+        wait(left)
 
     def __await__(self) -> Generator[Any, None, Any]:
         return self._watch().__await__()
 
     async def _watch(self) -> Any:
-        while True:
-            workflow = self._finished()
-            if workflow is not None:
-                return result_of(workflow)
-            if self.engine.rehearsal is not None:
-                self._raise_if_stuck()
-            self._raise_if_left()
-            look()
-            try:
+        try:
+            while (workflow := self._finished()) is None:
+                if self.engine.rehearsal is not None:
+                    self._raise_if_stuck()
+                self._raise_if_left()
+                look()
                 await asyncio.sleep(LOOK)
-            except asyncio.CancelledError:
-                raise AwaitInterrupted(self.id) from None
+        except (asyncio.CancelledError, KeyboardInterrupt):  # which of them depends on where the interrupt strikes
+            raise AwaitInterrupted(self.id) from None
+        return result_of(workflow)
 
     def _finished(self) -> Workflow | None:
         if not self.status.is_complete:

@@ -105,8 +105,11 @@ class Kernel:
         """Send a cell and return at once, with the id of the message."""
         return self.client.execute(textwrap.dedent(source), stop_on_error=False)
 
-    def interrupt(self) -> None:
+    def interrupt(self) -> float:
+        """Press the stop button and return when (monotonic seconds)."""
+        at = time.monotonic()
         self.manager.interrupt_kernel()
+        return at
 
     def until_shown(self, message_id: str, text: str, timeout: float = 60) -> None:
         """Wait until a cell that runs shows something."""

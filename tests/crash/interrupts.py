@@ -189,8 +189,7 @@ def _strike(kernel: Kernel, source: str, after: float) -> float | None:
     message = kernel.send(BEGUN + source)
     kernel.until_shown(message, "begun")
     time.sleep(after)
-    struck = time.monotonic()
-    kernel.interrupt()
+    struck = kernel.interrupt()
     reply = kernel.reply_within(message, LOST)
     if reply is None:
         return None

@@ -543,7 +543,7 @@ def test_mermaid_labels_cannot_break_out():
         assert not set(label) & set("\"'<>[]{}()|`&\\\n")
 
 
-@pytest.mark.parametrize("place", ["_shapes", "_end", "status_mark", "_text"])
+@pytest.mark.parametrize("place", ["_shapes", "status_mark", "_text"])
 def test_drawing_can_be_interrupted(monkeypatch, place):
     """An interrupt while a picture is drawn ends the cell; it is not taken for a fault of the drawing."""
 
