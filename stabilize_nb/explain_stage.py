@@ -12,6 +12,7 @@ from stabilize_nb.explain import why
 from stabilize_nb.models.stage import JoinType
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.queue.messages import Token
+from stabilize_nb.tasks.prints import plain_name
 
 if TYPE_CHECKING:
     from stabilize_nb.core.rows import ClaimRow, StageRow, TaskRow
@@ -93,7 +94,7 @@ class _Reader:
         if task is None:
             return "has run its tasks and is about to end"
         if task.implementing_class in self.missing:
-            return f"waits for code: task {task.implementing_class!r} is not registered in this process"
+            return f"waits for code: {plain_name(task.implementing_class)!r} is not defined in this process"
         if task.due is not None and task.is_polling:
             return f"asked to be called again at {_time(task.due)}"
         if task.due is not None and task.error:

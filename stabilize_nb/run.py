@@ -183,7 +183,7 @@ class Run:
         if stage is None:
             return explain(self)
         past = Past(self.engine.database, self.id)
-        return explain_stage(RunState.of(past, past.last), stage, self.waiting_for_code())
+        return explain_stage(RunState.of(past, past.last), stage, missing_code(self))
 
     def log(self, stage: str | None = None) -> Log:
         """Return what the tasks of a stage have printed and displayed, as text; of all stages when none is named."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from stabilize_nb import Engine, Flow, JoinType, TransientError
-from stabilize_nb.errors import StageNotFoundError
+from stabilize_nb.errors import StageNotFoundError, WaitingForCode
 from stabilize_nb.events.past import Past
 from stabilize_nb.explain_stage import explain_stage
 from stabilize_nb.models.stage import SplitType
@@ -189,15 +189,26 @@ def test_another_try_says_when_and_why():
         assert run.explain("draft") == "stage 'draft' succeeded"
 
 
-def test_missing_code_is_named():
-    """A stage whose task is not known in this process says which."""
-    with Bench(tasks=tasks()) as bench:
-        flow = bench.run(workflow(stage("a", task="give")))
-        there = Past(bench.database, flow.id)
-        begun = next(entry.sequence for entry in there.entries if entry.type == "stage.started")
+def test_missing_code_is_named(tmp_path):
+    """A stage whose code no cell of this process has defined says so."""
+    with Engine(tmp_path / "runs.db") as engine:
+        flow = Flow("publishing")
+        sign_off = flow.approval("Go?", name="sign_off")
 
-        assert explain_stage(RunState.of(there, begun), "a", ["give"]) == (
-            "stage 'a' waits for code: task 'give' is not registered in this process"
+        @flow.stage(after=sign_off)
+        def publish():
+            return 1
+
+        run_id = engine.start(flow).id
+        engine.run(run_id).until_gate(20)
+    with Engine(tmp_path / "runs.db") as engine:
+        [run] = engine.resume(run_id)
+        run.approve("sign_off")
+        with pytest.raises(WaitingForCode):
+            run.result(20)
+
+        assert run.explain("publish") == (
+            "stage 'publish' waits for code: 'publishing.publish' is not defined in this process"
         )
 
 
