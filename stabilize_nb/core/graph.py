@@ -39,11 +39,14 @@ def connected(stages: Sequence[Mapping[str, Any]]) -> list[StageSpec]:
         if spec.parent_stage_id:
             children.setdefault(spec.parent_stage_id, []).append(Child(stage["id"], spec.synthetic_stage_owner))
     activities = {spec.ref_id for spec in specs if spec.mi_config}
+    sources = {stage["id"]: [ids[ref] for ref in spec.requisites] for stage, spec in zip(stages, specs, strict=True)}
+    fan_out = {ids[ref_id]: len(each) for ref_id, each in edges.items()}
     return [
         _with_consequences(
             spec._replace(
                 edges=tuple(edges.get(spec.ref_id, ())),
-                sources=tuple(ids[ref_id] for ref_id in spec.requisites),
+                sources=tuple(sources[stage["id"]]),
+                serving=serving(stage["id"], sources, fan_out) if spec.join_cancel_remaining else (),
                 children=tuple(children.get(stage["id"], ())),
                 watchers=tuple(watchers.get(spec.ref_id, ())),
                 mi_join=ids.get(join_of(spec.ref_id), "") if spec.mi_config else "",
@@ -52,6 +55,18 @@ def connected(stages: Sequence[Mapping[str, Any]]) -> list[StageSpec]:
         )
         for stage, spec in zip(stages, specs, strict=True)
     ]
+
+
+def serving(join: str, sources: Mapping[str, Sequence[str]], fan_out: Mapping[str, int]) -> tuple[str, ...]:
+    """Return the stages from which every way leads to a join, nearest first: none but the join needs them (WCP-29)."""
+    astray: dict[str, int] = {}  # edges of a stage that are not known to lead to the join
+    found = [join]
+    for below in found:
+        for stage in sources[below]:
+            astray[stage] = astray.get(stage, fan_out[stage]) - 1
+            if not astray[stage]:
+                found.append(stage)
+    return tuple(found[1:])
 
 
 def _with_consequences(spec: StageSpec) -> StageSpec:

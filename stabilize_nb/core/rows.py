@@ -106,6 +106,7 @@ class StageSpec(NamedTuple):
     watchers: tuple[str, ...] = ()  # stages whose milestone looks at this one
     mi_join: str = ""  # parent of a multi-instance activity: its join
     mi_parent: str = ""  # instance or join of a multi-instance activity: its parent
+    serving: tuple[str, ...] = ()  # of a cancelling join: first rows of the stages from which every way leads to it
     consequences: bool = False  # whether anything but its edges follows from how a run of it goes
 
     @property
@@ -315,6 +316,7 @@ _KINDS: dict[str, Callable[[Any], Any]] = {
     "sources": tuple,
     "children": lambda children: tuple(Child(*child) for child in children),
     "watchers": tuple,
+    "serving": tuple,
 }
 
 

@@ -126,7 +126,7 @@ def parent_ended(draft: Draft, parent: StageRow, token: Token | None) -> None:
 def _without_thread(draft: Draft, parent: StageRow, token: Token | None) -> None:
     """Say for instances that were made while the parent ran that no thread comes; withdrawn ones have said so."""
     for row in made_instances(draft, parent):
-        if row.status.is_complete:
+        if row.fired:
             continue
         if token is Token.DEAD:
             end_stage(draft, row, S.SKIPPED, token=Token.DEAD, settles=1, reason="pruned")

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stabilize_nb.core.evolve import POOL
-from stabilize_nb.core.facts import JoinPassed
+from stabilize_nb.core.facts import JoinPassed, TokenArrived
 from stabilize_nb.core.rows import is_over
 from stabilize_nb.core.view import ByRef, Jumpers, Region, Unsettled
 from stabilize_nb.dag.readiness import Verdict, judge
-from stabilize_nb.dag.region import exclusive
 from stabilize_nb.handlers.ending import end_stage, send_tokens, withdraw
 from stabilize_nb.handlers.entering import activate, begin_and_fail, enter
 from stabilize_nb.handlers.instances import is_join, join_verdict, made_instances
@@ -132,26 +131,58 @@ def _is_held_up(draft: Draft, base: StageRow, counts: RoundRow) -> bool:
 
 
 def _cancel_rest(draft: Draft, join: StageRow, delivered: set[str]) -> None:
-    """Withdraw every stage that only the branches lead to which have not delivered."""
+    """Withdraw what leads only to this join by an edge that has not delivered, with the threads that are under way."""
+    rest = _rest(draft, join, delivered)
+    under_way = {row.id: _under_way(draft, row) for row in rest}
+    activities = [row.spec.mi_parent for row in (*rest, join) if is_join(draft, row)]
+    made = [row for parent in activities for row in made_instances(draft, draft.stage(parent))]
+    for row in [*rest, *made]:
+        for run in draft.runs(row):
+            if not is_over(run):
+                withdraw(draft, draft.stage(run.id), reason=_reason(join), token=Token.DEAD)
+    for row in rest:
+        _absorb(draft, draft.stage(row.id), under_way[row.id])
+
+
+def _rest(draft: Draft, join: StageRow, delivered: set[str]) -> list[StageRow]:
+    """Return the first rows of the stages in the scope of a cancelling join, by ordinal (WCP-29)."""
+    rows = {row.id: row for row in draft.stages(join.spec.serving)}
     found: dict[str, StageRow] = {}
     todo = [source for source in join.spec.sources if source not in delivered]
     while todo:
-        rows = [row for row in draft.stages(todo) if row.id not in found and not _is_idle(draft, row)]
-        found.update((row.id, row) for row in rows)
-        todo = [source for row in rows for source in row.spec.sources]
-    ahead = dict(found)
-    todo = [edge.stage_id for row in found.values() for edge in row.spec.edges]
-    while todo:
-        rows = [row for row in draft.stages(todo) if row.id != join.id and row.id not in ahead]
-        ahead.update((row.id, row) for row in rows)
-        todo = [edge.stage_id for row in rows for edge in row.spec.edges]
-    rest = exclusive(ahead, join.id)
-    rows = [row for row in found.values() if row.id in rest]
-    if is_join(draft, join):
-        rows += made_instances(draft, draft.stage(join.spec.mi_parent))
-    for row in sorted(rows, key=lambda row: row.ordinal):
-        for run in draft.runs(row):
-            withdraw(draft, draft.stage(run.id), reason=_reason(join), token=Token.DEAD)
+        row = rows.get(todo.pop())
+        if row is not None and row.id not in found:
+            found[row.id] = row
+            todo.extend(row.spec.sources)
+    return sorted(found.values(), key=lambda row: row.ordinal)
+
+
+def _under_way(draft: Draft, base: StageRow) -> list[tuple[int, str]]:
+    """Return number and origin of the outcomes that were sent to a stage and have not come."""
+    sources = [source for source in draft.stages(base.spec.sources) if source.spec.mi_join != base.id]
+    open_runs = sum(not is_over(run) for run in draft.runs(base)) if base.fired else 0
+    had = base.sent // base.spec.thread_split + open_runs
+    if sum(source.sent for source in sources) <= had:
+        return []
+    come = {(row.number, row.via) for row in draft.arrivals(base, 0)}
+    sent = [(number, source.id) for source in sources for number in range(1, source.sent + 1)]
+    return [each for each in sent if each not in come]
+
+
+def _absorb(draft: Draft, base: StageRow, under_way: list[tuple[int, str]]) -> None:
+    """Let every round of a withdrawn stage that has begun, or will by what is under way, be over without a run."""
+    if base.spec.join_type is JoinType.MULTI_MERGE or base.spec.thread_merge > 1:
+        for number, via in under_way:
+            draft.record(TokenArrived(base.id, number, via, via, Token.DEAD))
+            act(draft, draft.stage(base.id), number, Token.DEAD, via)
+        return
+    begun = {number for number, _ in under_way}
+    if base.spec.fan_in > 1:
+        begun |= {row.number for row in draft.arrivals(base, 0)}
+    for number in sorted(begun):
+        counts = draft.round(base, number)
+        if counts is None or not counts.settled:
+            _pass_on(draft, draft.stage(base.id), number, Token.DEAD)
 
 
 def _reason(join: StageRow) -> str:

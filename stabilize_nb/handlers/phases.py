@@ -55,12 +55,17 @@ def child_over(draft: Draft, child: StageRow) -> None:
     broken = [run for run in runs if is_over(run) and run.status not in WELL]
     if broken and parent.phase != FAILURE.value:
         _break_off(draft, parent, runs, broken[0])
-    elif any(run.status is S.TERMINAL for run in broken):
+    elif any(_is_silent(run) for run in broken):
         for run in runs:
             withdraw(draft, draft.stage(run.id), reason="workflow_failed")
         _go_on(draft, draft.stage(parent.id), [draft.stage(run.id) for run in runs])
     elif all(is_over(run) for run in runs):
         _go_on(draft, parent, runs)
+
+
+def _is_silent(run: StageRow) -> bool:
+    """Whether a run ended so that no part that needs it will ever hear of it: it failed, or the workflow failed."""
+    return run.status in (S.TERMINAL, S.CANCELED) and not run.sent
 
 
 def _break_off(draft: Draft, parent: StageRow, runs: list[StageRow], broken: StageRow) -> None:

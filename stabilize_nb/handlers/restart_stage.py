@@ -87,7 +87,7 @@ def reset(
     """
     bases = draft.stages(base_ids)
     inside = {base.id for base in bases}
-    gone: set[str] = set()
+    gone: dict[str, StageRow] = {}
     for base in bases:
         runs = [*draft.runs(base), *made_instances(draft, base)]
         for row in map(draft.stage, [run.id for run in runs]):
@@ -96,16 +96,17 @@ def reset(
         for row in runs[1:]:
             if row.waits:
                 draft.record(StageWaits(row.id, ""))
-            let_go_of_reset(draft, draft.stage(row.id))
+            gone[row.id] = draft.stage(row.id)
             draft.record(StageRetired(row.id))
-            gone.add(row.id)
     bases = [base for base in bases if base.id not in gone]
-    outside = {base.id: kept(_arrivals(draft, base), inside | gone) for base in bases}
+    outside = {base.id: kept(_arrivals(draft, base), inside | gone.keys()) for base in bases}
     for base in bases:
         draft.record(StageReset(base.id, base.generation + 1))
         for arrival in outside[base.id]:
             resend(draft, arrival)
     keeper = holder_of(draft, draft.stage(target))
+    for row in gone.values():
+        let_go_of_reset(draft, row, keeper)
     for base in bases:
         let_go_of_reset(draft, draft.stage(base.id), keeper)
         if base.spec.mi_parent and base.spec.mi_parent not in inside and draft.head.ending is None:

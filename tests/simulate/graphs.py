@@ -68,10 +68,8 @@ FEATURES: dict[str, Feature] = {
     "synthetic": Feature(0.3, parts.synthetic),
 }
 
-#: Features that the engine does not have yet.
-MISSING: frozenset[str] = frozenset({"instances", "synthetic"})
 #: The features that plans are made of unless others are asked for.
-ENABLED = frozenset({*FEATURES, "child"}) - MISSING
+ENABLED = frozenset({*FEATURES, "child"})
 #: Features that are not combined with instances and synthetic stages: their parent is run by one thread only.
 THREADS = frozenset({"multi_merge", "thread_split", "thread_merge"})
 #: Features that a child workflow does not have: who calls it may hold the lock.
@@ -152,25 +150,12 @@ def mend(sketch: Sketch) -> None:
     for ref in sketch.stages:
         if _is_needed_inside(sketch, sketch.stages[ref]):
             sketch.change(sketch.stages[ref], mutex="", section="")
-    for stage in [*sketch.stages.values()]:
-        if _comes_back(sketch, stage):
-            backwards = {stage.ref, *sketch.before(stage.ref)}
-            does = tuple(text for text in stage.does if ":" not in text or text.partition(":")[2] in backwards)
-            sketch.change(stage, does=does)
     has_sections = any(stage.section for stage in sketch.stages.values())
     for stage in [*sketch.stages.values()]:
         if has_sections or (len(stage.after) != 1 and stage.join != "MULTI_MERGE"):
             sketch.change(stage, thread_merge=1)
         if stage.join not in patterns.PARTIAL:
             sketch.change(sketch.stages[stage.ref], blocking=False, cancel_rest=False)
-
-
-def _comes_back(sketch: Sketch, stage: Stage) -> bool:
-    """Whether some stage jumps into the activity of a parent, which then may not have left it by a jump."""
-    if stage.many is None:
-        return False
-    targets = [target for each in sketch.stages.values() for target in patterns.jumps_of(each)]
-    return any(target.startswith(f"{stage.ref}_") for target in targets)
 
 
 def _is_needed_inside(sketch: Sketch, stage: Stage) -> bool:

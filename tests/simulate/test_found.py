@@ -19,6 +19,15 @@ class Found:
     plan: Plan
 
 
+def _under_way(*above: Stage) -> Plan:
+    """Return a plan of three threads that go to a cancelling join by a short way, and by a longer one that waits."""
+    *rest, last = (Stage("x", ("s",)), *above)
+    longer = (*rest, replace(last, does=("wait", "ok")))
+    join = Stage("m", ("f", "g"), join="DISCRIMINATOR", cancel_rest=True)
+    stages = (Stage("s", thread_split=3), Stage("f", ("s",)), *longer, join, Stage("n", ("m",)))
+    return Plan((Flow("w0", stages),), chaos=Chaos(0, slots=1))
+
+
 FOUND = (
     Found(
         "an instance that was withdrawn before its parent ended without a thread is left alone",
@@ -171,6 +180,25 @@ FOUND = (
         ),
     ),
     Found(
+        "what runs on failure ends when the workflow fails meanwhile and its first part is withdrawn",
+        Plan(
+            (
+                Flow(
+                    "w0",
+                    (
+                        Stage("s0", split="XOR", when=(("s3", "true"), ("s4", "false"))),
+                        Stage("s2", does=("retry", "ok"), timeout=300),
+                        Stage("s3", after=("s0",)),
+                        Stage("s4", after=("s0", "s3"), join="N_OF_M"),
+                        Stage("s2_part_0", does=("wait", "ok"), parent="s2", owner="STAGE_FAILURE"),
+                        Stage("s2_part_1", after=("s2_part_0",), parent="s2", owner="STAGE_FAILURE"),
+                    ),
+                ),
+            ),
+            chaos=Chaos(3443761946),
+        ),
+    ),
+    Found(
         "a member of a choice that has parts and no tasks decides the choice",
         Plan(
             (
@@ -200,6 +228,50 @@ FOUND = (
             ),
             chaos=Chaos(1),
         ),
+    ),
+    Found(
+        "a section keeps its lock while further runs of its stages are reset",
+        Plan(
+            (
+                Flow(
+                    "w0",
+                    (
+                        Stage("s0", thread_split=3, mutex="k0", section="one"),
+                        Stage("s1", after=("s0",)),
+                        Stage("s3", after=("s1",), does=("jump:s1", "ok"), mutex="k0", section="one"),
+                    ),
+                ),
+                Flow("w1", (Stage("s0", mutex="k0"),)),
+            ),
+            chaos=Chaos(1, abort=0.05),
+        ),
+    ),
+    Found(
+        "a cancelling join withdraws the instances that an activity in a branch has made",
+        Plan(
+            (
+                Flow(
+                    "w1",
+                    (
+                        Stage("s0", many=Many(later=(1, 0))),
+                        Stage("s0_mi_join", after=("s0",)),
+                        Stage("s1", after=("s0_mi_join",)),
+                        Stage("s2", after=("s0", "s1"), join="DISCRIMINATOR", cancel_rest=True),
+                    ),
+                ),
+            ),
+            chaos=Chaos(2257104970),
+        ),
+    ),
+    *(
+        Found(f"a cancelling join withdraws the threads that are under way to {kind}", _under_way(*above))
+        for kind, above in {
+            "a stage": (Stage("g", ("x",)),),
+            "a stage behind another": (Stage("y", ("x",)), Stage("g", ("y",))),
+            "a join": (Stage("z", ("s",)), Stage("g", ("x", "z"))),
+            "a multi-merge": (Stage("z", ("s",)), Stage("g", ("x", "z"), join="MULTI_MERGE")),
+            "a thread merge": (Stage("g", ("x",), thread_merge=2),),
+        }.items()
     ),
 )
 

@@ -178,21 +178,36 @@ def judge_again(case: Case) -> None:
 
 
 def cancel_rest(case: Case, place: Place, delivered: set[str]) -> None:
-    """Withdraw what could only have led to this join, and is not needed for it any more (WCP-29)."""
+    """Withdraw what could only have led to this join, with the threads that are under way to it (WCP-29)."""
     join = place.plan.ref
-    upwards: set[str] = set()
+    scope: set[str] = set()
     reason = "join_fired" if _parent(case, place) is None else "mi_threshold"
     todo = [ref for ref in place.after if ref not in delivered]
     while todo:
         ref = todo.pop()
-        if ref not in upwards and not all(case.is_over(run) for run in case.runs_of(ref)):
-            upwards.add(ref)
+        if ref not in scope and _leads_only_to(case, ref, join):
+            scope.add(ref)
             todo += case.places[ref].after
-    for ref in case.places:
-        if ref in upwards and _leads_only_to(case, ref, join):
-            for run in case.runs_of(ref):
-                if not case.is_over(run):
-                    withdraw(case, run, reason, DEAD)
+    under_way = [edge for edge in case.flight if edge.below in scope]
+    for ref in [ref for ref in case.places if ref in scope]:
+        for run in case.runs_of(ref):
+            if not case.is_over(run):
+                withdraw(case, run, reason, DEAD)
+    for ref in scope:
+        _absorb(case, case.places[ref], [edge for edge in under_way if edge.below == ref])
+
+
+def _absorb(case: Case, place: Place, under_way: list[Edge]) -> None:
+    """What is under way to a withdrawn stage leads to no run of it, and neither does what has come of its round."""
+    if place.plan.join == "MULTI_MERGE" or place.plan.thread_merge > 1:
+        for edge in under_way:
+            case.flight[edge] = Word(DEAD, edge.above)
+            deliver(case, edge)
+        return
+    begun = {edge.number for edge in under_way} | {number for _, number in place.got}
+    for number in sorted(begun - place.settled):
+        place.settled.add(number)
+        pass_on(case, place, DEAD)
 
 
 def _leads_only_to(case: Case, ref: str, join: str) -> bool:
