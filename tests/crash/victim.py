@@ -1,0 +1,259 @@
+"""A process that works on one workflow and may be killed at any commit or statement, and what holds after it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections import Counter
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stabilize_nb import NoOpTask, QueueProcessor, RetryableTask, StageExecution, SubWorkflowTask, TaskRegistry
+from stabilize_nb.core.draft import Limits
+from stabilize_nb.events.history import entries_of
+from stabilize_nb.events.replay import fold
+from stabilize_nb.hitl import ApprovalTask
+from stabilize_nb.orchestrator import Orchestrator
+from stabilize_nb.queue.processor.config import QueueProcessorConfig
+from stabilize_nb.queue.queue import Queue
+from stabilize_nb.store import rows
+from stabilize_nb.store.database import Database
+from stabilize_nb.store.sqlite import Connection
+from stabilize_nb.store.store import WorkflowStore
+from tests.crash.shapes import Body, Shape, plain
+
+if TYPE_CHECKING:
+    from stabilize_nb.queue.messages import Message
+
+#: Seconds after which a workflow that has not ended counts as stuck.
+PATIENCE = 20.0
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When a process dies: "before" or "after" its n-th commit, or before its n-th "statement"."""
+
+    where: str
+    nth: int
+
+
+class _Scripted(RetryableTask):
+    """Notes in a file that its body was run, then does what the shape says."""
+
+    def __init__(self, victim: Victim, body: Body) -> None:
+        self._victim = victim
+        self._body = body
+
+    def get_backoff_period(self, stage: StageExecution, elapsed: timedelta) -> timedelta:
+        return timedelta(milliseconds=1)
+
+    def execute(self, stage: StageExecution) -> Any:
+        self._victim.note(stage)
+        stage.context["_note"] = self._victim.note
+        return self._body(stage)
+
+
+class Victim:
+    """An engine on the database in a folder, with the tasks of a shape."""
+
+    def __init__(self, folder: Path, shape: Shape, budget: int = 32) -> None:
+        self.folder = folder
+        self.shape = shape
+        self.database = Database.open(f"sqlite:///{folder}/runs.db", durability="full")
+        self.store = WorkflowStore(self.database)
+        self.queue = Queue(self.database)
+        registry = TaskRegistry()
+        for name, body in {"plain": plain, **shape.tasks}.items():
+            registry.register(name, _Scripted(self, body))
+        registry.register("noop", NoOpTask)
+        registry.register("approval", ApprovalTask)
+        registry.register("sub", SubWorkflowTask)
+        config = QueueProcessorConfig(fold_budget=budget)
+        self.processor = QueueProcessor(
+            self.queue, config, self.store, registry, limits=Limits(backoff_min=1, backoff_max=2)
+        )
+        self.orchestrator = Orchestrator(self.queue, self.store)
+        known = folder / "flows"
+        self.flows = known.read_text().split() if known.exists() else []
+
+    @property
+    def flow(self) -> str:
+        """The id of the first workflow."""
+        return self.flows[0]
+
+    def prepare(self) -> None:
+        """Store the workflows of the shape; the victims find them there."""
+        flows = self.shape.make()
+        for each in flows:
+            self.store.store(each)
+        self.flows = [each.id for each in flows]
+        (self.folder / "flows").write_text("\n".join(self.flows))
+
+    def note(self, stage: StageExecution, step: str = "") -> None:
+        """Have an effect outside the database, of a body or of a step in it."""
+        handle = os.open(self.folder / "effects", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.write(handle, f"effect {stage.ref_id}{step}\n".encode())
+        os.close(handle)
+
+    def push(self, message: Message, name: str) -> bool:
+        """Push what a person orders; a second push under the same name changes nothing."""
+        asked = self.database.call_read(
+            lambda c: list(c.raw.execute("SELECT 1 FROM message WHERE id = ?", (f"{self.flow}-{name}",)))
+        )
+        if asked:
+            return False
+        self.queue.push(message, message_id=f"{self.flow}-{name}")
+        return True
+
+    def row(self, ref: str) -> StageExecution | None:
+        """Return a stage of the first workflow."""
+        return next((each for each in self.store.retrieve(self.flow).stages if each.ref_id == ref), None)
+
+    def drive(self) -> None:
+        """Start what was not started, and work until all workflows have ended."""
+        for flow in self.flows:
+            if self.store.retrieve(flow).status.name == "NOT_STARTED":
+                self.orchestrator.start(self.store.retrieve(flow))
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            self.processor.process_all(timeout=PATIENCE)
+            acted = [act(self) for act in self.shape.acts]
+            if all(self.store.retrieve(flow).status.is_complete for flow in self.flows):
+                return
+            if not any(acted) and time.monotonic() > deadline:
+                return
+
+    def close(self) -> None:
+        """Close the engine."""
+        self.processor.close()
+        self.database.close()
+
+    # -- what holds -------------------------------------------------------------------------------
+
+    def sql(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Ask the database."""
+        return self.database.call_read(lambda connection: list(connection.raw.execute(statement, values)))
+
+    def report(self) -> dict[str, Any]:
+        """Return what the run came to and every invariant that does not hold (I1 to I8 of reliability.md, part B)."""
+        flows = [row[0] for row in self.sql("SELECT id FROM workflow ORDER BY created_at, id")]
+        stages = {}
+        for number, flow in enumerate(flows):
+            picture = self.store.retrieve(flow)
+            stages[f"{number}"] = [picture.status.name, picture.error]
+            for each in picture.stages:
+                stages[f"{number}/{each.ref_id}"] = [each.status.name, each.outputs]
+        return {"stages": stages, "effects": self.effects(), "broken": [*self._left_over(), *self._doubled(),
+                                                                        *self._differing(flows)]}  # fmt: skip
+
+    def effects(self) -> dict[str, int]:
+        """Return how often each stage's body was run."""
+        file = self.folder / "effects"
+        return dict(Counter(line.split()[1] for line in file.read_text().splitlines())) if file.exists() else {}
+
+    def _left_over(self) -> list[str]:
+        questions = {
+            "stuck": "SELECT name, status FROM workflow WHERE ended_at IS NULL",
+            "message left": "SELECT kind, stage_id, owner, error FROM message WHERE done_at IS NULL",
+            "signal left": "SELECT stage_id, name FROM signal",
+            "waiter left": "SELECT * FROM waiter",
+            "claim left": "SELECT * FROM claim WHERE (holder <> '' AND settled = 0) OR taken <> 0",
+        }
+        found = [f"{name}: {row}" for name, question in questions.items() for row in self.sql(question)]
+        check = self.sql("PRAGMA integrity_check")
+        return found + ([] if check == [("ok",)] else [f"integrity: {check}"])
+
+    def _doubled(self) -> list[str]:
+        """Return results that were committed twice: a task ends once in a generation and attempt."""
+        rows = self.sql("SELECT stage_id, data, count(*) FROM event WHERE type IN ('task.completed', 'task.failed')"
+                        " GROUP BY stage_id, data HAVING count(*) > 1")  # fmt: skip
+        allowed = {row[0] for row in self.sql("SELECT id FROM stage WHERE generation > 0")}
+        return [f"committed twice: {row}" for row in rows if row[0] not in allowed]
+
+    def _differing(self, flows: list[str]) -> list[str]:
+        """Return rows that differ from the fold of the log (C7)."""
+        broken = []
+        for flow in flows:
+            entries = entries_of(self.database, flow, None)
+            if [entry.sequence for entry in entries] != list(range(1, len(entries) + 1)):
+                broken.append(f"gap in the log of {flow}")
+            folded = {row.id: row for key, row in fold(entries).changed.items() if key.kind == "stage" and row}
+            here = {"workflow_id": flow}
+            stored = map(rows.stage, self.database.call_read(lambda c, here=here: c.all("stages_of_workflow", here)))
+            broken += [f"{row.ref_id} differs from the log: {row} {folded.get(row.id)}" for row in stored
+                       if folded.get(row.id) != row]  # fmt: skip
+        return broken
+
+
+# -- dying --------------------------------------------------------------------------------------------
+
+
+class Fuse:
+    """Counts the commits (or statements) of this process and kills it at one of them."""
+
+    def __init__(self, moment: Moment | None) -> None:
+        self.moment = moment
+        self.commits = self.statements = 0
+        self._commit = Connection.commit
+
+    def light(self, database: Database) -> None:
+        """Begin to count: everything that is written goes through one connection."""
+        Connection.commit = self._counted()
+        if self.moment is None or self.moment.where == "statement":
+            database.writer.raw.exec_trace = self._trace
+
+    def _counted(self) -> Any:
+        commit = self._commit
+
+        def counted(connection: Connection) -> None:
+            self.commits += 1
+            self._reached("before", self.commits)
+            commit(connection)
+            self._reached("after", self.commits)
+
+        return counted
+
+    def _trace(self, *_: Any) -> bool:
+        self.statements += 1
+        self._reached("statement", self.statements)
+        return True
+
+    def _reached(self, where: str, nth: int) -> None:
+        if self.moment == Moment(where, nth):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def predicted(folder: Path, reference: dict[str, int]) -> dict[str, int]:
+    """
+    Return how often each body will have been run in the end, after a kill.
+
+    That is as often as it was run so far, and once for each end that is still to be committed: a body that had run and
+    whose end was not committed is run again, and no other.
+    """
+    copy = folder / "look"
+    copy.mkdir()
+    for name in ("runs.db", "runs.db-wal", "runs.db-journal"):
+        if (folder / name).exists():
+            shutil.copy(folder / name, copy / name)
+    database = Database.open(f"sqlite:///{copy}/runs.db")
+    try:
+        ended = dict(database.call_read(lambda connection: list(connection.raw.execute(_ENDED))))
+    finally:
+        database.close()
+        shutil.rmtree(copy)
+    file = folder / "effects"
+    noted = Counter(line.split()[1] for line in file.read_text().splitlines()) if file.exists() else Counter()
+    return {ref: noted[ref] + times - ended.get(ref, 0) for ref, times in reference.items()}
+
+
+#: How often the bodies of each stage have come to an end, and the steps in them.
+_ENDED = """
+SELECT s.ref_id, count(*) FROM event AS e JOIN stage AS s ON s.id = e.stage_id
+WHERE e.type IN ('task.retried', 'task.polled', 'stage.suspended', 'task.completed', 'task.failed') GROUP BY 1
+UNION ALL
+SELECT s.ref_id || ':tool' || j.number, count(*) FROM journal AS j JOIN stage AS s ON s.id = j.stage_id GROUP BY 1
+"""
