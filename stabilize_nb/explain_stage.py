@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from stabilize_nb.core.rows import ADDITIONS, MILESTONE
 from stabilize_nb.core.view import ArrivalKey, ClaimKey, StageKey, TaskKey
-from stabilize_nb.explain import why
 from stabilize_nb.models.stage import JoinType
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.queue.messages import Token
@@ -25,6 +24,22 @@ _PHASES = {
     "STAGE_BEFORE": "runs what comes before it", "STAGE_AFTER": "runs what comes after it",
     "STAGE_FAILURE": "runs what comes when it failed",
 }  # fmt: skip
+#: Why a stage was skipped or withdrawn, by the reason in its last fact.
+_WHY = {
+    "pruned": "no branch led to it",
+    "disabled": "it is switched off",
+    "milestone": "its milestone was over",
+    "not needed": "it was not needed",
+    "deferred_choice": "the choice fell on another stage",
+    "command": "somebody ordered it",
+    "workflow_failed": "the run had failed",
+    "workflow_canceled": "the run was cancelled",
+    "jump": "a jump went back",
+    "join_fired": "the others were enough",
+    "mi_threshold": "enough instances had ended",
+    "mi_completed": "the activity was completed",
+    "mi_canceled": "the activity was withdrawn",
+}
 
 
 def explain_stage(state: RunState, name: str, missing: Collection[str] = ()) -> str:
@@ -214,3 +229,11 @@ def _last_line(text: str) -> str:
 
 def _time(ms: int) -> str:
     return f"{datetime.fromtimestamp(ms / 1_000, UTC):%H:%M:%S} UTC"
+
+
+def why(reason: str) -> str:
+    """Return the reason of a fact in words; one that is not known says itself."""
+    kind, _, region = reason.partition(":")
+    if kind == "region" and region:
+        return f"the region {region} was withdrawn"
+    return _WHY.get(reason, reason)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from stabilize_nb.events.history import Entry, Names
-from stabilize_nb.explain import why
+from stabilize_nb.explain_stage import why
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.notebook.looks import LOOKS, shorten
 
