@@ -9,8 +9,10 @@ import ipywidgets as w
 import pytest
 
 from stabilize_nb import Engine, Flow, StageExecution, TaskExecution, TransientError, Workflow
+from stabilize_nb.core.facts import FACTS
+from stabilize_nb.events.history import Entry
 from stabilize_nb.events.past import Past
-from stabilize_nb.notebook import panes
+from stabilize_nb.notebook import panes, telling
 from stabilize_nb.notebook.panes import drawings, player
 from stabilize_nb.notebook.panes.replay import TICKS, ReplayPane
 from stabilize_nb.notebook.past import DRAWN, Scene, around
@@ -464,6 +466,15 @@ def test_stage_that_fails_with_its_task_counts_once(engine):
     past = Past(engine.database, published(engine).id)
 
     assert [past.entry(number).type for number in failures_in(past.entries)] == ["task.retried", "task.failed"]
+
+
+def test_every_fact_has_its_words(engine):
+    """No fact of this version is told by its type alone; one of another version is."""
+    past = Past(engine.database, plain(engine).id)
+    strange = Entry(8, "moon.rose", 0, past.entries[2].stage_id, {"fact": "MoonRose"})
+
+    assert set(FACTS) <= set(telling._SENTENCES)
+    assert telling.sentence_of(strange, past.names) == "only: moon rose"
 
 
 # -- in a notebook ------------------------------------------------------------------------------------
