@@ -51,6 +51,7 @@ _HOMES = {
     "jump": "flow",
     "emit_progress": "streaming",
     "get_signal": "hitl",
+    "image": "pictures",
     "register_reducer": "reducers",
     "reject": "hitl",
     "send_signal": "hitl",

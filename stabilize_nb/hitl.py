@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stabilize_nb.models.values import plain_mapping
+from stabilize_nb.pictures import with_pictures
 from stabilize_nb.queue.messages import Message, SignalStage
 from stabilize_nb.tasks.interface import Task
 from stabilize_nb.tasks.result import TaskResult
@@ -60,7 +61,7 @@ class ApprovalTask(Task):
                     f"approval {stage.ref_id!r} failed: {data.get('reason') or 'it is too late'}"
                 )
             case _:
-                return TaskResult.suspend(context={"show": _shown(stage)})
+                return TaskResult.suspend(context={"show": with_pictures(_shown(stage))})
 
 
 def _shown(stage: StageExecution) -> Any:

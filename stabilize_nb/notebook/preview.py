@@ -28,6 +28,8 @@ LENGTH: Final = 100_000
 #: Columns of a text that is shown beside its name.
 SHORT: Final = 80
 
+BORDERED: Final = "text-align:left;border:1px solid #767676;padding:2px 8px;vertical-align:top"
+
 _PICTURE: Final = re.compile(r"data:image/(?:png|jpeg|gif|webp|svg\+xml);base64,[A-Za-z0-9+/]+=*")
 _IMAGE: Final = Markup('<img alt="{}" src="{}" style="max-width:100%;max-height:480px;background:#fff">')
 _MARKDOWN: Final = Markup("<div>{}</div><details><summary>as it is written</summary>{}</details>")
@@ -38,6 +40,7 @@ _CODE: Final = Markup("<code>{}</code>")
 _MORE: Final = Markup("<div><i>… and {} more {}, which the decision is about too</i></div>")
 _TABLE: Final = Markup('<table style="border-collapse:collapse"><thead><tr>{}</tr></thead><tbody>{}</tbody></table>')
 _ADDRESS: Final = Markup(" (<code>{}</code>)")
+_HEADING: Final = Markup('<div role="heading" aria-level="{}" style="font-weight:bold;font-size:{}em;margin:6px 0">')
 _FENCE: Final = Markup("{}<pre><code>{}</code></pre>")
 _SMALL: Final = Markup("<small>{}</small>")
 _ROW: Final = Markup("<tr>{}</tr>")
@@ -76,7 +79,7 @@ def _part(name: str, value: Any) -> Markup:
     is_short = not isinstance(value, str | list | Mapping) or (isinstance(value, str) and _is_plain(value))
     if is_short:
         return _INLINE.format(visible(name), _scalar(value) if not isinstance(value, str) else visible(value))
-    if isinstance(value, Mapping) and _records(value) is None:
+    if isinstance(value, Mapping) and _records(value) is None and not _has_picture(value):
         return _SECTION.format(visible(name), _Tree().html(value))
     return _SECTION.format(visible(name), preview(value, name))
 
@@ -92,11 +95,31 @@ def _picture(text: str, name: str) -> Markup | None:
     return _IMAGE.format(visible(name), text) if _PICTURE.fullmatch(text) else None
 
 
+def _has_picture(parts: Mapping[str, Any]) -> bool:
+    return any(isinstance(part, str) and _PICTURE.fullmatch(part) for part in parts.values())
+
+
 # -- Markdown -----------------------------------------------------------------------------------------
 
 
 class _Renderer(RendererHTML):
     """Writes out what Markdown would hide: addresses, titles, the words behind a fence."""
+
+    def heading_open(self, tokens: Sequence[Token], at: int, options: Any, env: Any) -> str:
+        level = int(tokens[at].tag[1:])
+        return str(_HEADING.format(level, f"{1.5 - level / 10:.1f}"))
+
+    def heading_close(self, tokens: Sequence[Token], at: int, options: Any, env: Any) -> str:
+        return "</div>"
+
+    def table_open(self, tokens: Sequence[Token], at: int, options: Any, env: Any) -> str:
+        return '<table style="border-collapse:collapse">'
+
+    def th_open(self, tokens: Sequence[Token], at: int, options: Any, env: Any) -> str:
+        return f'<th scope="col" style="{BORDERED}">'
+
+    def td_open(self, tokens: Sequence[Token], at: int, options: Any, env: Any) -> str:
+        return f'<td style="{BORDERED}">'
 
     def link_open(self, tokens: Sequence[Token], at: int, options: Any, env: Any) -> str:
         return "<u>"

@@ -36,12 +36,14 @@ QUESTION: Final = 1_000
 
 _TOP: Final = Markup(
     '<div style="border-left:4px solid {};padding:2px 10px">'
-    "<div>{} <b>{}</b> of {} <small>{}</small> waits for a decision</div>"
+    "<div>{} <b>{}</b>{} waits for a decision</div>"
     '<div style="font-size:1.15em"><b>{}</b></div>{}</div>'
 )
+_OF_RUN: Final = Markup(" of {} <small>{}</small>")
 _SHOWN: Final = Markup(
     '<div role="region" aria-label="what is decided about" tabindex="0" '
-    'style="border:1px solid #767676;border-radius:4px;padding:6px 10px;margin:6px 0;max-height:420px;overflow:auto">'
+    'style="border:1px solid #767676;border-radius:4px;padding:6px 10px;margin:6px 0;max-height:420px;'
+    'overflow:auto;line-height:1.45">'
     "{}</div>"
 )
 _SAID: Final = Markup('<div role="status" aria-live="polite">{}<small>{}</small></div>')
@@ -51,10 +53,14 @@ _STYLES: Final = {APPROVE: "success", REJECT: "danger"}
 
 
 class GateForm:
-    """The widgets of one gate; `box` holds them all. `paint` is called with the gate as it is now."""
+    """The widgets of one gate; `box` holds them all. `paint` is called with the gate as it is now.
 
-    def __init__(self, run: Run, gate: Gate) -> None:
+    `is_named`: whether it says of which run the gate is.
+    """
+
+    def __init__(self, run: Run, gate: Gate, *, is_named: bool = False) -> None:
         self.run = run
+        self._is_named = is_named
         self.gate = gate
         self.decided: Decision | None = None
         self._waits = True
@@ -107,7 +113,7 @@ class GateForm:
             self._make(gate)
         if gate.generation != before.generation or not self._waits:
             self._waits, self.decided, self._pending = True, None, ""
-        show(self._top, value=_top(self.run, gate))
+        show(self._top, value=_top(gate, is_named=self._is_named))
         self._enable()
 
     def _over(self) -> None:
@@ -200,11 +206,12 @@ class GateForm:
 _TOLD: Final = ("note", "reason")
 
 
-def _top(run: Run, gate: Gate) -> Markup:
+def _top(gate: Gate, *, is_named: bool) -> Markup:
     look = LOOKS[S.SUSPENDED]
-    question = visible(gate.question[:QUESTION]) or "Go on?"
+    of_run = _OF_RUN.format(shorten(gate.run_name), gate.run_id) if is_named else ""
     shown = _SHOWN.format(preview(gate.show)) if gate.show is not None else Markup()
-    return _TOP.format(look.stroke, look.symbol, shorten(gate.name), shorten(gate.run_name), run.id, question, shown)
+    question = visible(gate.question[:QUESTION]) or "Go on?"
+    return _TOP.format(look.stroke, look.symbol, shorten(gate.name), of_run, question, shown)
 
 
 def _sentence(words: str) -> str:

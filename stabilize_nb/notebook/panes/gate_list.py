@@ -28,7 +28,8 @@ Key = tuple[str, str]
 class GateForms:
     """Forms for the gates that wait longest, a line for those that were decided here, and the names of the rest."""
 
-    def __init__(self, run_of: Callable[[str], Run]) -> None:
+    def __init__(self, run_of: Callable[[str], Run], *, is_named: bool = False) -> None:
+        self._is_named = is_named
         self._run_of = run_of
         self.forms: dict[Key, GateForm] = {}
         self._more = html()
@@ -46,7 +47,7 @@ class GateForms:
         for key in told[: max(0, len(told) - TOLD)]:
             self.forms.pop(key).close()
         for key in new:
-            self.forms[key] = GateForm(self._run_of(key[0]), waiting[key])
+            self.forms[key] = GateForm(self._run_of(key[0]), waiting[key], is_named=self._is_named)
         self._tell([gate for key, gate in waiting.items() if key not in self.forms])
         children = (*(form.box for form in self.forms.values()), self._more)
         if self.box.children != children:

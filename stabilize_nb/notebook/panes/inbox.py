@@ -46,7 +46,7 @@ class InboxPane:
         self._beats = 0
         self._still = ""
         self._header = html()
-        self._forms = GateForms(lambda run_id: Run(engine, run_id))
+        self._forms = GateForms(lambda run_id: Run(engine, run_id), is_named=True)
         self._pulse = html(afterlife.heartbeat(self._id, 0))
         self.box = w.VBox([html(afterlife.hiding(self._id)), self._header, self._pulse, self._forms.box])
         self.box.add_class(f"sn-live-{self._id}")
