@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from stabilize_nb.store.codec import loads
 
 if TYPE_CHECKING:
-    from stabilize_nb.engine import Engine
     from stabilize_nb.models.workflow import Workflow
+    from stabilize_nb.queue.processor.desk import Desk
+    from stabilize_nb.store.database import Database
 
 
 class Log(str):
@@ -38,10 +39,10 @@ class Printed:
         return "".join(map(_text_of, self.parts))
 
 
-def logged(engine: Engine, run_id: str, after: int = 0) -> list[Printed]:
+def logged(database: Database, run_id: str, after: int = 0) -> list[Printed]:
     """Return what the log of a run has behind the sequence number `after`, in order."""
     here = {"workflow_id": run_id, "after": after}
-    rows = engine.database.call_read(lambda connection: connection.all("outputs_of_workflow", here))
+    rows = database.call_read(lambda connection: connection.all("outputs_of_workflow", here))
     return [_printed(*row) for row in rows]
 
 
@@ -52,17 +53,17 @@ def _printed(sequence: int, at: int, stage_id: str, data: str) -> Printed:
     )
 
 
-def at_work(engine: Engine, run_id: str) -> Iterator[Printed]:
+def at_work(desk: Desk, run_id: str) -> Iterator[Printed]:
     """Yield what bodies at work in this process have printed and the log does not have yet."""
-    for running in list(engine.processor.desk.running.values()):
+    for running in list(desk.running.values()):
         if running.leased.workflow_id == run_id and running.output is not None and (parts := running.output.parts()):
             body = running.body
             yield Printed(stage_id=body.stage.id, attempt=body.task.attempt, parts=tuple(parts))
 
 
-def log_of(engine: Engine, workflow: Workflow, stage_id: str | None = None) -> Log:
+def log_of(database: Database, desk: Desk, workflow: Workflow, stage_id: str | None = None) -> Log:
     """Return what a stage printed, or what all did with the name of the stage before each line."""
-    printed = [*logged(engine, workflow.id), *at_work(engine, workflow.id)]
+    printed = [*logged(database, workflow.id), *at_work(desk, workflow.id)]
     if stage_id is not None:
         return Log("".join(each.text for each in printed if each.stage_id == stage_id))
     names = {stage.id: stage.ref_id for stage in workflow.stages}

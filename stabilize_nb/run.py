@@ -187,7 +187,8 @@ class Run:
 
     def log(self, stage: str | None = None) -> Log:
         """Return what the tasks of a stage have printed and displayed, as text; of all stages when none is named."""
-        return log_of(self.engine, self.workflow, None if stage is None else self._stage(stage).id)
+        engine, stage_id = self.engine, None if stage is None else self._stage(stage).id
+        return log_of(engine.database, engine.processor.desk, self.workflow, stage_id)
 
     # -- looking back -----------------------------------------------------------------------------
 

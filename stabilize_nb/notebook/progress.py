@@ -19,7 +19,7 @@ from stabilize_nb.models.status import COMPLETE, FAILURE, WorkflowStatus
 from stabilize_nb.models.workflow import Workflow
 from stabilize_nb.notebook.gates import is_gate
 from stabilize_nb.notebook.looks import LOOKS, shorten
-from stabilize_nb.notebook.tables import Table, duration, moment
+from stabilize_nb.notebook.tables import Table, duration, join, moment
 
 S = WorkflowStatus
 #: Rows that are always seen, and columns of an error.
@@ -35,6 +35,10 @@ _BAR: Final = Markup(
     '<progress role="progressbar" aria-label="{}" aria-valuemin="0" aria-valuemax="{}" aria-valuenow="{}" '
     'aria-valuetext="{}" max="{}" value="{}" style="width:7em;vertical-align:middle;accent-color:{}"></progress> {}'
 )
+_CELL: Final = Markup('<td style="text-align:left;padding:2px 14px 2px 0">{}</td>')
+_HEAD: Final = Markup('<th scope="col" style="text-align:left;padding:2px 14px 2px 0">{}</th>')
+_ROW: Final = Markup("<tr>{}</tr>")
+_TABLE: Final = Markup("<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>")
 _FOLD: Final = Markup("<details><summary>{}</summary>{}</details>")
 
 
@@ -80,7 +84,9 @@ class StageTable:
         return sorted(self.workflow.stages, key=_is_instance)
 
     def _html(self, rows: Sequence[StageExecution]) -> Markup:
-        return Table(NAMES, [self._row(stage) for stage in rows]).html()
+        table = Table(NAMES, [self._row(stage) for stage in rows]).shown()
+        body = join(_ROW.format(join(_CELL.format(cell) for cell in row)) for row in table.rows)
+        return _TABLE.format(join(_HEAD.format(name) for name in table.columns), body)
 
     def _row(self, stage: StageExecution) -> list[str]:
         attempts = sum(task.attempt for task in stage.tasks)

@@ -22,8 +22,11 @@ from stabilize_nb.notebook.config import display_mode, settings
 from stabilize_nb.notebook.dot import Direction
 from stabilize_nb.notebook.doubts import doubts_of, under
 from stabilize_nb.notebook.draw import data_uri, svg_of
-from stabilize_nb.notebook.gates import Asked, is_asking, is_gate
-from stabilize_nb.notebook.tables import Table, duration, join, moment
+from stabilize_nb.notebook.gates import Asked, is_asking
+from stabilize_nb.notebook.logs import folded_log, log_lines
+from stabilize_nb.notebook.panes.snapshot import Snapshot, read
+from stabilize_nb.notebook.progress import StageTable, took
+from stabilize_nb.notebook.tables import Table, duration, join
 from stabilize_nb.notebook.text import LOOKS, describe, shorten, to_text
 from stabilize_nb.notebook.traces import places
 
@@ -43,6 +46,8 @@ _IMAGE: Final = Markup('<p><img alt="{}" src="{}"></p>')
 _LINE: Final = Markup("<p>{}</p>")
 #: Columns of an error or a docstring.
 COLUMNS: Final = 120
+#: Lines of the log in the text of a run.
+LOG_LINES: Final = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,13 +83,15 @@ class Lines(str):
         return str(self)
 
 
-def flow_bundle(flow: Flow, *, direction: Direction = "auto", news: str = "") -> Bundle:
-    """Show a definition; `news` says what is new in it."""
+def flow_bundle(
+    flow: Flow, *, direction: Direction = "auto", news: str = "", marks: Mapping[str, str] | None = None
+) -> Bundle:
+    """Show a definition; `news` says what is new in it, and `marks` at which stages, by name."""
     workflow = flow.picture()
     facts = [_count(len(flow.stages)), *_inputs(flow)]
     if flow.version > 1 or news:
         facts.append(f"version {flow.version}" + (f": {news}" if news else ""))
-    text = to_text(workflow).splitlines()
+    text = to_text(workflow, notes=marks).splitlines()
     text[:1] = [f"{flow.name}: {' · '.join(facts)}"]
     doubts = doubts_of(flow)
     table = Table(
@@ -97,6 +104,7 @@ def flow_bundle(flow: Flow, *, direction: Direction = "auto", news: str = "") ->
         text="\n".join([*text, *under(doubts)]),
         before=_HEADING.format(flow.name, " · ".join(facts)),
         after=join(map(_LINE.format, doubts)) + table.html(),
+        marks=marks,
     )
 
 
@@ -105,30 +113,31 @@ def workflow_bundle(workflow: Workflow, *, direction: Direction = "auto") -> Bun
     doubts = doubts_of(workflow)
     if workflow.status is S.NOT_STARTED and workflow.start_time is None:
         facts = _count(len(workflow.stages))
-        table = Table(("stage", "follows", "tasks"), [_stage_row(stage) for stage in workflow.stages])
+        table = Table(("stage", "follows", "tasks"), [_stage_row(stage) for stage in workflow.stages]).html()
     else:
         facts = _facts(workflow, _wall())
-        table = _progress(workflow, _wall())
+        table = StageTable(workflow=workflow, now=_wall()).html()
     return _bundle(
         workflow, direction, text="\n".join([to_text(workflow), *under(doubts)]),
-        before=_HEADING.format(workflow.name, facts), after=join(map(_LINE.format, doubts)) + table.html(),
+        before=_HEADING.format(workflow.name, facts), after=join(map(_LINE.format, doubts)) + table,
     )  # fmt: skip
 
 
-def run_bundle(run: Run, *, direction: Direction = "auto") -> Bundle:
-    """Show a run as it is now: picture, gates that wait and how to decide, and a table of the stages."""
-    workflow = run.workflow
-    now = run.engine.database.clock()
+def run_bundle(run: Run, *, direction: Direction = "auto", seen: Snapshot | None = None) -> Bundle:
+    """Show a run as it is now, or was `seen`: picture, gates and how to decide, a table of the stages, and its log."""
+    seen = seen or read(run)
+    workflow, now = seen.workflow, seen.now
     gates = [Asked.of(workflow, stage, now) for stage in workflow.stages if is_asking(stage)]
     remarks = list(_remarks(run, workflow))
     facts = f"{run.id} · {_facts(workflow, now)}"
     text = [f"{workflow.name} · {facts}", *to_text(workflow, notes=_notes(workflow, now)).splitlines()[1:]]
     text += ["", *remarks] if remarks else []
     text += [line for gate in gates for line in ("", *gate.lines())]
+    text += [line for line in ("", *log_lines(workflow, seen.logs, LOG_LINES)) if seen.logs]
     after = join(_LINE.format(remark) for remark in remarks) + join(gate.html() for gate in gates)
     return _bundle(
         workflow, direction, text="\n".join(text), before=_HEADING.format(workflow.name, facts),
-        after=after + _progress(workflow, now).html(),
+        after=after + StageTable(workflow=workflow, now=now).html() + folded_log(workflow, seen.logs),
     )  # fmt: skip
 
 
@@ -141,11 +150,12 @@ def show_live(run: Run) -> None:
 
 
 def _bundle(
-    workflow: Workflow, direction: Direction, *, text: str, before: Markup = _NOTHING, after: Markup = _NOTHING
-) -> Bundle:
+    workflow: Workflow, direction: Direction, *, text: str, before: Markup = _NOTHING, after: Markup = _NOTHING,
+    marks: Mapping[str, str] | None = None,
+) -> Bundle:  # fmt: skip
     if settings().display == "text":
         return {"text/plain": text}
-    svg = svg_of(workflow, direction=direction)
+    svg = svg_of(workflow, direction=direction, notes=marks)
     image = _IMAGE.format(describe(workflow), data_uri(svg))
     return {"text/html": str(before + image + after), "image/svg+xml": svg, "text/plain": text}
 
@@ -245,32 +255,8 @@ def _facts(workflow: Workflow, now: int) -> str:
     return " · ".join(facts)
 
 
-def _progress(workflow: Workflow, now: int) -> Table:
-    columns = ("status", "stage", "started", "duration", "attempts", "error")
-    return Table(columns, [_progress_row(stage, now) for stage in workflow.stages])
-
-
-def _progress_row(stage: StageExecution, now: int) -> list[str]:
-    look = LOOKS[stage.status]
-    attempts = sum(task.attempt for task in stage.tasks)
-    return [
-        f"{look.symbol} {look.word}",
-        stage.ref_id + (f" (round {stage.generation + 1})" if stage.generation else ""),
-        moment(stage.start_time, now),
-        _took(stage, now),
-        str(attempts) if attempts and not is_gate(stage) else "",
-        shorten((stage.error or "").strip().rpartition("\n")[2], COLUMNS),
-    ]
-
-
-def _took(stage: StageExecution, now: int) -> str:
-    if stage.start_time is None:
-        return ""
-    return duration((now if stage.end_time is None else stage.end_time) - stage.start_time)
-
-
 def _notes(workflow: Workflow, now: int) -> Mapping[str, str]:
-    return {stage.ref_id: _took(stage, now) for stage in workflow.stages}
+    return {stage.ref_id: took(stage, now) for stage in workflow.stages}
 
 
 # -- IPython ------------------------------------------------------------------------------------------

@@ -20,6 +20,10 @@ HARMLESS = {
     "b",
     "br",
     "code",
+    "span",
+    "progress",
+    "details",
+    "summary",
     "pre",
     "img",
     "table",
@@ -30,7 +34,9 @@ HARMLESS = {
     "td",
     *("blockquote", "div", "details", "summary"),
 }
-ATTRIBUTES = {"style", "alt", "src"}
+#: What a bar says to a screen reader, where it is not stripped.
+BAR = {"aria-label", "aria-valuemin", "aria-valuemax", "aria-valuenow", "aria-valuetext"}
+ATTRIBUTES = {"style", "alt", "src", "scope", "max", "value", "role", *BAR}
 
 
 @dataclass

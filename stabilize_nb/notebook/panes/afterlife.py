@@ -22,6 +22,7 @@ from stabilize_nb.models.ids import new_id
 from stabilize_nb.notebook.views import run_bundle
 
 if TYPE_CHECKING:
+    from stabilize_nb.notebook.panes.snapshot import Snapshot
     from stabilize_nb.run import Run
 
 #: Seconds without a sign of life after which the page says so, and seconds between two of them.
@@ -67,22 +68,22 @@ class Pictures:
     def add(self) -> None:
         """Show a picture in the output of the cell that runs."""
         place = f"sn-{new_id()}"
-        bundle = self._bundle()
+        bundle = self._bundle(None)
         display(bundle, raw=True, display_id=place)  # type: ignore[no-untyped-call]
         self._places = [*self._places[1 - KEPT :], place]
         self.shown = bundle["text/html"]
 
-    def update(self) -> None:
+    def update(self, seen: Snapshot) -> None:
         """Bring all of them up to date."""
-        bundle = self._bundle()
+        bundle = self._bundle(seen)
         if bundle["text/html"] == self.shown:
             return
         self.shown = bundle["text/html"]
         for place in self._places:
             display(bundle, raw=True, display_id=place, update=True)  # type: ignore[no-untyped-call]
 
-    def _bundle(self) -> dict[str, Any]:
-        bundle = run_bundle(self.run)
+    def _bundle(self, seen: Snapshot | None) -> dict[str, Any]:
+        bundle = run_bundle(self.run, seen=seen)
         return {**bundle, "text/html": str(_STATIC.format(token(self.run.id), Markup(bundle["text/html"])))}  # noqa: S704 - markup
 
 

@@ -21,7 +21,8 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from stabilize_nb.errors import StabilizeError
-from stabilize_nb.notebook.panes import snapshot
+from stabilize_nb.notebook.panes.snapshot import RunReader
+from stabilize_nb.queue.processor import capture
 from stabilize_nb.run import LOOK_OUTSIDE
 from stabilize_nb.store.waiting import ONLOOKERS, Ticket
 
@@ -70,6 +71,7 @@ class Watched:
     def leave(self) -> None:
         """Listen no more."""
         self.engine.database.changes.unsubscribe(self.stir)
+        getattr(self.read, "close", lambda: None)()
 
     @property
     def is_deaf(self) -> bool:
@@ -98,10 +100,14 @@ class Painter:
 
     def watch(self, run: Run, pane: Pane) -> None:
         """Have a pane painted with a `Snapshot` of the run, now and after each change, until it is forgotten."""
-        self.follow(run.engine, run.id, lambda: snapshot.read(run), pane)
+        self.follow(run.engine, run.id, RunReader(run, lambda: self.stir(run.engine, run.id)), pane)
 
     def follow(self, engine: Engine, key: Any, read: Callable[[], Any], pane: Pane) -> None:
-        """Have a pane painted with what `read` returns after each change in a store; `key` names what is read."""
+        """
+        Have a pane painted with what `read` returns after each change in a store; `key` names what is read.
+
+        If `read` has a method `close`, it is called when nothing of it is watched any more.
+        """
         if self not in ONLOOKERS:
             ONLOOKERS.append(self)
         self._have_done(lambda: self._add(engine, (engine.database.path, key), read, pane))
@@ -131,6 +137,14 @@ class Painter:
             watched = self._watched[place] = Watched(engine, read, lambda: self._bell.put(None))
         watched.panes.append(pane)
         watched.stirred = True
+        if self._hear_print not in capture.LISTENERS:
+            capture.LISTENERS.append(self._hear_print)
+
+    def _hear_print(self, run_id: str) -> None:
+        """A body of a run has printed; what is watched by other keys shows no prints."""
+        for (_, key), watched in list(self._watched.items()):
+            if key == run_id:
+                watched.stir()
 
     def _remove(self, pane: Pane) -> None:
         for place, watched in list(self._watched.items()):
@@ -139,6 +153,8 @@ class Painter:
             if not watched.panes or watched.engine.is_closed:
                 del self._watched[place]
                 watched.leave()
+        if not self._watched and self._hear_print in capture.LISTENERS:
+            capture.LISTENERS.remove(self._hear_print)
 
     # -- those who wait for runs ------------------------------------------------------------------
 

@@ -14,10 +14,12 @@ import ipywidgets as w
 from markupsafe import Markup
 
 from stabilize_nb.models.status import WorkflowStatus
-from stabilize_nb.notebook.draw import svg_of
+from stabilize_nb.notebook.gates import deadline_words
 from stabilize_nb.notebook.looks import LOOKS, shorten
 from stabilize_nb.notebook.panes import afterlife
 from stabilize_nb.notebook.panes.buttons import Buttons
+from stabilize_nb.notebook.panes.drawings import Drawings
+from stabilize_nb.notebook.panes.log_tail import LogTail
 from stabilize_nb.notebook.panes.painter import PAINTER
 from stabilize_nb.notebook.panes.waiting import Gates
 from stabilize_nb.notebook.panes.widgets import close_all, hide, html, show
@@ -38,11 +40,12 @@ LIFE: Final = 5
 PICTURE: Final = 2.0
 SHORTEST: Final = 1.0
 COLUMNS: Final = 200
+#: Deadlines of gates that the header shows.
+DUE: Final = 2
 
 _HEADER: Final = Markup('<div role="status" aria-live="polite"><b>{}</b> <small><code>{}</code></small> {} {}</div>')
 _CLOCK: Final = Markup("<span>{}</span>")
 _NOTE: Final = Markup('<div role="note">{}</div>')
-_GRAPH: Final = Markup('<div style="overflow:auto;max-height:600px;padding:4px 0">{}</div>')
 
 
 class RunPane:
@@ -54,27 +57,35 @@ class RunPane:
         self._pictures = pictures
         self._place = ""
         self._seen: Snapshot | None = None
-        self._drawn = ""
         self._born = time.monotonic()
         self._pictured = self._born
         self._beats = 0
         self._views = 0
         self._status, self._clock, self._note = html(), html(), html()
         self._graph, self._table, self._rest = html(), html(), html()
+        self._drawings: Drawings | None = None
         self._fold = w.Accordion([self._rest], titles=("more rows",))
         self._gates = Gates(run)
+        self._log = LogTail()
         self._buttons = Buttons(run, self.refresh, self.close)
         self._pulse = html(afterlife.heartbeat(run.id, 0))
         self.box = w.VBox(
             [
                 html(afterlife.hiding(run.id)),
                 w.HBox([self._status, self._clock], layout=w.Layout(flex_flow="row wrap", grid_gap="0 16px")),
-                self._pulse, self._note, self._graph, self._gates.box, self._table, self._fold, self._buttons.box,
+                self._pulse, self._note, self._body(), self._buttons.box,
             ]
         )  # fmt: skip
         self.box.add_class(f"sn-live-{afterlife.token(run.id)}")
         self.box._view_count = 0  # noqa: SLF001 - ipywidgets has no other name for it
         self.box.observe(self._viewed, "_view_count")
+
+    def _body(self) -> w.HBox:
+        """Return the picture with the rest beside it, or beneath it where the page is narrow."""
+        rest = w.VBox([self._gates.box, self._table, self._fold, self._log.box])
+        self._graph.layout = w.Layout(flex="0 1 auto", max_width="100%")
+        rest.layout = w.Layout(flex="1 1 480px", min_width="0")
+        return w.HBox([self._graph, rest], layout=w.Layout(flex_flow="row wrap", align_items="flex-start"))
 
     def display(self) -> None:
         """Show the pane in the output of the cell that runs."""
@@ -93,7 +104,8 @@ class RunPane:
         self._seen = seen
         show(self._status, value=_header(seen))
         show(self._note, value=_notes(seen))
-        self._paint_graph(seen.workflow)
+        self._drawings = self._drawings or Drawings(seen.workflow)
+        show(self._graph, value=self._drawings.of(seen.workflow))
         self._gates.paint(seen)
         self._paint_time(seen, seen.now)
         table = StageTable(workflow=seen.workflow, now=seen.now, told=seen.told)
@@ -101,6 +113,7 @@ class RunPane:
         show(self._rest, value=rest)
         show(self._fold, titles=(table.rest_words(),))
         hide(self._fold, hidden=not rest)
+        self._log.paint(seen)
         self._buttons.paint(seen.workflow)
         self._picture(is_last=seen.workflow.status.is_complete)
         self._end_if_over()
@@ -130,20 +143,14 @@ class RunPane:
     # -- parts ------------------------------------------------------------------------------------
 
     def _paint_time(self, seen: Snapshot, now: int) -> None:
-        show(self._clock, value=_CLOCK.format(_facts(seen.workflow, now)))
+        show(self._clock, value=_CLOCK.format(_facts(seen, now)))
         show(self._table, value=StageTable(workflow=seen.workflow, now=now, told=seen.told).first())
-
-    def _paint_graph(self, workflow: Workflow) -> None:
-        drawn = str([(stage.ref_id, stage.status, stage.error, len(stage.tasks)) for stage in workflow.stages])
-        if drawn != self._drawn:
-            self._drawn = drawn
-            show(self._graph, value=_GRAPH.format(Markup(svg_of(workflow))))  # noqa: S704 - svg_of escapes
 
     def _picture(self, *, is_last: bool) -> None:
         now = time.monotonic()
-        if is_last or now - self._pictured >= PICTURE:
+        if self._seen is not None and (is_last or now - self._pictured >= PICTURE):
             self._pictured = now
-            self._pictures.update()
+            self._pictures.update(self._seen)
 
     def _end_if_over(self) -> None:
         """Leave the page when the run has ended; one that failed can be tried again, so its buttons stay."""
@@ -177,9 +184,10 @@ def _header(seen: Snapshot) -> Markup:
     return _HEADER.format(shorten(workflow.name), workflow.id, badge(status_of(workflow)), words)
 
 
-def _facts(workflow: Workflow, now: int) -> str:
-    done, of = count_of(workflow)
-    return " · ".join(filter(None, [f"{done} of {of} stages", _elapsed(workflow, now)]))
+def _facts(seen: Snapshot, now: int) -> str:
+    done, of = count_of(seen.workflow)
+    due = [f"{shorten(gate.name)}: {words}" for gate in seen.gates for words in deadline_words(gate, now)]
+    return " · ".join(filter(None, [f"{done} of {of} stages", _elapsed(seen.workflow, now), *due[:DUE]]))
 
 
 def _elapsed(workflow: Workflow, now: int) -> str:

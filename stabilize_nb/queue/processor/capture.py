@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 from stabilize_nb.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from types import ModuleType
 
 #: "keep": in the log only; "echo": in the log, and printed as well; "off": printed only; "auto": "keep" within
@@ -45,9 +45,9 @@ _REWRITTEN: Final = re.compile(r"[^\n]*\r(?=[^\n])")
 class Output:
     """What one body has printed and displayed, in order. Several threads of it may write."""
 
-    def __init__(self, *, echoes: bool = False) -> None:
+    def __init__(self, run_id: str = "", *, echoes: bool = False) -> None:
+        self.run_id = run_id
         self.echoes = echoes
-        self.changed = 0  # counts what was written
         self.since = time.monotonic()
         self._parts: list[Part] = []
         self._places: dict[str, Part] = {}
@@ -57,7 +57,6 @@ class Output:
     def write(self, stream: str, text: str) -> None:
         """Take in what was printed. A line that was written anew, as progress bars are, is kept as it was last."""
         with self._lock:
-            self.changed += 1
             if self._left <= 0:
                 return
             last = self._parts[-1] if self._parts and stream in self._parts[-1] else None
@@ -79,7 +78,6 @@ class Output:
         """Take in what was displayed; an update takes the place of what was displayed there."""
         shown = {kind: data[kind] for kind in KINDS if isinstance(data.get(kind), str)}
         with self._lock:
-            self.changed += 1
             old = self._places.get(place or "") if is_update else None
             if is_update and old is None:
                 return
@@ -103,7 +101,6 @@ class Output:
     def clear(self) -> None:
         """Drop what was printed and displayed, as far as it was not taken yet."""
         with self._lock:
-            self.changed += 1
             self._left += sum(map(_size, self._parts))
             self._parts, self._places = [], {}
 
@@ -128,6 +125,8 @@ def _size(part: Mapping[str, str]) -> int:
     return sum(map(len, part.values()))
 
 
+#: Called with the id of a run when one of its bodies has printed or displayed something; short, in the body's thread.
+LISTENERS: Final[list[Callable[[str], None]]] = []
 _current: ContextVar[Output | None] = ContextVar("stabilize_nb_output", default=None)
 _hooked = threading.local()
 
@@ -145,6 +144,7 @@ class Router:
         if output is None or not isinstance(text, str):
             return int(self._stream.write(text) or 0)
         output.write(self._name, text)
+        _tell(output)
         if output.echoes:
             with _catching(None):  # the stream may be one that ends in another router
                 self._stream.write(text)
@@ -180,11 +180,11 @@ def catching(output: Output | None) -> Iterator[None]:
         yield
 
 
-def output_for(manner: str) -> Output | None:
+def output_for(manner: str, run_id: str) -> Output | None:
     """Return where the prints of a body go; None when they are not caught."""
     if manner == "off":
         return None
-    return Output(echoes=manner == "echo" or (manner == "auto" and _shell() is None))
+    return Output(run_id, echoes=manner == "echo" or (manner == "auto" and _shell() is None))
 
 
 def check(manner: str) -> None:
@@ -228,4 +228,10 @@ def _caught(message: Mapping[str, Any]) -> Mapping[str, Any] | None:
     elif kind in {"display_data", "update_display_data"}:
         place = content.get("transient", {}).get("display_id")
         output.display(content["data"], place, is_update=kind == "update_display_data")
+    _tell(output)
     return None
+
+
+def _tell(output: Output) -> None:
+    for listener in LISTENERS:
+        listener(output.run_id)

@@ -325,10 +325,10 @@ class Workshop:
 
     def _run(self, leased: Leased, body: Body) -> bool:
         running = Running(self.database, leased, body, deadline=0)
+        running.output = output_for(self.config.task_output, leased.workflow_id)
         outcome = self._begin(running)
         if outcome is None:
             return True
-        running.output = output_for(self.config.task_output)
         return self.deliver(running, outcome, in_thread=True)
 
     def _begin(self, running: Running) -> Outcome | None:
