@@ -54,7 +54,18 @@ def evaluate_defined(expression: str, context: Mapping[str, Any]) -> Any:
 
 def is_true(expression: str, context: Mapping[str, Any]) -> bool:
     """Return the truth of `expression` over `context`; raises ExpressionError as `evaluate_expression` does."""
-    return bool(evaluate_expression(expression, context))
+    return judge(expression, context)[0]
+
+
+def judge(expression: str, context: Mapping[str, Any]) -> tuple[bool, tuple[str, ...]]:
+    """
+    Return the truth of `expression` over `context`, and what in it had no value, such as a size beside None.
+
+    Raises ExpressionError as `evaluate_expression` does.
+    """
+    evaluation = _Evaluation(context)
+    truth = bool(evaluation.value(_checked(expression)))
+    return truth, tuple(evaluation.failures)
 
 
 def check_expression(expression: str) -> None:
@@ -151,11 +162,17 @@ def _short(text: str) -> str:
     return repr(text if len(text) <= 60 else text[:57] + "...")  # noqa: PLR2004 - a line's worth of text
 
 
+def _short_value(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - a line's worth of text
+
+
 class _Evaluation:
     """One walk over a checked tree."""
 
     def __init__(self, context: Mapping[str, Any]) -> None:
         self.context = context
+        self.failures: list[str] = []
 
     def value(self, node: ast.expr) -> Any:
         match node:
@@ -172,7 +189,7 @@ class _Evaluation:
             case ast.UnaryOp(op=op, operand=operand):
                 return _unary(op, self.value(operand))
             case ast.BinOp(left=left, op=operation, right=right):
-                return _calculated(operation, self.value(left), self.value(right))
+                return self.calculated(node, operation, self.value(left), self.value(right))
             case ast.Compare():
                 return self.compare(node)
             case ast.IfExp(test=test, body=body, orelse=orelse):
@@ -197,11 +214,24 @@ class _Evaluation:
                 break
         return result
 
+    def calculated(self, node: ast.expr, operation: ast.operator, left: Any, right: Any) -> int | float | None:
+        result = _calculated(operation, left, right)
+        if result is None:
+            self.failures.append(f"{ast.unparse(node)} has no value for {_short_value(left)} and {_short_value(right)}")
+        return result
+
     def compare(self, node: ast.Compare) -> bool:
         left = self.value(node.left)
         for op, comparator in zip(node.ops, node.comparators, strict=True):
             right = self.value(comparator)
-            if not _holds(op, left, right):
+            try:
+                holds = _holds(op, left, right)
+            except TypeError:
+                self.failures.append(
+                    f"{ast.unparse(node)} cannot compare {_short_value(left)} with {_short_value(right)}"
+                )
+                holds = isinstance(op, ast.NotIn)  # nothing is in what holds nothing
+            if not holds:
                 return False
             left = right
         return True
@@ -246,28 +276,15 @@ def _item(container: Any, key: Any) -> Any:
 
 
 def _holds(op: ast.cmpop, left: Any, right: Any) -> bool:
+    """Whether two values stand in a relation; raises TypeError for values that cannot."""
     match op:
         case ast.Eq() | ast.Is():
             return bool(left == right)
         case ast.NotEq() | ast.IsNot():
             return bool(left != right)
         case ast.In():
-            return _contains(right, left)
+            return left in right
         case ast.NotIn():
-            return not _contains(right, left)
+            return left not in right
         case _:
-            return _precedes(_SIZE[type(op)], left, right)
-
-
-def _precedes(compare: Callable[[Any, Any], Any], left: Any, right: Any) -> bool:
-    try:
-        return bool(compare(left, right))
-    except TypeError:
-        return False
-
-
-def _contains(container: Any, item: Any) -> bool:
-    try:
-        return item in container
-    except TypeError:
-        return False
+            return bool(_SIZE[type(op)](left, right))

@@ -410,10 +410,11 @@ def _jump_executed(view: View, fact: f.JumpExecuted, _at: int) -> None:
     view.head = view.head._replace(jumps=fact.number)
 
 
-def _workflow_buffered(view: View, _fact: f.WorkflowBuffered, _at: int) -> None:
-    validate_transition(view.head.status, S.BUFFERED, "workflow", view.head.id)
-    view.head = view.head._replace(status=S.BUFFERED)
-    _queue_up(view, slots(view.head.lane), view.head.id, view.head.id, 0)
+def _workflow_buffered(view: View, fact: f.WorkflowBuffered, _at: int) -> None:
+    if not fact.restarts:
+        validate_transition(view.head.status, S.BUFFERED, "workflow", view.head.id)
+    view.head = view.head._replace(status=S.BUFFERED, ended_at=None)
+    _queue_up(view, slots(view.head.lane), view.head.id, fact.restarts or view.head.id, 0)
 
 
 def slots(lane: str) -> str:
@@ -580,9 +581,9 @@ _APPLY: dict[type[f.Fact], Callable[[View, Any, int], None]] = {
     f.SlotDeclined: _slot_declined,
     f.PhaseEntered: _phase_entered,
     f.InstanceAdded: _instance_added,
-    f.SignalRefused: _signal_dropped,
     f.InstanceRefused: _instance_refused,
     f.ActivityClosed: _activity_closed,
+    f.ConditionFailed: _unchanged,
     f.ChildStarted: _child_started,
     f.CodeReplaced: _code_replaced,
     f.ResultDiscarded: _unchanged,

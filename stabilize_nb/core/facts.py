@@ -319,9 +319,10 @@ class JumpExecuted(Fact):
 
 @record
 class WorkflowBuffered(Fact):
-    """As many workflows of its lane run as may: it waits for a slot."""
+    """As many workflows of its lane run as may: it waits for a slot; one that has ended, to go on with `restarts`."""
 
     TYPE: ClassVar[str] = "workflow.buffered"
+    restarts: str = ""
 
 
 @record
@@ -401,6 +402,20 @@ class PhaseEntered(Fact):
     error: str | None = None
     depth: int = 0
     inherited: dict[str, Json] = field(default_factory=dict)
+
+
+@record
+class ConditionFailed(Fact):
+    """A condition could not be evaluated as written, and what in it had no value counts as false (patterns.md 2.4).
+
+    `edge` is the ref_id to which a split would have gone; "" for the other conditions of a stage.
+    """
+
+    TYPE: ClassVar[str] = "condition.failed"
+    stage: str
+    condition: str
+    error: str
+    edge: str = ""
 
 
 @record

@@ -75,6 +75,7 @@ class EventType(StrEnum):
     INSTANCE_ADDED = "instance.added"
     INSTANCE_REFUSED = "instance.refused"
     ACTIVITY_CLOSED = "activity.closed"
+    CONDITION_FAILED = "condition.failed"
     CHILD_STARTED = "child.started"
     CUSTOM = "custom.progress"  # told by a body; not part of the log
     UNKNOWN = "unknown"  # written by another version; its name is in the event's metadata

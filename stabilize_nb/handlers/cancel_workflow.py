@@ -19,9 +19,10 @@ S = WorkflowStatus
 
 def cancel_workflow(draft: Draft, message: CancelWorkflow) -> None:
     """Withdraw all; a workflow that has ended stays as it is."""
-    if draft.head.status.is_complete or draft.head.ending is S.CANCELED:
+    waits = draft.head.status is S.BUFFERED
+    if draft.head.status.is_complete or (draft.head.ending is S.CANCELED and not waits):
         return
-    if draft.head.status is S.BUFFERED:
+    if waits:
         decline_slot(draft)
     if draft.head.status in (S.NOT_STARTED, S.BUFFERED):
         draft.record(WorkflowStarted())

@@ -8,7 +8,7 @@ from stabilize_nb.core.draft import Body, Purpose
 from stabilize_nb.core.facts import PhaseEntered, StageEnded, WorkflowEnding
 from stabilize_nb.core.inputs import visible
 from stabilize_nb.core.rows import is_over
-from stabilize_nb.expressions import is_true
+from stabilize_nb.handlers.conditions import holds
 from stabilize_nb.models.stage import SplitType, SyntheticStageOwner
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.models.values import EMPTY
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from stabilize_nb.core.draft import Draft
-    from stabilize_nb.core.rows import Edge, StageRow
+    from stabilize_nb.core.rows import StageRow
 
 S = WorkflowStatus
 FAILURE = SyntheticStageOwner.STAGE_FAILURE
@@ -72,26 +72,26 @@ def _not_taken(draft: Draft, row: StageRow) -> list[str]:
         return []
     edges = spec.edges
     seen = {**visible(draft, row), **row.outputs}
-    taken = _one(row, edges, seen) if spec.split_type is SplitType.XOR else _some(row, edges, seen)
+    taken = (_one if spec.split_type is SplitType.XOR else _some)(draft, row, seen)
     if not taken and spec.split_default:
         taken = {spec.split_default}
     return [edge.ref_id for edge in edges if edge.ref_id not in taken]
 
 
-def _some(row: StageRow, edges: tuple[Edge, ...], seen: dict[str, object]) -> set[str]:
+def _some(draft: Draft, row: StageRow, seen: dict[str, object]) -> set[str]:
     conditions = row.spec.split_conditions
     return {
         edge.ref_id
-        for edge in edges
+        for edge in row.spec.edges
         if (edge.ref_id not in conditions and edge.ref_id != row.spec.split_default)
-        or (edge.ref_id in conditions and is_true(conditions[edge.ref_id], seen))
+        or (edge.ref_id in conditions and holds(draft, row, conditions[edge.ref_id], seen, edge=edge.ref_id))
     }
 
 
-def _one(row: StageRow, edges: tuple[Edge, ...], seen: dict[str, object]) -> set[str]:
-    there = {edge.ref_id for edge in edges}
+def _one(draft: Draft, row: StageRow, seen: dict[str, object]) -> set[str]:
+    there = {edge.ref_id for edge in row.spec.edges}
     for ref_id, condition in row.spec.split_conditions.items():
-        if ref_id in there and is_true(condition, seen):
+        if ref_id in there and holds(draft, row, condition, seen, edge=ref_id):
             return {ref_id}
     return set()
 

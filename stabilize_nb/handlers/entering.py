@@ -9,9 +9,9 @@ from stabilize_nb.core.inputs import heritage, visible
 from stabilize_nb.core.rows import MILESTONE, activation_id, is_over
 from stabilize_nb.core.view import ByRef
 from stabilize_nb.dag.milestone import Gate, judge_milestone
-from stabilize_nb.expressions import ExpressionError, is_true
 from stabilize_nb.handlers.choice import choose, is_lost
 from stabilize_nb.handlers.claims import choice_of, holder_of, let_go, mutex_of, take
+from stabilize_nb.handlers.conditions import holds
 from stabilize_nb.handlers.ending import end_stage, fail_stage, has_children, withdraw
 from stabilize_nb.models.stage import SyntheticStageOwner
 from stabilize_nb.models.status import WorkflowStatus
@@ -140,8 +140,5 @@ def _enabled(draft: Draft, row: StageRow) -> bool:
     if isinstance(enabled, dict):
         enabled = enabled.get("expression", True)
     if isinstance(enabled, str):
-        try:
-            return is_true(enabled, visible(draft, row))
-        except ExpressionError:
-            return True
+        return holds(draft, row, enabled, visible(draft, row), otherwise=True)
     return bool(enabled)

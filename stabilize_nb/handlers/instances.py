@@ -13,7 +13,7 @@ from stabilize_nb.core.facts import InstanceAdded, JoinPassed, StageWaits
 from stabilize_nb.core.inputs import visible
 from stabilize_nb.core.rows import ADDITIONS, is_pruned
 from stabilize_nb.dag.readiness import Verdict, judge
-from stabilize_nb.expressions import ExpressionError, is_true
+from stabilize_nb.handlers.conditions import holds
 from stabilize_nb.handlers.ending import end_stage, send_tokens
 from stabilize_nb.handlers.entering import activate, begin_and_fail, enter
 from stabilize_nb.models.ids import derived_id
@@ -228,7 +228,4 @@ def _is_satisfied(draft: Draft, parent: StageRow, join: StageRow, counts: RoundR
     sources = [row.source for row in draft.arrivals(join, counts.number) if row.token is Token.LIVE]
     rows = sorted(draft.stages(sources), key=lambda row: row.ordinal)
     names = {"completed": counts.live, "total": total, "outputs": [dict(row.outputs) for row in rows]}
-    try:
-        return is_true(condition, {**visible(draft, parent), **parent.outputs, **names})
-    except ExpressionError:
-        return False
+    return holds(draft, parent, condition, {**visible(draft, parent), **parent.outputs, **names})

@@ -11,6 +11,7 @@ from stabilize_nb.handlers.claims import holder_of, let_go_of_reset
 from stabilize_nb.handlers.ending import withdraw
 from stabilize_nb.handlers.entering import activate, enter
 from stabilize_nb.handlers.instances import made_instances, reopen
+from stabilize_nb.handlers.slots import take_slot
 from stabilize_nb.models.status import OPEN, WorkflowStatus
 from stabilize_nb.queue.messages import RestartStage, StartStage, Token
 
@@ -28,13 +29,20 @@ BROKEN_OFF = frozenset({"workflow_failed", "workflow_canceled"})
 
 
 def restart_stage(draft: Draft, message: RestartStage) -> None:
-    """Run a stage and all that follows it again; an ended workflow goes on, with all that its end broke off."""
+    """
+    Run a stage and all that follows it again; an ended workflow goes on, with all that its end broke off.
+
+    It needs a slot again, and waits for one if need be; another order to restart it has no effect until then.
+    """
     row = draft.find(message.stage_id)
     head = draft.head
-    if row is None or head.paused or head.status is WorkflowStatus.NOT_STARTED:
+    if row is None or head.paused or head.started_at is None:
+        return
+    over = head.status.is_complete or head.status is S.BUFFERED
+    if over and not take_slot(draft, row.base_id):
         return
     again = [*region_of(draft, row.base_id)]
-    ended = head.status.is_complete or head.ending is not None
+    ended = over or head.ending is not None
     if ended:
         again.extend(_broken_off(draft))
         draft.record(WorkflowRestarted())

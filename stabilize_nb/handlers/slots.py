@@ -9,7 +9,7 @@ from stabilize_nb.core.facts import SlotDeclined, SlotReleased, SlotTaken, Workf
 from stabilize_nb.core.view import WaiterKey
 from stabilize_nb.handlers.claims import in_line
 from stabilize_nb.models.status import WorkflowStatus
-from stabilize_nb.queue.messages import CancelWorkflow, StartWorkflow
+from stabilize_nb.queue.messages import CancelWorkflow, RestartStage, StartWorkflow
 
 if TYPE_CHECKING:
     from stabilize_nb.core.draft import Draft
@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 S = WorkflowStatus
 
 
-def take_slot(draft: Draft) -> bool:
-    """Take a slot, or wait for one; return whether the workflow may start."""
+def take_slot(draft: Draft, restarts: str = "") -> bool:
+    """
+    Take a slot, or wait for one; return whether the workflow may start.
+
+    `restarts` is the stage with which a workflow that has ended goes on; with the slot comes the order to restart it.
+    """
     head = draft.head
     if not head.limit:
         return True
@@ -34,7 +38,7 @@ def take_slot(draft: Draft) -> bool:
     if not head.keeps_waiting:
         for older in in_line(draft, slots(head.lane)):
             draft.send(CancelWorkflow(execution_id=older.workflow_id, reason=f"workflow {head.id} waits in its place"))
-    draft.record(WorkflowBuffered())
+    draft.record(WorkflowBuffered(restarts))
     return False
 
 
@@ -43,8 +47,12 @@ def give_slot_back(draft: Draft) -> None:
     lane = draft.head.lane
     following = next(in_line(draft, slots(lane)), None)
     draft.record(SlotReleased(lane, following.workflow_id if following else ""))
-    if following is not None:
+    if following is None:
+        return
+    if following.holder == following.workflow_id:
         draft.send(StartWorkflow(execution_id=following.workflow_id))
+    else:
+        draft.send(RestartStage(execution_id=following.workflow_id, stage_id=following.holder))
 
 
 def decline_slot(draft: Draft) -> None:

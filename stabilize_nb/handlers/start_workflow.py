@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 def start_workflow(draft: Draft, message: StartWorkflow) -> None:
     """Begin, once, as soon as there is a slot; a workflow without stages fails: nothing can have been meant by it."""
-    if draft.head.status not in (WorkflowStatus.NOT_STARTED, WorkflowStatus.BUFFERED) or not take_slot(draft):
+    if draft.head.status not in (WorkflowStatus.NOT_STARTED, WorkflowStatus.BUFFERED) or draft.head.started_at:
+        return
+    if not take_slot(draft):
         return
     roots = draft.view.get(Roots())
     draft.record(WorkflowStarted())

@@ -198,6 +198,7 @@ _SENTENCES: Final[Mapping[str, Callable[[_Told], str]]] = {
     "InstanceAdded": lambda told: f"{told.ref(told['row'])} was added",
     "InstanceRefused": lambda told: f"{told.stage} took no further instance{told.because('reason')}",
     "ActivityClosed": lambda told: f"{told.stage} takes no further instances",
+    "ConditionFailed": lambda told: f"a condition of {told.stage} counts as false: {told['error']}",
     "CodeReplaced": lambda told: f"{told.stage} runs other code from now on",
     "ChildStarted": lambda told: f"{told.stage} started the run {told['child']}",
     "ResultDiscarded": lambda told: f"a result of {told.task} came too late{told.because('reason')}",

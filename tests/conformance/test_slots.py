@@ -90,6 +90,60 @@ def test_without_keep_waiting_a_newer_one_takes_the_place_of_those_that_wait(ben
     assert flows[2].id in bench.store.retrieve(flows[1].id).error
 
 
+ONE = {"limitConcurrent": True, "maxConcurrentExecutions": 1, "keepWaitingPipelines": True}
+
+
+def two_of_a_lane(bench):
+    """One that has ended and is to be restarted, while another one of its lane has the only slot."""
+    flows = [make(ONE) for _ in range(2)]
+    bench.begin(*flows)
+    bench.processor.process_all(timeout=10)
+    go_on(bench, flows[0])
+    assert statuses(bench, flows) == ["SUCCEEDED", "RUNNING"]
+    orchestrator = Orchestrator(bench.queue, bench.store)
+    orchestrator.restart(flows[0], "a")
+    bench.processor.process_all(timeout=10)
+    return orchestrator, flows
+
+
+def test_one_that_is_restarted_needs_a_slot_again(bench):
+    """It waits until one is free, holds it, and gives it to the next."""
+    orchestrator, flows = two_of_a_lane(bench)
+    orchestrator.restart(flows[0], "a")  # it waits already
+    bench.processor.process_all(timeout=10)
+    assert statuses(bench, flows) == ["BUFFERED", "RUNNING"]
+
+    go_on(bench, flows[1])
+    assert statuses(bench, flows) == ["RUNNING", "SUCCEEDED"]
+
+    flows.append(make(ONE))
+    bench.begin(flows[2])
+    bench.processor.process_all(timeout=10)
+    assert statuses(bench, flows) == ["RUNNING", "SUCCEEDED", "BUFFERED"]
+
+    go_on(bench, flows[0])
+    go_on(bench, flows[2])
+    assert statuses(bench, flows) == ["SUCCEEDED"] * 3
+    assert left(bench) == [0, 0]
+    assert bench.queue.size() == 0
+
+
+def test_one_that_waits_to_be_restarted_can_be_cancelled(bench):
+    """It gives its place in the line up, and whoever runs is not disturbed."""
+    orchestrator, flows = two_of_a_lane(bench)
+    orchestrator.cancel(flows[0], user="ann", reason="not needed")
+    bench.processor.process_all(timeout=10)
+    assert statuses(bench, flows) == ["CANCELED", "RUNNING"]
+
+    orchestrator.restart(flows[0], "a")
+    bench.processor.process_all(timeout=10)
+    orchestrator.cancel(flows[0], user="ann", reason="not needed")
+    bench.processor.process_all(timeout=10)
+    go_on(bench, flows[1])
+    assert statuses(bench, flows) == ["CANCELED", "SUCCEEDED"]
+    assert left(bench) == [0, 0]
+
+
 @pytest.mark.parametrize(
     ("config", "says"),
     [

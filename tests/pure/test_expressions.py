@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stabilize_nb.expressions import ExpressionError, check_expression, evaluate_expression, is_true
+from stabilize_nb.expressions import ExpressionError, check_expression, evaluate_expression, is_true, judge
 
 DATA: dict[str, Any] = {
     "score": 7,
@@ -225,3 +225,19 @@ def test_any_arrangement_of_words_is_a_value_or_an_expression_error(parts: list[
 def test_number_that_is_none_is_not_ordered():
     """NaN is neither smaller nor larger nor equal, as everywhere."""
     assert not any(is_true(f"x {operator} 1", {"x": math.nan}) for operator in ("<", ">", "=="))
+
+
+@pytest.mark.parametrize(
+    ("expression", "failures"),
+    [
+        ("score > 3 or nowhere > 3", ()),
+        ("nowhere > 3", ("nowhere > 3 cannot compare None with 3",)),
+        ("1 < nowhere < 3", ("1 < nowhere < 3 cannot compare 1 with None",)),
+        ("'a' in nowhere", ("'a' in nowhere cannot compare 'a' with None",)),
+        ("2 * word == 4", ("2 * word has no value for 2 and 'four'",)),
+        ("nowhere == None", ()),
+    ],
+)
+def test_what_has_no_value_is_named(expression: str, failures: tuple[str, ...]):
+    """A part that cannot be evaluated counts as false or as None, and is named with its values."""
+    assert judge(expression, {"score": 4, "word": "four"})[1] == failures

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from typing import Any
 
 from stabilize_nb import TaskResult
@@ -45,6 +47,16 @@ def either(x: str = "x == 1", y: str = "x == 2", *, join: str = "AND", b: Any = 
 def joined(*branches: Part, join: str = "DISC") -> tuple[Part, ...]:
     """Make a → branches → m → n."""
     return (stage("a"), *branches, stage("m", *(branch.ref_id for branch in branches), join=join), stage("n", "m"))
+
+
+def is_said_of(*edges: str) -> Callable[[World], bool]:
+    """Make a check that the log names these conditions that count as false: by their edge, "" for those of a stage."""
+
+    def check(world: World) -> bool:
+        told = [json.loads(data) for _, _, data in world.events("condition.failed")]
+        return [each.get("edge", "") for each in told] == [*edges] and all(each["error"] for each in told)
+
+    return check
 
 
 def branch(ref: str, does: Any = None, **fields: Any) -> Part:
@@ -292,7 +304,19 @@ MULTI_CHOICE = [
             stage("a", split={"b": "None > 3", "c": "unknown > 3", "d": "unknown == None"}),
             *(branch("b"), branch("c"), branch("d")),
         ),
-        steps=(expect(ran="a d", statuses={"b c": "SKIPPED"}, wf="SUCCEEDED"),),
+        steps=(expect(ran="a d", statuses={"b c": "SKIPPED"}, wf="SUCCEEDED", check=is_said_of("b", "c")),),
+    ),
+    Case(
+        id="S6.5 wrong type elsewhere",
+        title="the log says so of stageEnabled, too, and of an XOR split only as far as it was asked",
+        graph=(
+            stage("a", xor={"b": "word < 3", "c": "word == 'text'", "d": "word < 4"}),
+            branch("b"),
+            branch("c", context={"stageEnabled": {"expression": "word * 2"}}),
+            branch("d"),
+        ),
+        context={"word": "text"},
+        steps=(expect(ran="a", statuses={"b c d": "SKIPPED"}, wf="SUCCEEDED", check=is_said_of("b", "")),),
     ),
     Case(
         id="S6.5 no expression",

@@ -13,7 +13,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.core.draft import Env, Purpose
-from stabilize_nb.core.facts import InstanceRefused, StageEnded, StageReset, StageRetired
+from stabilize_nb.core.facts import ConditionFailed, InstanceRefused, StageEnded, StageReset, StageRetired
 from stabilize_nb.errors import StabilizeError, StoreError
 from stabilize_nb.events.bus import announce
 from stabilize_nb.queue.processor.body import (
@@ -415,6 +415,9 @@ def _warn(facts: Sequence[Fact]) -> None:
     for fact in facts:
         if isinstance(fact, InstanceRefused):
             log.warning("no instance was added: %s", fact.reason)
+        elif isinstance(fact, ConditionFailed):
+            way = f" of the way to {fact.edge!r}" if fact.edge else ""
+            log.warning("the condition %r%s counts as false: %s", fact.condition, way, fact.error)
 
 
 def _first(*times: int | None) -> int | None:
