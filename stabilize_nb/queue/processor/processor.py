@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("stabilize_nb")
 #: Seconds between looks for processors that have died (C8 allows one second in all).
+LOOK_FOR_DEAD = 0.4
 #: Seconds between two entries in the log of what a body prints.
 KEEP_OUTPUT = 2.0
-LOOK_FOR_DEAD = 0.4
 #: Seconds that the end of the interpreter waits for the workers.
 EXIT_BUDGET = 2.0
 _processors: weakref.WeakSet[QueueProcessor] = weakref.WeakSet()
@@ -272,6 +272,9 @@ class QueueProcessor(Workshop):
                 if now >= next_renewal:
                     next_renewal = now + self.config.lease / 3
                     self._renew()
+                if now >= next_keeping:
+                    next_keeping = now + KEEP_OUTPUT
+                    self._keep_output()
             except StabilizeError as error:
                 log.warning("%s", error)
             self._end_late_bodies()
@@ -281,9 +284,6 @@ class QueueProcessor(Workshop):
         """Wait a little and return whether the keeper is still needed."""
         desk = self.desk
         with desk.changed:
-                if now >= next_keeping:
-                    next_keeping = now + KEEP_OUTPUT
-                    self._keep_output()
             if desk.hired or desk.workers or desk.running:
                 desk.tick.wait(self._pause())
             self._keeping = bool(desk.hired or desk.workers or desk.running)
@@ -320,17 +320,6 @@ class QueueProcessor(Workshop):
             until = self.database.clock() + round(self.config.lease * 1_000)
             self.database.write(lambda connection: connection.run("renew", {"owner": self.owner, "lease_until": until}))
 
-    def _end_late_bodies(self) -> None:
-        now = self.database.clock()
-        with self.desk.changed:
-            late: list[Running] = [r for r in self.desk.running.values() if 0 < r.deadline <= now]
-        for running in late:
-            if self.give_up(running) and running.future is None:
-                with self.desk.changed:
-                    self.desk.workers -= 1
-                    self.hire_for(1)
-
-    def _go_home(self) -> None:
     def _keep_output(self) -> None:
         """Put into the log what long bodies have printed: a crash does not take it away, other processes see it."""
         with self.desk.changed:
@@ -347,6 +336,17 @@ class QueueProcessor(Workshop):
             raise
         self.wake()
 
+    def _end_late_bodies(self) -> None:
+        now = self.database.clock()
+        with self.desk.changed:
+            late: list[Running] = [r for r in self.desk.running.values() if 0 < r.deadline <= now]
+        for running in late:
+            if self.give_up(running) and running.future is None:
+                with self.desk.changed:
+                    self.desk.workers -= 1
+                    self.hire_for(1)
+
+    def _go_home(self) -> None:
         """Give back what was taken and not begun, withdraw the announcement, and leave the database."""
         desk = self.desk
         with desk.changed:
