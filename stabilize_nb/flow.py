@@ -215,14 +215,14 @@ class Flow:
         return self._keep_loop(loop, [member if isinstance(member, str) else member.name for member in body])
 
     def _keep(self, stage: FlowStage) -> FlowStage:
-        self._check_name(stage)
+        self.check_name(stage)
         self.stages[stage.name] = stage
         if self.opened:
             self._put_into(self.opened[-1], stage.name)
         return stage
 
     def _keep_loop(self, loop: FlowLoop, members: list[str]) -> FlowLoop:
-        self._check_name(loop)
+        self.check_name(loop)
         for member in members:
             if member not in self.nodes or member == loop.name:
                 msg = f"{loop.place} has {member!r} in its body, which is no stage before it{close(member, self.nodes)}"
@@ -239,7 +239,8 @@ class Flow:
             each.body = [member for member in each.body if member != name]
         loop.body.append(name)
 
-    def _check_name(self, node: FlowStage | FlowLoop) -> None:
+    def check_name(self, node: FlowStage | FlowLoop) -> None:
+        """Raise ConfigError for a name that no stage or loop of this flow can have."""
         if not node.name.isidentifier() or keyword.iskeyword(node.name):
             msg = f"stage name {node.name!r} cannot be a parameter name; use letters, digits and underscores"
             raise ConfigError(msg)
@@ -385,7 +386,7 @@ class Flow:
 
         A notebook's cell that is run again gets the run that it began with these inputs, as long as that has not ended.
         `run("new", ...)` starts another one; `run("once", ...)` returns also one that has succeeded with these inputs
-        and this code. `key=`, unless a stage asks for it: the run is for this key, and one for the same key is the same.
+        and this code. `key=`, unless a stage asks for it, says what the run is for: one for the same key is the same.
         """
         key = "" if "key" in self.inputs else str(inputs.pop("key", ""))
         work = Work(build=lambda: self.build(**inputs), register=self.register, version=self.version)

@@ -227,6 +227,15 @@ class FlowLoop:
         self.reducers: dict[str, str] = {}
         self._flow = flow
 
+    def copied(self, flow: Flow) -> FlowLoop:
+        """Return the same loop of another flow."""
+        made = FlowLoop(
+            flow, self.name, condition=self.condition, until=self.until, most=self.most, after=self.after,
+            **self.settings,
+        )  # fmt: skip
+        made.body = [*self.body]
+        return made
+
     def asks(self, asked: frozenset[int] = frozenset()) -> set[str]:
         """Return nothing: it is the stages of its body that ask for something."""
         return set()

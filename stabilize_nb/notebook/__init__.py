@@ -39,8 +39,8 @@ def unload_ipython_extension(shell: Shell) -> None:
     failure.unregister()
     views.unregister(shell)
     config.unload(shell)
-    for kind in ("line", "cell"):
-        shell.magics_manager.magics[kind].pop("workflow", None)
+    for kind, name in (("line", "workflow"), ("cell", "workflow"), ("cell", "stage")):
+        shell.magics_manager.magics[kind].pop(name, None)
 
 
 def unfinished(*, resume: bool) -> str:

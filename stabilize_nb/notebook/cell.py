@@ -9,17 +9,16 @@ line is the magic. A definition runs nothing and is checked whole before its nam
 from __future__ import annotations
 
 import ast
-import hashlib
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 
 from stabilize_nb.errors import ConfigError, StabilizeError
 from stabilize_nb.flow import Flow, FlowLoop, FlowStage, jump
 from stabilize_nb.models.stage import StageExecution
 from stabilize_nb.models.workflow import Workflow
+from stabilize_nb.notebook.changes import prints_of
 from stabilize_nb.notebook.runtime import Definition
 from stabilize_nb.tasks.interface import Task
 
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from stabilize_nb.notebook.shell import Shell
 
 _ABSENT: Final = object()
-#: Entry of the prints that stands for everything of the body that is no stage.
-REST: Final = ""
 
 
 class CellSyntaxError(ConfigError):
@@ -96,8 +93,8 @@ def define(shell: Shell, line: str, name: str, body: str) -> Definition:
 
     Raises CellSyntaxError, ConfigError or InvalidWorkflowError, and whatever the body raises.
     """
-    tree, file = _parsed(shell, line, body)
-    _refuse_foreign_jump(tree, shell.user_ns)
+    tree, file = parsed(shell, f"%%workflow {line}", body)
+    refuse_foreign_jump(tree, shell.user_ns)
     draft = Draft(name)
     words = {"stage": draft.stage, "approval": draft.approval, "call": draft.call, "loop": draft.loop, "Flow": Flow}
     with _names_in(shell.user_ns, words):
@@ -107,17 +104,19 @@ def define(shell: Shell, line: str, name: str, body: str) -> Definition:
     work = _work(name, draft.flow, value)
     if isinstance(work, Flow):
         work.check()
-    return Definition(name=name, work=work, source=body, prints=_prints(tree, work), tasks=_tasks(work, shell.user_ns))
+    tasks = _tasks(work, shell.user_ns)
+    return Definition(name=name, work=work, source=body, prints=prints_of(work, tree), tasks=tasks)
 
 
 # -- compiling ----------------------------------------------------------------------------------------
 
 
-def _parsed(shell: Shell, line: str, body: str) -> tuple[ast.Module, str]:
+def parsed(shell: Shell, magic: str, body: str) -> tuple[ast.Module, str]:
+    """Return the statements under a magic, and the name by which tracebacks find the cell; raises CellSyntaxError."""
     blank = len(body) - len(body.lstrip("\n"))
     try:
         source = "\n" * (1 + blank) + shell.transform_cell(body)
-        file = shell.compile.cache(source, _number(shell), raw_code=f"%%workflow {line}\n{body}")
+        file = shell.compile.cache(source, _number(shell), raw_code=f"{magic}\n{body}")
         return shell.transform_ast(shell.compile.ast_parse(source, file)), file
     except SyntaxError as fault:
         raise CellSyntaxError(fault) from None
@@ -176,7 +175,8 @@ def _names_in(names: dict[str, Any], added: Mapping[str, Any]) -> Iterator[None]
                 names[name] = value
 
 
-def _refuse_foreign_jump(tree: ast.Module, names: Mapping[str, Any]) -> None:
+def refuse_foreign_jump(tree: ast.Module, names: Mapping[str, Any]) -> None:
+    """Raise ConfigError where a body calls jump and the notebook means something else by it."""
     uses = next((node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == "jump"), None)
     if uses is not None and names.get("jump", jump) is not jump:
         raise ConfigError(
@@ -221,48 +221,3 @@ def _tasks(work: Flow | Workflow, names: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_task(value: Any) -> bool:
     return isinstance(value, Task) or callable(value)
-
-
-def _prints(tree: ast.Module, work: Flow | Workflow) -> dict[str, str]:
-    """Return what changes when a stage changes, by its name; comments and layout change nothing."""
-    stages = {stage.ref_id: stage for stage in (work.picture() if isinstance(work, Flow) else work).stages}
-    code: dict[str, str] = dict.fromkeys(stages, "")
-    rest = []
-    for node in _statements(tree.body):
-        name = getattr(node, "name", None)
-        if name in code:
-            code[name] += ast.dump(node)
-        else:
-            rest.append(ast.dump(node))
-    prints = {ref: _print(code[ref], _settings(stage)) for ref, stage in stages.items()}
-    return {**prints, REST: _print(*rest)}
-
-
-def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
-    """Yield the statements of a body, those of loops by themselves; what their conditions are stands in the stages."""
-    for node in body:
-        yield from _statements(node.body) if isinstance(node, ast.With) else (node,)
-
-
-#: Fields of a stage that differ from one making of it to the next.
-_FLEETING: Final = frozenset({"id", "parent_stage_id", "tasks", "runtime"})
-
-
-def _settings(stage: StageExecution) -> str:
-    given = {each.name: getattr(stage, each.name) for each in fields(stage) if each.name not in _FLEETING}
-    written = {name: sorted(value) if isinstance(value, set) else value for name, value in given.items()}
-    return repr((written, [task.implementing_class for task in stage.tasks]))
-
-
-def _print(*texts: str) -> str:
-    return hashlib.blake2b("\x1f".join(texts).encode(), digest_size=8).hexdigest()
-
-
-def changes(before: Mapping[str, str], after: Mapping[str, str]) -> str:
-    """Say what differs between two definitions: "plan changed, review is new"; nothing when nothing does."""
-    said = [f"{name} is new" for name in after if name not in before]
-    said += [f"{name} changed" for name in after if name and before.get(name, after[name]) != after[name]]
-    said += [f"{name} is gone" for name in before if name not in after]
-    if not said and before[REST] != after[REST]:
-        said.append("code around the stages changed")
-    return ", ".join(said)

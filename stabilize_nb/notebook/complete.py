@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, context_matcher
 
+from stabilize_nb.errors import WorkflowNotFoundError
 from stabilize_nb.flow import Flow
 from stabilize_nb.flow_words import CallWords, GateWords, OrderWords, StageWords
 from stabilize_nb.models.workflow import Workflow
 from stabilize_nb.notebook.commands import COMMANDS, Command
+from stabilize_nb.notebook.complete_stage import in_stage_cell
 from stabilize_nb.notebook.looking import FORMATS
 from stabilize_nb.notebook.magic import OPTIONS
 from stabilize_nb.notebook.runtime import RUNTIME
@@ -82,6 +84,8 @@ def candidates(context: CompletionContext, names: Mapping[str, Any]) -> Found | 
         if context.cursor_line == 0:
             return _in_head(before)
         return _in_body(before, context.full_text)
+    if context.full_text.startswith("%%stage"):
+        return in_stage_cell(before, context.full_text, context.cursor_line, names)
     match = _LINE.search(before)
     return _in_line(match["rest"], names) if match else None
 
@@ -122,6 +126,8 @@ def _in_line(rest: str, names: Mapping[str, Any]) -> Found | None:
         return part, _VALUES[words[-2]]
     if part.startswith("-"):
         return part, command.options
+    if command.takes == "stage" and "/" in part:
+        return part, _parts(part.rpartition("/")[0], names)
     is_first = not [word for word in words[1:-1] if word and not word.startswith("-")]
     return (part, _OFFERS[command.takes](names)) if command.takes and is_first else _fields(command, words, part)
 
@@ -157,6 +163,16 @@ def _gates(names: Mapping[str, Any]) -> Iterator[str]:
     for engine in RUNTIME.engines():
         yield from (f"{gate.run_id}/{gate.name}" for gate in engine.inbox())
     yield from _runs(names)
+
+
+def _parts(run: str, names: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the stages of a run, as it was written."""
+    if RUNTIME.engines():
+        try:
+            workflow = RUNTIME.run(run, names).workflow
+        except WorkflowNotFoundError:
+            return
+        yield from (f"{run}/{stage.ref_id}" for stage in workflow.stages)
 
 
 def _graphs(names: Mapping[str, Any]) -> Iterator[str]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import builtins
+from collections.abc import Iterator
 
 from stabilize_nb.errors import ConfigError
 from stabilize_nb.flow import Flow
+from stabilize_nb.flow_edit import added_edges
 from stabilize_nb.notebook.runtime import Definition
 
 _HEAD = '''"""Workflow {name}, written by %workflow export."""
@@ -30,16 +32,31 @@ def module_of(definition: Definition) -> str:
     Raises ConfigError for a definition that is no flow of a cell.
     """
     flow = definition.work
-    if not isinstance(flow, Flow) or not definition.source:
+    if not isinstance(flow, Flow) or not (definition.source or definition.added):
         raise ConfigError(
             f"{definition.name!r} was not written with @stage in a %%workflow cell; only such a cell can be exported"
         )
-    body = definition.source.strip("\n")
+    body = "\n\n\n".join(filter(None, [definition.source.strip("\n"), *_added(definition)]))
     foreign = sorted(_foreign(ast.parse(body)))
     note = f"# From other cells of the notebook: {', '.join(foreign)}\n\n" if foreign else ""
     names = [f'{definition.name}.rename({gate}, "{gate}")' for gate, stage in flow.stages.items() if stage.is_gate]
+    names += [f'{definition.name}.nodes["{name}"].after = {after!r}' for name, after in _moved(definition).items()]
     tail = "\n".join(["", "", *names, ""]) if names else "\n"
     return _HEAD.format(name=definition.name) + note + body + tail
+
+
+def _added(definition: Definition) -> Iterator[str]:
+    """Yield the stages of %%stage cells as functions."""
+    for each in definition.added.values():
+        given = {"after": list(each.stage.after), **each.stage.settings}
+        words = ", ".join(f"{word}={value!r}" for word, value in given.items() if value not in ([], False))
+        yield f"@stage({words})\n{each.text}" if words else f"@stage\n{each.text}"
+
+
+def _moved(definition: Definition) -> dict[str, tuple[str, ...]]:
+    """Return what stages of the %%workflow cell follow since %%stage cells stand before them."""
+    flow, base = definition.work, definition.base
+    return added_edges(base, flow) if isinstance(flow, Flow) and base is not None else {}
 
 
 def _foreign(tree: ast.Module) -> set[str]:

@@ -1,4 +1,4 @@
-"""%%workflow defines a workflow, %workflow works with runs; what they do stands in `cell` and `commands`."""
+"""%%workflow and %%stage define, %workflow works with runs; what they do stands in `cell`, `stage_cell`, `commands`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ from IPython.display import display
 from stabilize_nb.flow import Flow
 from stabilize_nb.models.workflow import Workflow
 from stabilize_nb.notebook.acting import export, start
-from stabilize_nb.notebook.cell import changes, define
+from stabilize_nb.notebook.cell import define
+from stabilize_nb.notebook.changes import changes, said
 from stabilize_nb.notebook.commands import execute
 from stabilize_nb.notebook.dot import Direction
 from stabilize_nb.notebook.runtime import RUNTIME, Definition
+from stabilize_nb.notebook.stage_cell import OPTIONS as STAGE_OPTIONS
+from stabilize_nb.notebook.stage_cell import USAGE as STAGE_USAGE
+from stabilize_nb.notebook.stage_cell import added_again, define_stage
 from stabilize_nb.notebook.views import flow_bundle, workflow_bundle
 from stabilize_nb.notebook.words import Line, parse
 
@@ -72,8 +76,9 @@ class WorkflowMagics(Magics):
         asked = parse(line, OPTIONS, USAGE)
         name = _name(asked)
         self._refuse_to_replace(name, asked)
-        definition = define(self.shell, line, name, cell)
-        definition, news = _kept(definition, RUNTIME.definitions.get(name))
+        old = RUNTIME.definitions.get(name)
+        definition = added_again(define(self.shell, line, name, cell), old)
+        definition, news = _kept(definition, old)
         if (url := asked.options.get("--store")) is not None:
             definition = _in_store(definition, url)
         RUNTIME.keep(definition)
@@ -86,6 +91,25 @@ class WorkflowMagics(Magics):
             show: Callable[..., None] = display
             show(_bundle(definition.work, _direction(asked), news), raw=True)
         return None
+
+    @cell_magic("stage")  # type: ignore[arg-type, untyped-decorator, unused-ignore]  # as above
+    def stage(self, line: str, cell: str) -> None:
+        """Add a stage to a flow, or replace the one of its name: plain statements that leave `outputs = {...}`.
+
+        %%stage FLOW.STAGE [--after STAGE,…] [--before STAGE,…] [--when CONDITION] [--join N] [--each LIST]
+                [--retry N] [--timeout S] [--otherwise] [--title TEXT] [-q] [--lr|--tb] [--remove]
+
+        Names that the statements read and that are stages or inputs are their values; `jump(...)` goes back. The flow
+        gets a new version, drawn with the stage marked. Unfinished runs go on with theirs.
+        """
+        asked = parse(line, STAGE_OPTIONS, STAGE_USAGE)
+        definition, old = define_stage(self.shell, line, asked, cell)
+        definition, news = _kept(definition, old)
+        RUNTIME.keep(definition)
+        self.shell.user_ns[definition.name] = definition.work
+        if "-q" not in asked.options:
+            show: Callable[..., None] = display
+            show(_bundle(definition.work, _direction(asked), news), raw=True)
 
     def _refuse_to_replace(self, name: str, asked: Line) -> None:
         bound = self.shell.user_ns.get(name)
@@ -103,14 +127,14 @@ def _name(asked: Line) -> str:
     return asked.words[0]
 
 
-def _kept(new: Definition, old: Definition | None) -> tuple[Definition, str]:
+def _kept(new: Definition, old: Definition | None) -> tuple[Definition, dict[str, str]]:
     """Return the definition that stays, and what is new: the object is the same while the code is the same."""
     if old is None or not isinstance(old.work, Flow) or not isinstance(new.work, Flow):
-        return new, ""
+        return new, {}
     news = changes(old.prints, new.prints)
     if not news:
         old.work.stages = new.work.stages
-        return replace(new, work=old.work), ""
+        return replace(new, work=old.work), {}
     new.work.version = old.work.version + 1
     new.work.engine = old.work.engine
     return new, news
@@ -133,7 +157,8 @@ def _direction(asked: Line) -> Direction:
     return "TB" if "--tb" in asked.options else "auto"
 
 
-def _bundle(work: Flow | Workflow, direction: Direction, news: str) -> dict[str, Any]:
+def _bundle(work: Flow | Workflow, direction: Direction, news: dict[str, str]) -> dict[str, Any]:
     if isinstance(work, Flow):
-        return flow_bundle(work, direction=direction, news=news)
+        marks = {name: what for name, what in news.items() if name in work.nodes}
+        return flow_bundle(work, direction=direction, news=said(news), marks=marks)
     return workflow_bundle(work, direction=direction)

@@ -16,7 +16,7 @@ from weakref import WeakSet
 from stabilize_nb.deterministic import is_deterministic
 from stabilize_nb.engine import Engine, default_engine, opened_engine, store_url, use_engine
 from stabilize_nb.errors import WorkflowNotFoundError
-from stabilize_nb.flow import Flow
+from stabilize_nb.flow import Flow, FlowStage
 from stabilize_nb.models.ids import new_id
 from stabilize_nb.models.stage import StageExecution
 from stabilize_nb.models.workflow import Workflow
@@ -30,14 +30,28 @@ SHORTEST = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Added:
+    """A stage of a %%stage cell. `before`: what follows it; `text`: its function."""
+
+    stage: FlowStage
+    before: tuple[str, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Definition:
-    """What a cell has defined. `tasks`: code for a Workflow, by name; `prints`: what tells versions apart, by stage."""
+    """What a cell has defined. `tasks`: code for a Workflow, by name; `prints`: what tells versions apart, by stage.
+
+    `added`: what %%stage cells added to `base`, the flow of the %%workflow cell, to make `work`.
+    """
 
     name: str
     work: Flow | Workflow
     source: str = ""
     tasks: Mapping[str, Any] = field(default_factory=dict)
     prints: Mapping[str, str] = field(default_factory=dict)
+    base: Flow | None = None
+    added: Mapping[str, Added] = field(default_factory=dict)
     engine: Engine | None = None
 
     def register(self, registry: TaskRegistry) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from IPython.core.interactiveshell import InteractiveShell
 
 from stabilize_nb import Engine
 from stabilize_nb.notebook.complete import candidates
@@ -36,13 +35,11 @@ def publish(draft, good):
 """
 
 
-def test_cell_with_words_is_run():
+def test_cell_with_words_is_run(notebook):
     """A cell may have loops, instances and conditions; the variable of an approval is its name in a condition."""
-    shell = InteractiveShell()
-    shell.extension_manager.load_extension("stabilize_nb")
-    shell.run_cell(CELL).raise_error()
+    assert notebook.run(CELL).error is None
     with Engine(":memory:") as engine:
-        run = engine.start(shell.user_ns["essay"], question="a")
+        run = engine.start(notebook.names["essay"], question="a")
         run.until_gate(20)
         run.approve()
 
