@@ -1,0 +1,38 @@
+"""How workers come and go: whoever goes home tells the others, so that nobody waits for ever."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from tests.makers import Bench
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Wait for something that another thread does."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come about in time"
+        time.sleep(0.001)
+
+
+def test_a_worker_that_waited_for_the_last_commit_goes_home():
+    """One commits what is finished while another waits for that, and nobody is hired any more: both go home."""
+    with Bench("sqlite:///:memory:", tasks={}) as bench:
+        processor, desk = bench.processor, bench.processor.desk
+        with desk.changed:
+            desk.workers, desk.leading = 2, True
+            desk.finished.append((None, None))  # type: ignore[arg-type]
+        waiting = threading.Thread(target=processor.work, daemon=True)
+        waiting.start()
+        wait_for(lambda: desk.idle == 1)
+
+        with desk.changed:
+            desk.finished.clear()
+            desk.leading = False
+        processor.work()
+        waiting.join(5)
+
+        assert not waiting.is_alive()
+        assert desk.workers == 0
