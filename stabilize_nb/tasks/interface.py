@@ -36,7 +36,7 @@ class Task:
         return None
 
     def on_cancel(self, stage: StageExecution) -> None:
-        """Clean up after the stage was withdrawn: once, unless the process dies before the call, which follows at once."""
+        """Clean up after the stage was withdrawn: once, at once, unless the process dies before this is called."""
 
 
 class RetryableTask(Task):

@@ -23,7 +23,7 @@ def test_a_worker_that_waited_for_the_last_commit_goes_home():
         processor, desk = bench.processor, bench.processor.desk
         with desk.changed:
             desk.workers, desk.leading = 2, True
-            desk.finished.append((None, None))  # type: ignore[arg-type]
+            desk.finished.append((None, None))
         waiting = threading.Thread(target=processor.work, daemon=True)
         waiting.start()
         wait_for(lambda: desk.idle == 1)
