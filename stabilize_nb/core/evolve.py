@@ -570,6 +570,7 @@ _APPLY: dict[type[f.Fact], Callable[[View, Any, int], None]] = {
     f.SignalBuffered: _signal_buffered,
     f.SignalDelivered: _signal_delivered,
     f.SignalDropped: _signal_dropped,
+    f.SignalRefused: _signal_dropped,
     f.JumpExecuted: _jump_executed,
     f.WorkflowBuffered: _workflow_buffered,
     f.StageWaits: _stage_waits,

@@ -24,8 +24,8 @@ from stabilize_nb.handlers.signal_stage import signal_stage
 from stabilize_nb.handlers.start_stage import start_stage
 from stabilize_nb.handlers.start_workflow import start_workflow
 from stabilize_nb.handlers.task_finished import task_finished
-from stabilize_nb.handlers.timeout_stage import timeout_stage
 from stabilize_nb.handlers.timeout_gate import timeout_gate
+from stabilize_nb.handlers.timeout_stage import timeout_stage
 from stabilize_nb.queue import messages as m
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ HANDLERS: dict[type[m.Message], Callable[[Draft, Any], None]] = {
     m.RunTask: run_task,
     m.TaskFinished: task_finished,
     m.TimeoutStage: timeout_stage,
-    m.SignalStage: signal_stage,
     m.TimeoutGate: timeout_gate,
+    m.SignalStage: signal_stage,
     m.JumpToStage: jump_to_stage,
     m.RestartStage: restart_stage,
     m.EnterStage: enter_stage,

@@ -816,7 +816,7 @@ def test_leaving_deterministic_mode_uses_the_store_again(notebook):
 def test_sub_commands_and_options_are_completed(notebook):
     """Behind %workflow stand its words, behind %%workflow its options."""
     assert notebook.complete("%workflow ap|") == ["approve"]
-    assert notebook.complete("run = %workflow re|") == ["reject", "replay", "resume", "retry"]
+    assert notebook.complete("run = %workflow re|") == ["reject", "resume", "retry", "replay"]
     assert notebook.complete("%workflow list --|") == ["--all"]
     assert notebook.complete("%workflow graph x --format m|") == ["mermaid"]
     assert notebook.complete("%%workflow research --st|") == ["--store"]
