@@ -247,6 +247,24 @@ FOUND = (
         ),
     ),
     Found(
+        "a section keeps its lock while its last stage is at work and reset",
+        Plan(
+            (
+                Flow(
+                    "w1",
+                    (
+                        Stage("s0"),
+                        Stage("s1", does=("jump:s0", "ok")),
+                        Stage("s2", mutex="k0", section="one"),
+                        Stage("s3", after=("s0",), does=("wait", "ok"), mutex="k0", section="one"),
+                        Stage("s4", mutex="k0"),
+                    ),
+                ),
+            ),
+            chaos=Chaos(1),
+        ),
+    ),
+    Found(
         "a cancelling join withdraws the instances that an activity in a branch has made",
         Plan(
             (

@@ -41,9 +41,10 @@ def leap(case: Case, name: str, generation: int | None) -> None:
 def reset(case: Case, region: set[str], leaving: Run) -> dict[Edge, Word]:
     """Put stages back to before they ran; return what had come to them from outside: it comes again."""
     inside = [run for run in case.runs.values() if run.ref in region]
-    for run in inside:
-        if run.status in OPEN and run is not leaving:
-            withdraw(case, run, "jump")
+    with _waiting_for_all(case, inside):
+        for run in inside:
+            if run.status in OPEN and run is not leaving:
+                withdraw(case, run, "jump")
     put_back = {
         Edge(above, case.places[above].generation, ref, number): word
         for ref in region
@@ -78,6 +79,18 @@ def _free(case: Case, run: Run) -> None:
         if choice.winner is not None:
             choice.winner = choice.beginner = None
     leave(case, run)
+
+
+@contextmanager
+def _waiting_for_all(case: Case, runs: list[Run]) -> Iterator[None]:
+    """Let nobody give a lock back before all are reset: a section that is to be repeated goes on."""
+    locks = [lock_of(case, run) for run in runs]
+    before = [lock.kept for lock in locks]
+    for lock in locks:
+        lock.kept = True
+    yield
+    for lock, kept in zip(locks, before, strict=True):
+        lock.kept = kept
 
 
 @contextmanager
