@@ -1,8 +1,8 @@
 """
 A run as it was at one moment, as a cell shows it: what had just happened, the picture, the gates, the stages.
 
-A graph of more than `DRAWN` stages is drawn around the stage that the moment is about: nobody sees a thousand boxes at
-once, and the next moment has to be there at once.
+A graph of more than `DRAWN` stages is drawn around the stage that moved last: nobody sees a thousand boxes at once, and
+the next moment has to be there at once.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from stabilize_nb.run_state import RunState
 
 S = WorkflowStatus
-#: Boxes of a picture, and columns of a question or an error.
+#: Boxes of a picture; arrows from the stage in its middle to others when there are more; columns of a question.
 DRAWN: Final = 30
+NEAR: Final = 3
 COLUMNS: Final = 120
 
 _HEADING: Final = Markup("<p><b>{}</b> · {}</p>")
@@ -59,9 +60,16 @@ class Scene:
         return self.state.rows
 
     @cached_property
+    def stage_id(self) -> str | None:
+        """The row that the fact is about, or else the last one before that a fact was about."""
+        entries = self.state.past.entries
+        told = (entries[at].stage_id for at in range(self.state.sequence - 1, -1, -1))
+        return next((stage_id for stage_id in told if stage_id), None)
+
+    @cached_property
     def workflow(self) -> Workflow:
         """The stages that are drawn."""
-        ids = around(self.rows, self.entry.stage_id)
+        ids = around(self.rows, self.stage_id)
         workflow = picture_of(self.state.view, self.state.past.entry(1).data["definition"], ids)
         there = {stage.ref_id for stage in workflow.stages}
         for stage in workflow.stages:
@@ -80,7 +88,7 @@ class Scene:
         """How far the run was."""
         done = sum(row.status.is_complete for row in self.rows)
         head = self.state.view.head
-        facts = [f"{done} of {_stages(len(self.rows))}"]
+        facts = [f"{done:,} of {_stages(len(self.rows))}"]
         if head.started_at is not None:
             facts.append(duration((head.ended_at or self.entry.at) - head.started_at))
         return " · ".join(facts)
@@ -106,7 +114,7 @@ class Scene:
         more = len(self.rows) - len(self.workflow.stages)
         if more:
             yield (
-                f"{len(self.workflow.stages)} of {_stages(len(self.rows))} are shown, those around it; "
+                f"{len(self.workflow.stages)} of {_stages(len(self.rows))} are shown, those near the last that moved; "
                 f"all: {tally([row.status for row in self.rows])}"
             )
         for stage in self.workflow.stages:
@@ -136,11 +144,12 @@ def around(rows: list[StageRow], stage_id: str | None) -> set[str] | None:
                 beside.setdefault(home[row.id], []).append(home[source])
                 beside.setdefault(home[source], []).append(home[row.id])
     start = home.get(stage_id or "", home[rows[0].id])
-    found, todo = {start: None}, deque([start])
-    while todo and len(found) < DRAWN:
-        for each in beside.get(todo.popleft(), ()):
+    found, todo = {start: 0}, deque([start])
+    while todo and len(found) < DRAWN and found[todo[0]] < NEAR:
+        here = todo.popleft()
+        for each in beside.get(here, ()):
             if each not in found and len(found) < DRAWN:
-                found[each] = None
+                found[each] = found[here] + 1
                 todo.append(each)
     return {row.id for row in rows if home[row.id] in found}
 

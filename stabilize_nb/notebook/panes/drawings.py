@@ -21,13 +21,19 @@ TALL: Final = 560
 LEAST: Final = 0.75
 
 _GRAPH: Final = Markup('<div style="overflow:auto;max-height:{}px;min-height:{}px;padding:4px 0">{}</div>')
-_PICTURE: Final = Markup('<div style="min-width:{}px">{}</div>')
+_PICTURE: Final = Markup('<div style="width:{}px;max-width:100%;min-width:{}px">{}</div>')
+#: A picture has the width of what is around it.
+_FITTING: Final = '<svg style="width:100%;height:auto" '
 
 
 class Drawings:
-    """Pictures by what is in them, in one direction and as high as the highest so far: what is below stays there."""
+    """Pictures by what is in them, in one direction and as high as the highest so far: what is below stays there.
 
-    def __init__(self, last: Workflow) -> None:
+    `tall`: px of height that one may take before it is scrolled.
+    """
+
+    def __init__(self, last: Workflow, tall: int = TALL) -> None:
+        self._tall = tall
         self._direction: Direction = "TB" if rankdir_of(sketch(last), "auto") == "TB" else "LR"
         self._kept: dict[str, Markup] = {}
         self._tallest = 0
@@ -39,7 +45,7 @@ class Drawings:
         self._kept[source] = drawing
         if len(self._kept) > KEPT:
             del self._kept[next(iter(self._kept))]
-        return _GRAPH.format(TALL, self._tallest, drawing)
+        return _GRAPH.format(self._tall, self._tallest, drawing)
 
     def _drawn(self, source: str, workflow: Workflow) -> Markup:
         try:
@@ -47,5 +53,7 @@ class Drawings:
         except DrawingError:
             svg = svg_of(workflow, direction=self._direction)
         width, height = (float(svg.partition(f'{side}="')[2].partition('"')[0]) for side in ("width", "height"))
-        self._tallest = max(self._tallest, min(TALL, round(height)))
-        return _PICTURE.format(round(width * LEAST), Markup(svg))  # noqa: S704 - draw.py escapes
+        scale = max(LEAST, min(1.0, self._tall / height))
+        self._tallest = max(self._tallest, min(self._tall, round(height * scale)))
+        svg = svg.replace("<svg ", _FITTING, 1)
+        return _PICTURE.format(round(width * scale), round(width * LEAST), Markup(svg))  # noqa: S704 - draw.py escapes

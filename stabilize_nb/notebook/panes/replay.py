@@ -37,13 +37,13 @@ if TYPE_CHECKING:
 TICKS: Final = 240
 #: Beats between two signs of life.
 LIFE: Final = 5
-#: The choice of whatever stage the fact is about.
-OF_THE_FACT: Final = ""
+#: The choice of whatever stage moved last.
+LATEST: Final = ""
 
-#: Tables as narrow as anywhere else on the page; a picture that is a little too wide is made smaller.
+#: Tables as narrow as anywhere else on the page.
 _LOOK: Final = Markup(
     "<style>.sn-live-{id} table{{border-spacing:0;line-height:1.5}}.sn-live-{id} td,.sn-live-{id} th{{"
-    "padding:1px 14px 1px 0;vertical-align:top}}.sn-live-{id} svg{{max-width:100%;height:auto}}</style>"
+    "padding:1px 14px 1px 0;vertical-align:top}}</style>"
 )
 _STATIC: Final = Markup('<div class="sn-static sn-{}">{}</div>')
 _HINT: Final = Markup("<p><small>The slider through run {} is here while its kernel runs.</small></p>")
@@ -105,7 +105,7 @@ class ReplayPane:
             layout=w.Layout(width="100%"), style={"description_width": "initial"},
         )  # fmt: skip
         self.stage = w.Dropdown(
-            options=self._stages(), value=OF_THE_FACT, description="Stage", style={"description_width": "initial"}
+            options=self._stages(), value=LATEST, description="Stage", style={"description_width": "initial"}
         )
         controls = w.VBox([w.HBox(buttons, layout=w.Layout(flex_flow="row wrap")), self.slider])
         controls.add_class("sn-buttons")
@@ -214,7 +214,7 @@ class ReplayPane:
 
     def _stages(self) -> list[tuple[str, str]]:
         refs = self.past.names.refs
-        return [("the one the fact is about", OF_THE_FACT), *((shorten(ref), id_) for id_, ref in refs.items())]
+        return [("the one that moved last", LATEST), *((shorten(ref), id_) for id_, ref in refs.items())]
 
     def _show(self) -> None:
         with self._painting:
@@ -225,7 +225,7 @@ class ReplayPane:
             show(self._status, value=_STATUS.format(live, scene.happened, scene.number, scene.time))
             show(self._notes, value=Markup().join(map(_NOTE.format, scene.remarks())))
             show(self._graph, value=self._drawings.of(scene.workflow))
-            show(self._stage, value=_stage(scene.state, self.stage.value or scene.entry.stage_id))
+            show(self._stage, value=_stage(scene.state, self.stage.value or scene.stage_id))
             show(self._table, value=scene.table.html())
 
 
@@ -238,8 +238,7 @@ def _stage(state: RunState, stage_id: str | None) -> Markup:
     """Show a stage: what it saw and what it had put out."""
     found = next((stage for stage in state.stages if stage.id == stage_id), None)
     if found is None:
-        words = "this fact is about the run, not about a stage" if not stage_id else "this stage was not there yet"
-        return _NOTHING.format(words)
+        return _NOTHING.format("this stage was not there yet" if stage_id else "no stage has moved yet")
     name = shorten(found.ref_id)
     return _STAGE.format(
         name, name, badge(found.status), " · ".join(_facts(found)), values_table("input", found.inputs).html(),
