@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from functools import wraps
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from stabilize_nb.deciding import decide
 from stabilize_nb.decisions import Decision, decisions_in
@@ -14,9 +13,6 @@ from stabilize_nb.errors import (
     RunFailedError,
     StageNotFoundError,
     StageNotReadyError,
-    WaitingForApproval,
-    WaitingForCode,
-    WaitingForResume,
     WaitTimeoutError,
 )
 from stabilize_nb.events.frames import events_frame, stages_frame, tasks_frame
@@ -38,14 +34,14 @@ from stabilize_nb.queue.messages import (
 )
 from stabilize_nb.run_diff import changes_between
 from stabilize_nb.run_state import Moment, RunState, state_at
-from stabilize_nb.store.codec import dumps
 from stabilize_nb.store.waiting import look, settle
 from stabilize_nb.tasks.prints import plain_name
 from stabilize_nb.tasks.result import returned
-from stabilize_nb.versions import changed_code, missing_code, newer_code
+from stabilize_nb.versions import missing_code, newer_code
+from stabilize_nb.waiting import AwaitInterrupted, interruptible, look_after, stuck_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Generator, Mapping
 
     import networkx as nx
     import pandas as pd
@@ -53,42 +49,12 @@ if TYPE_CHECKING:
     from stabilize_nb.engine import Engine
     from stabilize_nb.models.stage import StageExecution
     from stabilize_nb.models.workflow import Workflow
-    from stabilize_nb.store.sqlite import Connection
 
 S = WorkflowStatus
-P = ParamSpec("P")
-T = TypeVar("T")
 #: Seconds between looks of `await run`: an await of a future cannot be interrupted in a kernel, a sleep can.
 LOOK = 0.05
 #: Seconds between looks when nothing was heard: commits of other processes.
 LOOK_OUTSIDE = 0.25
-
-
-class WaitInterrupted(KeyboardInterrupt):
-    """The waiting for a run was interrupted; the run goes on."""
-
-    def __init__(self, run_id: str) -> None:
-        super().__init__(f"only the waiting was stopped: run {run_id} goes on (run.cancel() ends it)")
-
-
-class AwaitInterrupted(asyncio.CancelledError):
-    """The awaiting of a run was cancelled; the run goes on."""
-
-    def __init__(self, run_id: str) -> None:
-        super().__init__(f"only the waiting was stopped: run {run_id} goes on (run.cancel() ends it)")
-
-
-def _interruptible(wait: Callable[Concatenate[Run, P], T]) -> Callable[Concatenate[Run, P], T]:
-    """Have an interrupt at any moment of the waiting say that only the waiting was stopped."""
-
-    @wraps(wait)
-    def waiting(run: Run, /, *args: P.args, **words: P.kwargs) -> T:
-        try:
-            return wait(run, *args, **words)
-        except KeyboardInterrupt:
-            raise WaitInterrupted(run.id) from None
-
-    return waiting
 
 
 class Run:
@@ -210,7 +176,7 @@ class Run:
 
     # -- waiting ----------------------------------------------------------------------------------
 
-    @_interruptible
+    @interruptible
     def wait(self, timeout: float | None = None) -> WorkflowStatus:
         """
         Wait until the run has ended, gates included, and return its status.
@@ -226,7 +192,7 @@ class Run:
                 return status
             self._pause(ticket.wait, deadline, status)
 
-    @_interruptible
+    @interruptible
     def until_gate(self, timeout: float | None = None) -> list[Gate]:
         """
         Wait until the run waits for decisions or has ended, and return the gates that wait now.
@@ -241,7 +207,7 @@ class Run:
                 return gates
             self._pause(ticket.wait, deadline, S.RUNNING)
 
-    @_interruptible
+    @interruptible
     def result(self, timeout: float | None = None) -> Any:
         """
         Wait for the end and return the result: what the last stage returned, or a mapping by stage of several.
@@ -255,7 +221,8 @@ class Run:
             workflow = self._finished()
             if workflow is not None:
                 return result_of(workflow)
-            self._raise_if_stuck()
+            if stuck := stuck_at(self):
+                raise stuck
             self._pause(ticket.wait, deadline, S.RUNNING)
 
     def _pause(self, wait: Any, deadline: float | None, status: WorkflowStatus) -> None:
@@ -263,7 +230,7 @@ class Run:
         if left <= 0:
             msg = f"run {self.id} is still {status}; it goes on in the background: {'; '.join(self.explain())}"
             raise WaitTimeoutError(msg)
-        self._raise_if_left()
+        look_after(self, awaits=False)
         look()
         wait(left)
 
@@ -273,13 +240,13 @@ class Run:
     async def _watch(self) -> Any:
         try:
             while (workflow := self._finished()) is None:
-                if self.engine.rehearsal is not None:
-                    self._raise_if_stuck()
-                self._raise_if_left()
+                if self.engine.rehearsal is not None and (stuck := stuck_at(self)):
+                    raise stuck
+                look_after(self, awaits=True)
                 look()
                 await asyncio.sleep(LOOK)
         except (asyncio.CancelledError, KeyboardInterrupt):  # which of them depends on where the interrupt strikes
-            raise AwaitInterrupted(self.id) from None
+            raise AwaitInterrupted(self) from None
         return result_of(workflow)
 
     def _finished(self) -> Workflow | None:
@@ -287,32 +254,6 @@ class Run:
             return None
         settle()
         return self.workflow
-
-    def _raise_if_left(self) -> None:
-        if not self.engine.processor.custody.shares and self.engine.owner_of(self.id) is None:
-            raise WaitingForResume(self.id)
-
-    def _raise_if_stuck(self) -> None:
-        known = dumps(sorted(self.engine.registry.names()))
-
-        def look(connection: Connection) -> tuple[bool, bool, list[str]]:
-            here = {"workflow_id": self.id}
-            row = connection.one("moving", here | {"known": known}) or (0, 0)
-            tasks = [found[0] for found in connection.all("waiting_for_code_of", here)]
-            return bool(row[0]), bool(row[1]), tasks
-
-        running, messages, tasks = self.engine.database.call_read(look)
-        if messages:
-            return
-        missing = [name for name in tasks if name not in self.engine.registry]
-        if missing and not self._at_work():
-            raise WaitingForCode(self.id, map(plain_name, missing), changed_code(self))
-        if not running and (gates := self.gates):
-            raise WaitingForApproval(self.id, [gate.name for gate in gates])
-
-    def _at_work(self) -> bool:
-        running = self.engine.processor.desk.running
-        return any(body.leased.workflow_id == self.id for body in list(running.values()))
 
     # -- ordering ---------------------------------------------------------------------------------
 

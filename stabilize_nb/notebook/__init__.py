@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from stabilize_nb.engine import default_url, store_path
 from stabilize_nb.errors import StabilizeError
-from stabilize_nb.notebook import complete, config, failure, turns, views
+from stabilize_nb.notebook import attendance, complete, config, failure, turns, views
 from stabilize_nb.notebook.doctor import shown_path
 from stabilize_nb.notebook.magic import WorkflowMagics
 from stabilize_nb.notebook.runtime import RUNTIME
@@ -28,12 +28,14 @@ def load_ipython_extension(shell: Shell) -> None:
     failure.register(shell)
     complete.register(shell)
     turns.register()
+    attendance.register()
     if chosen.recover != "off" and (line := unfinished(resume=chosen.recover == "auto")):
         sys.stdout.write(line + "\n")
 
 
 def unload_ipython_extension(shell: Shell) -> None:
     """Take everything away again; engines, runs and definitions stay."""
+    attendance.unregister()
     turns.unregister()
     complete.unregister(shell)
     failure.unregister()

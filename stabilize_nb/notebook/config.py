@@ -13,11 +13,11 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from IPython.core.getipython import get_ipython
 from traitlets import TraitType, Unicode
 from traitlets.config import SingletonConfigurable
 
 from stabilize_nb.deterministic import deterministic, is_deterministic
+from stabilize_nb.notebook.frontend import has_kernel, is_attended
 
 if TYPE_CHECKING:
     from stabilize_nb.notebook.shell import Shell
@@ -86,7 +86,7 @@ def display_mode() -> str:
         return chosen
     if is_deterministic():
         return "deterministic"
-    return "live" if getattr(get_ipython(), "kernel", None) is not None else "static"
+    return "live" if has_kernel() and is_attended() else "static"
 
 
 def load(shell: Shell, on_mode: Callable[[bool], None]) -> StabilizeNB:

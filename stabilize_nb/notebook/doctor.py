@@ -17,11 +17,9 @@ from stabilize_nb.engine import default_url, store_path
 from stabilize_nb.errors import ConfigError
 from stabilize_nb.notebook.config import settings
 from stabilize_nb.notebook.draw import DrawingError, to_svg
+from stabilize_nb.notebook.frontend import clicks_while_awaiting
 from stabilize_nb.notebook.runtime import RUNTIME
 from stabilize_nb.notebook.tables import Table
-
-#: The first ipykernel that handles clicks while a cell awaits, in the main thread (notebook.md B0, fact 1).
-CLICKS_DURING_AWAIT = (7, 4)
 
 
 def examine() -> Table:
@@ -51,9 +49,7 @@ def _front_end() -> tuple[str, str, str]:
 
 
 def _clicks() -> tuple[str, str, str]:
-    found = _version("ipykernel")
-    numbers = tuple(int(part) for part in found.split(".")[:2] if part.isdigit())
-    if numbers >= CLICKS_DURING_AWAIT:
+    if clicks_while_awaiting():
         return "clicks during await", "handled at once", ""
     return (
         "clicks during await",

@@ -16,7 +16,7 @@ from stabilize_nb.errors import RunFailedError, StabilizeError
 from stabilize_nb.notebook.cell import CellSyntaxError
 from stabilize_nb.notebook.runtime import RUNTIME
 from stabilize_nb.notebook.traces import cell_of, places
-from stabilize_nb.run import AwaitInterrupted, WaitInterrupted
+from stabilize_nb.waiting import AwaitInterrupted, WaitInterrupted
 
 if TYPE_CHECKING:
     from stabilize_nb.notebook.shell import Shell

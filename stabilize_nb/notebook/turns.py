@@ -8,11 +8,10 @@ one (nbclient, a terminal) there is no cell that could be run again, and each st
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
-
-from IPython.core.getipython import get_ipython
+from typing import TYPE_CHECKING
 
 from stabilize_nb.engine import default_engine
+from stabilize_nb.notebook.frontend import request
 from stabilize_nb.notebook.gates import handle
 from stabilize_nb.notebook.runtime import RUNTIME
 from stabilize_nb.starting import STARTER, Origin
@@ -37,7 +36,7 @@ def unregister() -> None:
 
 def origin() -> Origin | None:
     """Return the cell that is run; None where the front end does not say."""
-    parent: dict[str, Any] = getattr(get_ipython(), "get_parent", dict)()
+    parent = request()
     cell = parent.get("metadata", {}).get("cellId")
     return Origin(cell=str(cell), turn=str(parent["header"]["msg_id"])) if cell else None
 

@@ -73,7 +73,7 @@ def test_run_is_awaited_decided_and_framed(tmp_path):
         "run = research.run(question='why')\nrun",
         "try:\n    run.result()\nexcept Exception as error:\n    print(type(error).__name__)",
         "%workflow status last",
-        "import threading\nthreading.Timer(0.5, run.approve, ['sign_off'], {'note': 'late'}).start()\nawait run",
+        "run.approve('sign_off', note='late')\nawait run",
         "run.events[['seq', 'type', 'stage']].tail(3)",
         "again = research.run(question='how')\nagain.wait",
         "import asyncio\nwhile not again.gates: await asyncio.sleep(0.05)\n_ = 0",

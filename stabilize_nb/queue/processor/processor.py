@@ -105,6 +105,10 @@ class QueueProcessor(Workshop):
         self.wake()
         return taken
 
+    def rest(self) -> None:
+        """Begin nothing more until `start`, and return at once: an interrupt may ask for it."""
+        self.database.post(lambda: self._close_shop(0.0))
+
     def stop(self, wait: bool = True, timeout: float = 30.0) -> None:
         """Begin nothing more; with `wait` return once the bodies at work are committed, at most after `timeout` s."""
         reply = self.database.spawn(lambda: self._close_shop(timeout if wait else 0.0), "stabilize-stop")

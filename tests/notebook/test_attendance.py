@@ -1,0 +1,135 @@
+"""Cells that wait for a run which waits for a person, where nobody is there or nobody can be heard."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from tests.kernels import OLDEST_NAME, Kernel, OldestKernel, started_kernel
+
+FLOW = """%%workflow letter -q
+import time
+
+@stage
+def draft(topic="tides"):
+    return topic.upper()
+
+good = approval("Good?", after=draft, show="draft", form={form})
+
+@stage(after=good)
+def publish(draft, seconds=0.0):
+    time.sleep(seconds)
+    return draft + "!"
+"""
+
+
+def batch(tmp_path, *cells: str, form: str = "{}") -> list[str]:
+    """Run a notebook as nbconvert and papermill do, and return what each cell said."""
+    sources = ["%load_ext stabilize_nb", FLOW.format(form=form), *cells]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    client = NotebookClient(
+        notebook, timeout=60, kernel_name="python3", allow_errors=True, resources={"metadata": {"path": str(tmp_path)}}
+    )
+    client.execute()
+    return ["\n".join(map(_text, cell.outputs)) for cell in notebook.cells[2:]]
+
+
+def _text(output: nbformat.NotebookNode) -> str:
+    return output.get("text") or "\n".join(output.get("traceback", [])) or output["data"].get("text/plain", "")
+
+
+@pytest.mark.parametrize("wait", ["await run", "run.result()", "run.wait()"])
+def test_gate_that_nobody_can_decide_is_an_error(tmp_path, monkeypatch, wait):
+    """A batch run ends with a sentence that names the gate and what to do; it never hangs, and it has no widgets."""
+    monkeypatch.delenv("STABILIZE_NB_AUTO_APPROVE", raising=False)
+    shown, said, mode = batch(
+        tmp_path, "run = letter.run()\n_ = run.until_gate()\nrun", wait, "%config StabilizeNB.display"
+    )
+
+    assert "good" in shown
+    assert mode == "'auto'"
+    if wait == "run.result()":
+        assert "WaitingForApproval" in said
+    else:
+        assert "NobodyToDecide" in said
+        assert "waits for a decision at 'good'" in said
+        assert "STABILIZE_NB_AUTO_APPROVE=1" in said
+
+
+def test_scripted_decision_is_taken(tmp_path):
+    """A decision that was made before the gate is reached counts as in any run."""
+    (said,) = batch(tmp_path, "run = letter.run()\nrun.approve('good')\nawait run")
+
+    assert said == "'TIDES!'"
+
+
+@pytest.mark.parametrize("wait", ["await run", "run.wait(), run.result()"])
+def test_gates_are_approved_when_the_environment_says_so(tmp_path, monkeypatch, wait):
+    """Who decided is recorded."""
+    monkeypatch.setenv("STABILIZE_NB_AUTO_APPROVE", "1")
+    said, who = batch(tmp_path, f"run = letter.run()\n{wait}", "print(run.decisions[0].user)")
+
+    assert "TIDES!" in said
+    assert who == "STABILIZE_NB_AUTO_APPROVE\n"
+
+
+@pytest.fixture(scope="module")
+def oldest(tmp_path_factory, oldest_kernel: OldestKernel) -> Iterator[Kernel]:
+    """Start a kernel that hears no clicks while a cell awaits."""
+    with started_kernel(tmp_path_factory.mktemp("oldest"), OLDEST_NAME, oldest_kernel.specs) as kernel:
+        kernel.must("%load_ext stabilize_nb\n%config StabilizeNB.display = 'static'")
+        kernel.must(FLOW.format(form="{}"))
+        yield kernel
+
+
+def test_await_at_a_gate_gives_control_back_where_clicks_are_not_heard(oldest):
+    """The cell ends with one line instead of hanging; after the click the next one gets the result."""
+    reply = oldest.run("run = letter.run()\nawait run")
+
+    assert reply.error == "DecideBetweenCells"
+    assert "click, then run the next cell" in reply.text
+    assert "stabilize_nb/" not in reply.text
+    oldest.must("run.approve()")
+    assert oldest.must("await run").text.endswith("'TIDES!'")
+
+
+def test_run_goes_on_as_its_cells_are_run_in_the_next_kernel(tmp_path):
+    """A cell that awaits code ends with its name, since the cell that defines it cannot be run meanwhile."""
+    with started_kernel(tmp_path) as kernel:
+        kernel.must("%load_ext stabilize_nb\n%config StabilizeNB.display = 'static'")
+        kernel.must(FLOW.format(form="{}"))
+        kernel.must("letter.run().until_gate()")
+    with started_kernel(tmp_path) as kernel:
+        kernel.must("%load_ext stabilize_nb\n%config StabilizeNB.display = 'static'")
+        kernel.must("run = %workflow resume last\nrun.approve()")
+        reply = kernel.run("await run")
+
+        assert reply.error == "WaitingForCode"
+        assert "letter.publish" in reply.text
+        kernel.must(FLOW.format(form="{}"))
+        assert kernel.must("await run").text.endswith("'TIDES!'")
+
+
+def test_second_interrupt_begins_nothing_more(tmp_path):
+    """Within two seconds of the first one, also when no cell runs; what is at work ends, and resume goes on."""
+    with started_kernel(tmp_path) as kernel:
+        kernel.must("%load_ext stabilize_nb\n%config StabilizeNB.display = 'static'")
+        kernel.must(FLOW.format(form="{}").replace("return topic.upper()", "time.sleep(1)\n    return topic.upper()"))
+        message = kernel.send("run = letter.run()\nprint(end='', flush=True)\nawait run")
+        time.sleep(0.5)
+        kernel.interrupt()
+        first = kernel.reply(message)
+        time.sleep(0.3)
+        kernel.interrupt()
+        kernel.must("while run.engine.processor.running: time.sleep(0.01)")
+
+        assert "only the waiting was stopped" in first.text
+        assert "a second interrupt begins nothing more" in first.text
+        kernel.must("while run.outputs.get('draft') is None: time.sleep(0.01)")
+        assert kernel.must("print(run.gates)").text.strip() == "[]"
+        kernel.must("_ = %workflow resume last")
+        assert kernel.must("print(run.until_gate()[0].name)").text.strip() == "good"
