@@ -193,6 +193,8 @@ def _settings(stage: FlowStage) -> Iterator[str]:
         yield f"timeout {duration(round(given['timeout'] * 1_000))}"
     if given.get("form"):
         yield f"form: {', '.join(given['form'])}"
+    if asked := given.get("asked"):
+        yield from _asked(asked)
 
 
 #: Words of a flow that its table shows as they are written.
@@ -205,6 +207,13 @@ def _written(value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(value)
     return "" if value is True else shorten(str(value), COLUMNS)
+
+
+def _asked(asked: Mapping[str, Any]) -> Iterator[str]:
+    if asked.get("choices"):
+        yield f"choices: {', '.join(asked['choices'])}"
+    if asked.get("timeout"):
+        yield f"{asked['on_timeout']} after {duration(round(asked['timeout'] * 1_000))}"
 
 
 def _purpose(stage: FlowStage) -> str:

@@ -252,7 +252,7 @@ def test_of_two_who_click_the_second_sees_who_was_first(engine: Engine) -> None:
 
     other.click("reject")
 
-    other.paint_until(lambda: other.form.decided)
+    other.paint_until(lambda: "second" in said(other.form))
     assert re.search(r"Your decision came second: approved by ada at \d{4}", said(other.form))
     assert "✓ gate was approved by ada at" in said(other.form)
     assert all(each.disabled for each in other.form.buttons.values())

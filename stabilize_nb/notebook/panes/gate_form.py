@@ -65,6 +65,7 @@ class GateForm:
         self.decided: Decision | None = None
         self._waits = True
         self._pending = ""  # id of the decision that was sent and not answered
+        self._sent = gate.generation  # of the gate about which it was
         self._alert = ""
         self._lock = threading.RLock()
         self._top, self._said = html(), html()
@@ -87,7 +88,7 @@ class GateForm:
         with self._lock:
             if self._pending:
                 self._look_for_answer()
-            if gate is None:
+            if gate is None or self._is_over(gate):
                 self._over()
             else:
                 self._asking(gate)
@@ -104,6 +105,10 @@ class GateForm:
             self._fields.close()
             close_all(self.box)
 
+    def _is_over(self, gate: Gate) -> bool:
+        """Whether a gate was read before the decision about it was."""
+        return self.decided is not None and gate.generation == self.gate.generation
+
     def _asking(self, gate: Gate) -> None:
         """Ask, for the first time or again; a gate that is asked in another round begins anew."""
         before, self.gate = self.gate, gate
@@ -112,7 +117,7 @@ class GateForm:
             self._fields = Fields(gate.fields)
             self._make(gate)
         if gate.generation != before.generation or not self._waits:
-            self._waits, self.decided, self._pending = True, None, ""
+            self._waits, self.decided = True, None
         show(self._top, value=_top(gate, is_named=self._is_named))
         self._enable()
 
@@ -122,7 +127,6 @@ class GateForm:
         if self.decided is None:
             decisions = decisions_in(self.run.engine.database, self.run.id, self.gate.stage_id)
             self.decided = last_of([each for each in decisions if each.at >= (self.gate.since or 0)])
-            self._pending = ""
         self._enable()
 
     def _look_for_answer(self) -> None:
@@ -131,7 +135,10 @@ class GateForm:
         if answer is None:
             return
         self._pending = ""
-        self._alert = _sentence(why_refused(answer, decisions)) if answer.refused else ""
+        if answer.refused:
+            self._alert = _sentence(why_refused(answer, decisions))
+        elif self._sent == self.gate.generation:
+            self.decided = answer
 
     def _enable(self) -> None:
         can_decide = self._waits and not self._pending
@@ -194,7 +201,8 @@ class GateForm:
             self._pending = "…"
             self._enable()
             try:
-                data = {"user": settings().who, **self._fields.filled(choice)}
+                data = {**self._fields.filled(choice), "user": settings().who}
+                self._sent = self.gate.generation
                 self._pending = self.run.decide(self.gate, choice, **data)
             except StabilizeError as error:
                 self._pending, self._alert = "", _sentence(str(error))
