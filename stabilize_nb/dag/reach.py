@@ -52,18 +52,6 @@ class Reach:
     is_free: bool = True  # it may start whatever its edges say
 
 
-@named_record
-class _Edge:
-    """An edge as its head sees it; the fields are those of `Reach`."""
-
-    live: bool
-    ends: Way
-    sure: bool
-    rounds: int
-    threads: int
-    needed: int
-
-
 def reach_of(shape: Shape) -> dict[str, Reach]:
     """
     Say of every stage what can become of it.
@@ -120,13 +108,16 @@ def outlives_failure(stage: StageExecution) -> bool:
     return any(stage.context.get(key) for key in keys) or stage.context.get("failPipeline") is False
 
 
-def _edge(shape: Shape, lead: str, ref: str, tail: Reach, choices: Choices) -> _Edge:
+def _edge(shape: Shape, lead: str, ref: str, tail: Reach, choices: Choices) -> Reach:
+    """Return what a stage looks like from one of its edges: as it is, unless it chooses, multiplies or jumps."""
     stage = shape.stages[lead]
+    if stage.split_type is SplitType.AND and stage.thread_split == 1 and not stage.jump_targets:
+        return tail
     way = shape.ways[lead][ref]
     live = tail.passes and way is not Way.NEVER
     is_one_choice = stage.split_type is SplitType.XOR and tail.is_counted and tail.threads <= 1
-    return _Edge(
-        live=live,
+    return Reach(
+        passes=live,
         ends=tail.ends,
         sure=tail.sure and way is Way.ALWAYS and not stage.jump_targets,
         rounds=tail.rounds * stage.thread_split,
@@ -135,15 +126,16 @@ def _edge(shape: Shape, lead: str, ref: str, tail: Reach, choices: Choices) -> _
     )
 
 
-def _reach(shape: Shape, stage: StageExecution, edges: Sequence[_Edge], choices: Choices, *, is_counted: bool) -> Reach:
-    live = [edge for edge in edges if edge.live]
-    all_end = min(edge.ends for edge in edges)
+def _reach(shape: Shape, stage: StageExecution, edges: Sequence[Reach], choices: Choices, *, is_counted: bool) -> Reach:
+    live = [edge for edge in edges if edge.passes]
+    all_end = min([edge.ends for edge in edges])
     is_withdrawable = stage.ref_id in shape.withdrawable
+    least = wanted(stage)
     arriving = _arriving(stage, live, choices)
-    is_starved = arriving < wanted(stage) and (is_counted or stage.thread_merge == 1)
-    runs = bool(live) and not is_starved and not (stage.join_type in _WAITS_FOR_ALL and all_end is Way.NEVER)
-    sure = runs and _is_sure(stage, edges, all_end)
-    goes_on = bool(live) and is_starved and outlives_failure(stage)
+    is_starved = arriving < least and (is_counted or stage.thread_merge == 1)
+    runs = bool(live) and not is_starved and not (all_end is Way.NEVER and stage.join_type in _WAITS_FOR_ALL)
+    sure = runs and _is_sure(stage, edges, all_end, least)
+    goes_on = is_starved and bool(live) and outlives_failure(stage)
     ends = all_end
     if sure:
         ends = Way.ALWAYS
@@ -151,7 +143,7 @@ def _reach(shape: Shape, stage: StageExecution, edges: Sequence[_Edge], choices:
         ends = Way.NEVER if any(edge.sure for edge in live) else min(all_end, Way.MAYBE)
     elif runs or goes_on:
         ends = max(all_end, Way.MAYBE)
-    threads = _threads(stage, live) if runs else int(goes_on)
+    threads = _threads(stage, live, least) if runs else int(goes_on)
     needed = common([edge.needed for edge in live])
     if is_counted and threads <= 1:
         needed |= choices.of_group(stage)
@@ -160,7 +152,7 @@ def _reach(shape: Shape, stage: StageExecution, edges: Sequence[_Edge], choices:
         passes=runs or goes_on,
         ends=max(ends, Way.MAYBE) if is_withdrawable else ends,
         sure=sure and not is_withdrawable,
-        rounds=max(threads, *(edge.rounds for edge in edges)),
+        rounds=max([threads, *[edge.rounds for edge in edges]]),
         threads=threads,
         arriving=arriving,
         needed=needed,
@@ -169,27 +161,27 @@ def _reach(shape: Shape, stage: StageExecution, edges: Sequence[_Edge], choices:
     )
 
 
-def _arriving(stage: StageExecution, live: Sequence[_Edge], choices: Choices) -> int:
+def _arriving(stage: StageExecution, live: Sequence[Reach], choices: Choices) -> int:
     if stage.thread_merge > 1:
-        return sum(edge.threads for edge in live)
+        return sum([edge.threads for edge in live])
     if stage.join_type is JoinType.N_OF_M:
         return choices.most([edge.needed for edge in live])
     return len(live)
 
 
-def _is_sure(stage: StageExecution, edges: Sequence[_Edge], all_end: Way) -> bool:
+def _is_sure(stage: StageExecution, edges: Sequence[Reach], all_end: Way, least: int) -> bool:
     if stage.thread_merge > 1:
         return False
-    if stage.join_type in _WAITS_FOR_ALL and all_end is not Way.ALWAYS:
+    if all_end is not Way.ALWAYS and stage.join_type in _WAITS_FOR_ALL:
         return False
-    return sum(edge.sure for edge in edges) >= wanted(stage)
+    return sum([edge.sure for edge in edges]) >= least
 
 
-def _threads(stage: StageExecution, live: Sequence[_Edge]) -> int:
-    total = sum(edge.threads for edge in live)
+def _threads(stage: StageExecution, live: Sequence[Reach], least: int) -> int:
+    total = sum([edge.threads for edge in live])
     if stage.join_type is JoinType.MULTI_MERGE:
         return total // stage.thread_merge
-    return min(max(edge.rounds for edge in live), total // wanted(stage))
+    return min(max([edge.rounds for edge in live]), total // least)
 
 
 # -- order --------------------------------------------------------------------------------------------
@@ -253,4 +245,4 @@ def union(sets: Iterable[int]) -> int:
 
 def common(sets: Sequence[int]) -> int:
     """Return what is in all of the sets; nothing when there is none."""
-    return reduce(and_, sets) if sets else 0
+    return sets[0] if len(sets) == 1 else reduce(and_, sets) if sets else 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import IntEnum
-from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
 from stabilize_nb.expressions import ExpressionError, is_true
@@ -61,9 +60,8 @@ def shape_of(stages: Sequence[StageExecution]) -> Shape | None:
     ids = {stage.id: stage.ref_id for stage in stages}
     owners = {ref: ids[stage.parent_stage_id] for ref, stage in known.items() if stage.parent_stage_id in ids}
     leads = {ref: (*before[ref], owners[ref]) if ref in owners else before[ref] for ref in known}
-    try:
-        order = list(TopologicalSorter(leads).static_order())
-    except CycleError:
+    order = _in_order(leads)
+    if len(order) < len(known):
         return None
     after: dict[str, list[str]] = {ref: [] for ref in order}
     for ref in order:
@@ -79,6 +77,22 @@ def shape_of(stages: Sequence[StageExecution]) -> Shape | None:
         withdrawable=_withdrawable(stages, before),
         grown={f"{stage.ref_id}_mi_join": stage.ref_id for stage in stages if stage.mi_config is not None},
     )
+
+
+def _in_order(leads: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return stages after all that leads to them; those that lead to themselves, and what follows, are left out."""
+    following: dict[str, list[str]] = {ref: [] for ref in leads}
+    for ref, before in leads.items():
+        for lead in before:
+            following[lead].append(ref)
+    left = {ref: len(before) for ref, before in leads.items()}
+    order = [ref for ref, count in left.items() if not count]
+    for ref in order:
+        for head in following[ref]:
+            left[head] -= 1
+            if not left[head]:
+                order.append(head)
+    return order
 
 
 def is_skippable(stage: StageExecution) -> bool:

@@ -250,6 +250,8 @@ def late_cancellations(graph: Graph) -> Iterator[Finding]:
     """Stages that cancel only what is over by then, or a region that is empty (WCP-19, WCP-25)."""
     regions = {stage.cancel_region for stage in graph.stages.values()}
     for ref, stage in graph.stages.items():
+        if not stage.cancels_stages and not stage.cancels_regions:
+            continue
         over = [each for each in sorted(stage.cancels_stages & graph.stages.keys()) if _is_over(graph, each, ref)]
         if over and len(over) == len(stage.cancels_stages) and stage.parent_stage_id is None:
             yield Finding(
