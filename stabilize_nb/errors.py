@@ -75,6 +75,10 @@ class StoreError(StabilizeError):
     """The database cannot be opened, read or written."""
 
 
+class StoreUnavailableError(StoreError):
+    """The database cannot be used now: its disk is full or fails, or another process locks it. It may be back soon."""
+
+
 class SchemaError(StoreError):
     """The database holds another schema than this version of the package."""
 

@@ -7,6 +7,7 @@ writing of a process goes through one connection guarded by a lock; BEGIN IMMEDI
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from enum import Enum
 from pathlib import Path
@@ -14,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import apsw
 
-from stabilize_nb.errors import ConfigError, SchemaError, StoreError
+from stabilize_nb.errors import ConfigError, SchemaError, StoreError, StoreUnavailableError
 from stabilize_nb.store.queries import queries
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+log = logging.getLogger("stabilize_nb")
 #: "StNb" in ASCII: says that a file is a store of this package.
 APPLICATION_ID = 0x53744E62
 DURABILITY = {"full": "FULL", "normal": "NORMAL"}
@@ -168,8 +170,11 @@ class Connection:
         self._db.pragma("user_version", version)
 
     def close(self) -> None:
-        """Close the connection."""
-        self._db.close()
+        """Close the connection. A disk that fails now loses nothing: what is committed stays in the WAL."""
+        try:
+            self._db.close()
+        except apsw.Error as error:
+            log.warning("%s", store_error(self.path, error))
 
 
 def _choice(name: str, default: str, known: tuple[str, ...]) -> str:
@@ -190,4 +195,9 @@ def store_error(path: str, error: apsw.Error) -> StoreError:
         apsw.FullError: "the disk is full: free space, then the engine goes on by itself",
         apsw.ReadOnlyError: "it may not be written",
     }.get(type(error), "see the cause")
-    return StoreError(f"database {path}: {error} ({advice})")
+    kind = StoreUnavailableError if isinstance(error, _PASSING) else StoreError
+    return kind(f"database {path}: {error} ({advice})")
+
+
+#: What may be over when it is tried again.
+_PASSING = (apsw.BusyError, apsw.LockedError, apsw.FullError, apsw.IOError, apsw.CantOpenError, apsw.NoMemError)

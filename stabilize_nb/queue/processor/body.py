@@ -17,9 +17,8 @@ from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.models.task import TaskExecution
 from stabilize_nb.models.values import plain_mapping
 from stabilize_nb.queue.messages import KeepOutput, Outcome, OutcomeKind, TaskFinished
-from stabilize_nb.queue.processor.commit import LeaseLost
+from stabilize_nb.queue.processor.journal_rows import JournalRows
 from stabilize_nb.reducers import apply_output_reducers
-from stabilize_nb.store.codec import dumps, loads
 from stabilize_nb.store.store import define
 from stabilize_nb.tasks.child import with_plain_stages, workflow_of
 from stabilize_nb.tasks.interface import RetryableTask, Task
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from stabilize_nb.queue.processor.capture import Output
     from stabilize_nb.queue.processor.commit import Leased
     from stabilize_nb.store.database import Database
-    from stabilize_nb.store.sqlite import Connection
 
 S = WorkflowStatus
 DONE = frozenset({S.SUCCEEDED, S.FAILED_CONTINUE, S.TERMINAL, S.CANCELED, S.STOPPED, S.SKIPPED})
@@ -74,7 +72,11 @@ class Running:
     def _journal(self) -> Journal:
         body = self.body
         place = f"stage {body.stage.ref_id!r} task {body.task.name!r}"
-        return Journal(_JournalRows(self.database, self.leased, body.stage.id, self.idempotency_key), place)
+        rows = JournalRows(self.database, self.leased, body.stage.id, self.idempotency_key, self._is_wanted)
+        return Journal(rows, place)
+
+    def _is_wanted(self) -> bool:
+        return not (self._cancelled or self.abandoned)
 
     def step(self, name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Run a durable step."""
@@ -125,33 +127,6 @@ class Running:
             execution_id=self.leased.workflow_id, stage_id=stage.id, generation=stage.generation,
             position=task.position, attempt=task.attempt, outcome=outcome,
         )  # fmt: skip
-
-
-class _JournalRows:
-    """The journal of one logical call in the database, fenced by the claim of the attempt."""
-
-    def __init__(self, database: Database, leased: Leased, stage_id: str, call: str) -> None:
-        self._database = database
-        self._leased = leased
-        self._here = {"stage_id": stage_id, "call": call}
-
-    def recorded(self) -> dict[tuple[str, int], Any]:
-        """Read all results at once."""
-        rows = self._database.read(lambda connection: connection.all("journal_of_call", self._here))
-        return {(name, number): loads(value) for name, number, value in rows}
-
-    def record(self, name: str, number: int, value: Any) -> None:
-        """Commit one result; raises LeaseLost when another worker has taken the task over."""
-
-        def write(connection: Connection) -> None:
-            mine = {"id": self._leased.id, "owner": self._leased.owner, "fence": self._leased.fence}
-            held = connection.one("still_mine", mine)
-            if not held or not held[0]:
-                raise LeaseLost(self._leased.id)
-            row = {"name": name, "number": number, "value": dumps(value), "at": self._database.clock()}
-            connection.run("insert_journal", self._here | row)
-
-        self._database.write(write)
 
 
 def stage_for(body: Body, runtime: Running | None) -> StageExecution:

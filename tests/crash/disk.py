@@ -1,0 +1,136 @@
+"""
+A disk that fails: a VFS of SQLite under every file of a process, whose n-th operation goes wrong.
+
+Kinds of operations: write, sync, truncate, delete. What goes wrong: the process is killed before the operation, the
+operation fails ("error"), there is no space ("full"; writes only), or the power goes ("power"): the process dies, and of
+what was written since the last sync of a file, sector by sector, only some is on the disk.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import apsw
+
+KINDS = ("write", "sync", "truncate", "delete")
+SECTOR = 512
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens at the `nth` operation of a kind, and at so many after it."""
+
+    what: str
+    kind: str
+    nth: int
+    times: int = 1
+    seed: int = 0
+
+
+class Disk(apsw.VFS):
+    """The default VFS of this process from now on; counts operations."""
+
+    def __init__(self, fault: Fault | None) -> None:
+        super().__init__("faulty", "unix", makedefault=True)
+        self.fault = fault
+        self.counts: Counter[str] = Counter()
+        self.files: dict[str, _File] = {}
+        self.failed = 0
+
+    def xOpen(self, name: Any, flags: list[int]) -> _File:
+        path = name.filename() if isinstance(name, apsw.URIFilename) else name
+        return _File(self, path, name, flags)
+
+    def xDelete(self, filename: str, syncdir: bool) -> None:
+        self.reached("delete")
+        super().xDelete(filename, syncdir)
+
+    def reached(self, kind: str) -> None:
+        """Count an operation; fail, or die, when it is the one."""
+        self.counts[kind] += 1
+        fault = self.fault
+        if fault is None or fault.kind != kind or not 0 <= self.counts[kind] - fault.nth < fault.times:
+            return
+        match fault.what:
+            case "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "power":
+                self._lose_power(random.Random(fault.seed))
+            case "full":
+                self.failed += 1
+                raise apsw.FullError("no space left on device")
+            case _:
+                self.failed += 1
+                raise apsw.IOError("the disk did not do it")
+
+    def _lose_power(self, chance: random.Random) -> None:
+        for file in self.files.values():
+            file.lose(chance)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class _File(apsw.VFSFile):
+    def __init__(self, disk: Disk, path: str | None, name: Any, flags: list[int]) -> None:
+        super().__init__("unix", name, flags)
+        self._disk = disk
+        self._path = path
+        self._before: dict[int, bytes] = {}  # what stood in a sector at the last sync
+        self._size: int | None = None  # how long the file was then; None: nothing has changed since
+        if path is not None and disk.fault is not None and disk.fault.what == "power":
+            disk.files[f"{path} {id(self)}"] = self
+
+    def xWrite(self, data: bytes, offset: int) -> None:
+        self._disk.reached("write")
+        self._remember(offset, len(data))
+        super().xWrite(data, offset)
+
+    def xSync(self, flags: int) -> None:
+        self._disk.reached("sync")
+        super().xSync(flags)
+        self._before.clear()
+        self._size = None
+
+    def xTruncate(self, newsize: int) -> None:
+        self._disk.reached("truncate")
+        self._remember(newsize, max(0, self.xFileSize() - newsize))
+        super().xTruncate(newsize)
+
+    def xClose(self) -> None:
+        self._disk.files.pop(f"{self._path} {id(self)}", None)
+        super().xClose()
+
+    def _remember(self, offset: int, length: int) -> None:
+        if self._path is None or self._disk.fault is None or self._disk.fault.what != "power":
+            return
+        size = self.xFileSize()
+        if self._size is None:
+            self._size = size
+        for sector in range(offset // SECTOR, -(-(offset + length) // SECTOR)):
+            start = sector * SECTOR
+            if sector not in self._before and start < self._size:
+                self._before[sector] = self.xRead(min(SECTOR, self._size - start), start)
+
+    def lose(self, chance: random.Random) -> None:
+        """Have the disk hold what it held at the last sync, but for some of what was written since."""
+        if self._path is None or self._size is None:
+            return
+        with open(self._path, "r+b", buffering=0) as file:
+            for sector, content in self._before.items():
+                if chance.random() < 0.5:
+                    file.seek(sector * SECTOR)
+                    file.write(content)
+            end = file.seek(0, os.SEEK_END)
+            if end > self._size and chance.random() < 0.7:
+                kept = chance.randint(self._size, end) if chance.random() < 0.5 else self._size
+                file.truncate(kept)
+            elif end < self._size:
+                file.truncate(self._size)
+                for sector, content in self._before.items():
+                    if sector * SECTOR >= end:
+                        file.seek(sector * SECTOR)
+                        file.write(content)
