@@ -2,8 +2,8 @@
 A disk that fails: a VFS of SQLite under every file of a process, whose n-th operation goes wrong.
 
 Kinds of operations: write, sync, truncate, delete. What goes wrong: the process is killed before the operation, the
-operation fails ("error"), there is no space ("full"; writes only), or the power goes ("power"): the process dies, and of
-what was written since the last sync of a file, sector by sector, only some is on the disk.
+operation fails ("error"), there is no space ("full"; writes only), or the power goes ("power"): the process dies, and
+of what was written since the last sync of a file, sector by sector, only some is on the disk.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import random
 import signal
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import apsw
@@ -119,7 +120,7 @@ class _File(apsw.VFSFile):
         """Have the disk hold what it held at the last sync, but for some of what was written since."""
         if self._path is None or self._size is None:
             return
-        with open(self._path, "r+b", buffering=0) as file:
+        with Path(self._path).open("r+b", buffering=0) as file:
             for sector, content in self._before.items():
                 if chance.random() < 0.5:
                     file.seek(sector * SECTOR)
