@@ -214,16 +214,21 @@ def default_url() -> str:
     """
     if is_deterministic():
         return "sqlite:///:memory:"
-    notebook = os.environ.get("JPY_SESSION_NAME", "")
-    place = Path(notebook) if notebook else None
-    folder = place.parent if place is not None and place.is_absolute() else Path.cwd()
-    name = place.stem if place is not None and place.suffix == ".ipynb" else "runs"
+    notebook = Path(os.environ.get("JPY_SESSION_NAME", ""))
+    folder = notebook_folder()
+    name = notebook.stem if notebook.suffix == ".ipynb" else "runs"
     target = folder / ".stabilize"
     temporary = folder.resolve().is_relative_to(Path(tempfile.gettempdir()).resolve())
-    if not os.access(folder, os.W_OK) or (temporary and notebook):
+    if not os.access(folder, os.W_OK) or (temporary and notebook.name):
         data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
         target = data / "stabilize_nb"
     return f"sqlite:///{target / name}.db"
+
+
+def notebook_folder() -> Path:
+    """Return the folder of the notebook or script that runs now."""
+    notebook = Path(os.environ.get("JPY_SESSION_NAME", ""))
+    return notebook.parent if notebook.is_absolute() else Path.cwd()
 
 
 def store_path(url: str) -> Path | None:

@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from stabilize_nb.models.stage import StageExecution
+    from stabilize_nb.models.workflow import Workflow
     from stabilize_nb.run import Run
 
 
-def newer_code(run: Run) -> dict[str, str]:
+def newer_code(run: Run, workflow: Workflow | None = None) -> dict[str, str]:
     """Return what a run names as the code of its stages where other code is defined now, with what that is named."""
     registry = run.engine.registry
-    latest = {code: registry.latest(code) for stage in run.workflow.stages for code in _codes(stage)}
+    latest = {code: registry.latest(code) for stage in (workflow or run.workflow).stages for code in _codes(stage)}
     return {code: newer for code, newer in latest.items() if newer is not None and newer != code}
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from stabilize_nb.engine import default_url, store_path
+from stabilize_nb.engine import default_url, notebook_folder, store_path
 from stabilize_nb.errors import StabilizeError
-from stabilize_nb.notebook import attendance, complete, config, failure, turns, views
+from stabilize_nb.notebook import answering, attendance, complete, config, failure, turns, views
 from stabilize_nb.notebook.doctor import shown_path
 from stabilize_nb.notebook.magic import WorkflowMagics
 from stabilize_nb.notebook.runtime import RUNTIME
@@ -29,12 +29,15 @@ def load_ipython_extension(shell: Shell) -> None:
     complete.register(shell)
     turns.register()
     attendance.register()
-    if chosen.recover != "off" and (line := unfinished(resume=chosen.recover == "auto")):
+    answering.register(shell)
+    line = unfinished(resume=chosen.recover == "auto") if chosen.recover != "off" else ""
+    if line := line or kept_elsewhere():
         sys.stdout.write(line + "\n")
 
 
 def unload_ipython_extension(shell: Shell) -> None:
     """Take everything away again; engines, runs and definitions stay."""
+    answering.unregister(shell)
     attendance.unregister()
     turns.unregister()
     complete.unregister(shell)
@@ -43,6 +46,14 @@ def unload_ipython_extension(shell: Shell) -> None:
     config.unload(shell)
     for kind, name in (("line", "workflow"), ("cell", "workflow"), ("cell", "stage")):
         shell.magics_manager.magics[kind].pop(name, None)
+
+
+def kept_elsewhere() -> str:
+    """Return a line about runs that are not kept beside the notebook; empty when they are."""
+    path, folder = store_path(default_url()), notebook_folder()
+    if path is None or path.is_relative_to(folder):
+        return ""
+    return f"Stabilize: runs are kept in {path}, since {folder} is read-only or emptied by the system"
 
 
 def unfinished(*, resume: bool) -> str:

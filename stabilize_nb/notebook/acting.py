@@ -58,11 +58,15 @@ def attach(order: Order) -> Run:
 def resume(order: Order) -> Run | pd.DataFrame:
     """Go on with a run, or with every run that has not ended."""
     order.only(1)
+    if order.words and "--all" in order.line.options:
+        raise UsageError(f"name a run or write --all, not both; usage: {order.usage}")
     engine = order.run().engine if order.words else RUNTIME.engine()
     runs = engine.resume(order.run().id if order.words else None)
     for run in runs:
         if run.status.name == "PAUSED":
             run.resume()
+        if "--accept-changes" in order.line.options:
+            run.migrate()
     return settled(runs[0]) if len(runs) == 1 else _frame_of(engine, runs)
 
 

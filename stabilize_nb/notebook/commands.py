@@ -100,8 +100,10 @@ COMMANDS: Final[Mapping[str, Command]] = {
             help="send a signal to a stage", twin="run.signal(stage, name, data)",
         ),
         Command(
-            name="resume", arguments="[RUN]", takes="run", options={"--all": False}, call=acting.resume,
-            help="go on with unfinished runs", twin="engine.resume(), run.resume()",
+            name="resume", arguments="[RUN|--all] [--accept-changes]", takes="run",
+            options={"--all": False, "--accept-changes": False}, call=acting.resume,
+            help="go on with unfinished runs, also with code that has changed",
+            twin="engine.resume(), run.resume(), run.migrate()",
         ),
         Command(
             name="pause", arguments="RUN", takes="run", call=acting.pause,

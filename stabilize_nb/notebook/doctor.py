@@ -15,16 +15,16 @@ import IPython
 from stabilize_nb.deterministic import is_deterministic
 from stabilize_nb.engine import default_url, store_path
 from stabilize_nb.errors import ConfigError
-from stabilize_nb.notebook.config import settings
+from stabilize_nb.notebook.config import display_mode, settings
 from stabilize_nb.notebook.draw import DrawingError, to_svg
-from stabilize_nb.notebook.frontend import clicks_while_awaiting
+from stabilize_nb.notebook.frontend import AUTO_APPROVE, approves_by_itself, clicks_while_awaiting, is_attended
 from stabilize_nb.notebook.runtime import RUNTIME
 from stabilize_nb.notebook.tables import Table
 
 
 def examine() -> Table:
     """Return what was found: columns check, found, advice (empty where all is well)."""
-    rows = [*_versions(), _front_end(), _clicks(), _store(), _drawing(), _dot(), _postgres(), _mode()]
+    rows = [*_versions(), _front_end(), _attended(), _clicks(), _store(), _drawing(), _dot(), _postgres(), _mode()]
     return Table(("check", "found", "advice"), rows)
 
 
@@ -86,7 +86,14 @@ def _postgres() -> tuple[str, str, str]:
 
 
 def _mode() -> tuple[str, str, str]:
-    return "display", settings().display, ""
+    chosen, mode = settings().display, display_mode()
+    return "display", mode if chosen == mode else f"{mode} (chosen: {chosen})", ""
+
+
+def _attended() -> tuple[str, str, str]:
+    if is_attended():
+        return "somebody to decide", "yes", ""
+    return "somebody to decide", "no", "" if approves_by_itself() else f"decide before a gate, or set {AUTO_APPROVE}=1"
 
 
 def shown_path(path: Path) -> str:

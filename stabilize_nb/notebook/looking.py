@@ -12,6 +12,7 @@ from stabilize_nb.notebook.dot import Direction, to_dot, to_mermaid
 from stabilize_nb.notebook.order import Order, defined, definition
 from stabilize_nb.notebook.replay import Replay
 from stabilize_nb.notebook.runtime import RUNTIME
+from stabilize_nb.notebook.standing import owner_line, version_line
 from stabilize_nb.notebook.text import to_text
 from stabilize_nb.notebook.views import Lines, Picture
 from stabilize_nb.notebook.words import did_you_mean
@@ -20,18 +21,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMATS: Final = ("svg", "mermaid", "dot", "ascii")
-#: Ended runs that `list` names, and the columns it shows.
-RECENT: Final = 20
-LISTED: Final = ["run_id", "name", "status", "created", "duration", "error"]
 
 
 def list_runs(order: Order) -> pd.DataFrame:
     """Return the runs that have not ended and the newest of those that have, or all."""
     order.only(1)
-    runs = RUNTIME.engine().runs(order.words[0] if order.words else None)
-    if "--all" not in order.line.options:
-        runs = runs[runs["finished"].isna() | (runs.index < RECENT)].reset_index(drop=True)
-    return runs[LISTED]
+    from stabilize_nb.notebook.run_list import listed  # noqa: PLC0415 - pandas is loaded when the first frame is wanted
+
+    name = order.words[0] if order.words else None
+    return listed(RUNTIME.engine(), name, everything="--all" in order.line.options)
 
 
 def show(order: Order) -> Flow | Workflow:
@@ -44,7 +42,8 @@ def status(order: Order) -> Lines:
     """Return a sentence for each thing that runs wait for or work at."""
     order.only(1)
     runs = [order.run()] if order.words else RUNTIME.engine().unfinished()
-    lines = [f"{run.name} {run.id}: {sentence}" for run in runs for sentence in run.explain()]
+    said = ((run, [owner_line(run), version_line(run, run.workflow), *run.explain()]) for run in runs)
+    lines = [f"{run.name} {run.id}: {sentence}" for run, sentences in said for sentence in sentences if sentence]
     return Lines("\n".join(lines) or "no run is unfinished")
 
 

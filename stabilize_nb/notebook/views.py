@@ -26,6 +26,7 @@ from stabilize_nb.notebook.gates import Asked, is_asking
 from stabilize_nb.notebook.logs import folded_log, log_lines
 from stabilize_nb.notebook.panes.snapshot import Snapshot, read
 from stabilize_nb.notebook.progress import StageTable, took
+from stabilize_nb.notebook.standing import standing
 from stabilize_nb.notebook.tables import Table, duration, join
 from stabilize_nb.notebook.text import LOOKS, describe, shorten, to_text
 from stabilize_nb.notebook.traces import places
@@ -232,9 +233,8 @@ def _stage_row(stage: StageExecution) -> list[str]:
 
 
 def _remarks(run: Run, workflow: Workflow) -> Iterator[str]:
-    """Say what a reader of the picture has to know besides: code that is missing, and where stages failed."""
-    if not workflow.status.is_complete and (missing := run.waiting_for_code()):
-        yield f"{LOOKS[S.SUSPENDED].symbol} waits for code that no cell has defined yet: {', '.join(missing)}"
+    """Say what a reader of the picture has to know besides: who works with which code, and where stages failed."""
+    yield from standing(run, workflow)
     shell = get_ipython()
     if shell is not None and any(stage.status in FAILURE for stage in workflow.stages):
         for ref, place in places(shell, run).items():

@@ -35,6 +35,8 @@ def batch(tmp_path, *cells: str, form: str = "{}") -> list[str]:
         notebook, timeout=60, kernel_name="python3", allow_errors=True, resources={"metadata": {"path": str(tmp_path)}}
     )
     client.execute()
+    kinds = {kind for cell in notebook.cells for output in cell.outputs for kind in output.get("data", {})}
+    assert not [kind for kind in kinds if "widget" in kind]
     return ["\n".join(map(_text, cell.outputs)) for cell in notebook.cells[2:]]
 
 

@@ -660,7 +660,8 @@ def test_doctor_says_what_works_here(notebook):
 
     assert found["drawing"] == "SVG"
     assert found["store"] == ".stabilize/runs.db"
-    assert found["display"] == "auto"
+    assert found["display"] == "static (chosen: auto)"
+    assert found["somebody to decide"] == "yes"
     assert found["Python"] == sys.version.split()[0]
     assert opened_engine() is None
 

@@ -242,8 +242,8 @@ def test_missing_code_is_named(tmp_path):
         while not run.waiting_for_code():
             pass
 
-        assert "waits for code that no cell has defined yet: publishing.publish" in page(run_bundle(run)).text
-        assert "waits for code that no cell has defined yet: publishing.publish" in run_bundle(run)["text/plain"]
+        assert "waits for code that no cell has defined yet: publish" in page(run_bundle(run)).text
+        assert "waits for code that no cell has defined yet: publish" in run_bundle(run)["text/plain"]
 
 
 def test_picture_alone_can_be_saved(tmp_path):

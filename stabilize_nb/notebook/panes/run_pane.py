@@ -201,10 +201,7 @@ def _elapsed(workflow: Workflow, now: int) -> str:
 
 
 def _notes(seen: Snapshot) -> Markup:
-    notes = []
-    if seen.missing:
-        symbol = LOOKS[S.SUSPENDED].symbol
-        notes.append(f"{symbol} waits for code that no cell has defined yet: {', '.join(seen.missing)}")
+    notes = [*seen.standing]
     if seen.workflow.error:
         notes.append(f"{LOOKS[S.TERMINAL].symbol} {shorten(seen.workflow.error, COLUMNS)}")
     return Markup("").join(_NOTE.format(note) for note in notes)

@@ -10,6 +10,7 @@ from stabilize_nb.events.bus import Event, EventType
 from stabilize_nb.models.ids import new_id
 from stabilize_nb.notebook.logs import Logs, StageLog, gathered
 from stabilize_nb.notebook.progress import Told
+from stabilize_nb.notebook.standing import standing
 from stabilize_nb.printed import at_work, logged
 
 if TYPE_CHECKING:
@@ -23,14 +24,14 @@ class Snapshot:
     """
     A run at a moment (`now`: ms since the epoch).
 
-    `missing`: names of tasks whose code is not here; `told`: progress of bodies at work here, and `logs`: what stages
-    have printed, both by stage id.
+    `standing`: what is to be known besides its stages; `told`: progress of bodies at work here, and `logs`: what
+    stages have printed, both by stage id.
     """
 
     workflow: Workflow
     now: int
     gates: tuple[Gate, ...] = ()
-    missing: tuple[str, ...] = ()
+    standing: tuple[str, ...] = ()
     told: Mapping[str, Told] = field(default_factory=dict)
     logs: Logs = field(default_factory=dict)
 
@@ -58,7 +59,7 @@ class RunReader:
             workflow=workflow,
             now=self.run.engine.database.clock(),
             gates=tuple(self.run.gates) if is_open else (),
-            missing=tuple(self.run.waiting_for_code()) if is_open else (),
+            standing=standing(self.run, workflow),
             told=dict(self._told),
             logs=self._read_logs(),
         )
