@@ -210,6 +210,11 @@ def _one_more(bench: Bench, flow: Workflow) -> None:
     bench.begin(workflow(stage("gate", task="gate"), config=ONE_AT_A_TIME))
 
 
+def _again(bench: Bench, flow: Workflow) -> None:
+    """Restart the first stage."""
+    bench.queue.push(RestartStage(execution_id=flow.id, stage_id=flow.stages[0].id))
+
+
 SCENES = [
     Scene(name="one stage", flow=lambda: workflow(stage("a", task="give"))),
     Scene(
@@ -224,7 +229,7 @@ SCENES = [
     Scene(
         name="branch not taken",
         flow=lambda: workflow(
-            stage("a", task="give", split_type=SplitType.OR, split_conditions={"b": "done == 'a'", "c": "done == 'x'"}),
+            stage("a", task="give", split_type=SplitType.OR, split_conditions={"b": "done == 'a'", "c": "done > 1"}),
             stage("b", "a", task="give"),
             stage("c", "a", task="give"),
             stage("d", "b", "c", task="give", join_type=JoinType.OR),
@@ -315,6 +320,11 @@ SCENES = [
         name="slots",
         flow=lambda: workflow(stage("gate", task="gate"), config=ONE_AT_A_TIME),
         play=(work, _one_more, work, _gate, work),
+    ),
+    Scene(
+        name="restarted while another one has the slot",
+        flow=lambda: workflow(stage("gate", task="gate"), config=ONE_AT_A_TIME),
+        play=(work, _one_more, work, _gate, work, _again, work),
     ),
     Scene(
         name="waited for a slot in vain",
