@@ -15,9 +15,13 @@ from stabilize_nb.notebook import answering, attendance, complete, config, failu
 from stabilize_nb.notebook.doctor import shown_path
 from stabilize_nb.notebook.magic import WorkflowMagics
 from stabilize_nb.notebook.runtime import RUNTIME
+from stabilize_nb.notebook.standing import owner_line
 
 if TYPE_CHECKING:
     from stabilize_nb.notebook.shell import Shell
+
+#: Unfinished runs of which it is looked who works at them, for the line that loading says.
+LOOKED_AT = 5
 
 
 def load_ipython_extension(shell: Shell) -> None:
@@ -73,4 +77,6 @@ def unfinished(*, resume: bool) -> str:
     place = store_path(engine.url)
     where = "memory" if place is None else shown_path(place)
     count = "1 unfinished run" if len(runs) == 1 else f"{len(runs)} unfinished runs"
+    if len(owners := {owner_line(run) for run in runs[:LOOKED_AT]}) == 1 and "owned by" in (line := owners.pop()):
+        return f"Stabilize: {count} in {where}, {line}"
     return f"Stabilize: {count} in {where} — {'resumed' if resume else '%workflow resume'}"

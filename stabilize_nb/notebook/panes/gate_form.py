@@ -22,6 +22,7 @@ from stabilize_nb.notebook.config import settings
 from stabilize_nb.notebook.gates import deadline_words
 from stabilize_nb.notebook.looks import LOOKS, shorten
 from stabilize_nb.notebook.panes.gate_fields import Fields
+from stabilize_nb.notebook.panes.typed import Typed
 from stabilize_nb.notebook.panes.widgets import close_all, hide, html, show
 from stabilize_nb.notebook.preview import preview, visible
 
@@ -70,6 +71,7 @@ class GateForm:
         self._lock = threading.RLock()
         self._top, self._said = html(), html()
         self._fields = Fields(gate.fields)
+        self._typed = Typed()
         self.buttons: dict[str, w.Button] = {}
         self._row = w.HBox([], layout=w.Layout(flex_flow="row wrap"))
         self.box = w.VBox([], layout=w.Layout(margin="4px 0 12px 0"))
@@ -103,6 +105,7 @@ class GateForm:
         """Take the widgets away."""
         with self._lock:
             self._fields.close()
+            self._typed.close()
             close_all(self.box)
 
     def _is_over(self, gate: Gate) -> bool:
@@ -190,20 +193,36 @@ class GateForm:
         return button
 
     def _clicked(self, choice: str) -> Callable[[w.Button], None]:
-        return lambda _: self.decide(choice)
+        return lambda _: self._press(choice)
+
+    def _press(self, choice: str) -> None:
+        """Decide about what is shown now, once all has come that was typed."""
+        with self._lock:
+            if self._begin():
+                gate = self.gate
+                self._typed.when_all_has_come(lambda: self._send(gate, choice))
 
     def decide(self, choice: str) -> None:
         """Send a decision with what was filled in; what is wrong with it is said, and nothing is sent."""
         with self._lock:
-            if self._pending or not self._waits:
-                return
-            self._alert = ""
-            self._pending = "…"
-            self._enable()
+            if self._begin():
+                self._send(self.gate, choice)
+
+    def _begin(self) -> bool:
+        """Return whether a decision can be sent now, and let nobody send another."""
+        if self._pending or not self._waits:
+            return False
+        self._alert = ""
+        self._pending = "…"
+        self._enable()
+        return True
+
+    def _send(self, gate: Gate, choice: str) -> None:
+        with self._lock:
             try:
                 data = {**self._fields.filled(choice), "user": settings().who}
-                self._sent = self.gate.generation
-                self._pending = self.run.decide(self.gate, choice, **data)
+                self._sent = gate.generation
+                self._pending = self.run.decide(gate, choice, **data)
             except StabilizeError as error:
                 self._pending, self._alert = "", _sentence(str(error))
                 self._enable()

@@ -1,0 +1,64 @@
+"""
+Waiting for what a person has typed.
+
+A page sends the first change of a field at once and holds the next ones back until the kernel has dealt with it; a
+click is never held back. So a click can overtake what was typed before it, for as long as the kernel is busy. A form
+that is about to be sent asks the page once more: the question is a value that the page copies from one hidden widget to
+another. What was held back has gone ahead of the copy, since the page hears that the kernel is free before it hears the
+question.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+import ipywidgets as w
+
+from stabilize_nb.notebook.frontend import request
+from stabilize_nb.notebook.panes.widgets import close_all
+
+#: Seconds after which a page that does not answer is taken for closed.
+PATIENCE: Final = 3.0
+
+
+class Typed:
+    """Asks the page whether all has come. One question at a time: another that comes meanwhile takes its place."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self._question, self._answer = w.IntText(0), w.IntText(0)
+        self._copy = w.jsdlink((self._question, "value"), (self._answer, "value"))
+        self._answer.observe(self._answered, "value")
+        self._work: Callable[[], None] | None = None
+        self._late: threading.Timer | None = None
+
+    def when_all_has_come(self, work: Callable[[], None]) -> None:
+        """Do something at once when no page is there to ask, else when it has answered or is taken for closed."""
+        if request().get("header", {}).get("msg_type") != "comm_msg":
+            work()
+            return
+        self._work = work
+        self._late = threading.Timer(PATIENCE, self._go_on)
+        self._late.daemon = True
+        self._late.start()
+        self._question.value = next(self._numbers)
+
+    def close(self) -> None:
+        """Take the hidden widgets away."""
+        self._copy.close()
+        close_all(self._question)
+        close_all(self._answer)
+
+    def _answered(self, change: Any) -> None:
+        if change["new"] == self._question.value:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        work, self._work = self._work, None
+        if self._late is not None:
+            self._late.cancel()
+        if work is not None:
+            work()
