@@ -15,7 +15,7 @@ from stabilize_nb.notebook import answering, attendance, complete, config, failu
 from stabilize_nb.notebook.doctor import shown_path
 from stabilize_nb.notebook.magic import WorkflowMagics
 from stabilize_nb.notebook.runtime import RUNTIME
-from stabilize_nb.notebook.standing import owner_line
+from stabilize_nb.notebook.standing import named
 
 if TYPE_CHECKING:
     from stabilize_nb.notebook.shell import Shell
@@ -77,6 +77,7 @@ def unfinished(*, resume: bool) -> str:
     place = store_path(engine.url)
     where = "memory" if place is None else shown_path(place)
     count = "1 unfinished run" if len(runs) == 1 else f"{len(runs)} unfinished runs"
-    if len(owners := {owner_line(run) for run in runs[:LOOKED_AT]}) == 1 and "owned by" in (line := owners.pop()):
-        return f"Stabilize: {count} in {where}, {line}"
+    owners = {engine.owner_of(run.id) for run in runs[:LOOKED_AT]}
+    if len(owners) == 1 and (owner := owners.pop()) is not None and owner.id != engine.processor.owner:
+        return f"Stabilize: {count} in {where}, owned by {named(owner)} — %workflow status"
     return f"Stabilize: {count} in {where} — {'resumed' if resume else '%workflow resume'}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -71,9 +72,9 @@ def resume(order: Order) -> Run | pd.DataFrame:
 
 
 def _frame_of(engine: Engine, runs: Collection[Run]) -> pd.DataFrame:
-    ids = {run.id for run in runs}
-    every = engine.runs()
-    return every[every["run_id"].isin(ids)].reset_index(drop=True)
+    # Only here are frames wanted: pandas is loaded with the first one.
+    found: pd.DataFrame = import_module("stabilize_nb.notebook.run_list").listed(engine, only={run.id for run in runs})
+    return found
 
 
 def cancel(order: Order) -> Run:
@@ -138,4 +139,12 @@ def export(found: Definition, file: str) -> Path:
 def store(order: Order) -> Engine:
     """Return the engine that is used, after changing to another when one is named."""
     order.only(1)
-    return RUNTIME.use(order.words[0]) if order.words else RUNTIME.engine()
+    if not order.words:
+        return RUNTIME.engine()
+    match order.word():
+        case "sqlite":
+            return RUNTIME.use(None)
+        case "embedded" | "postgres" as kind:
+            raise UsageError(f"{kind} is no database this version can use; write a file, sqlite or :memory:")
+        case url:
+            return RUNTIME.use(url)

@@ -135,7 +135,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
             help="write a definition as a module", twin="notebook.export.module_of(definition)",
         ),
         Command(
-            name="store", arguments="[URL]", call=acting.store,
+            name="store", arguments="[URL|sqlite]", call=acting.store,
             help="the database that is used, or use another", twin="use_engine(Engine(url))",
         ),
         Command(name="doctor", arguments="", call=_doctor, help="what works here", twin="notebook.doctor.examine()"),

@@ -12,6 +12,8 @@ from stabilize_nb.notebook.standing import owner_line
 from stabilize_nb.notebook.tables import Table, duration
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from stabilize_nb.engine import Engine
 
 #: Ended runs that are listed unless all are asked for.
@@ -43,10 +45,17 @@ def _row(row: Any) -> list[str]:
     return [run_id, name, f"{look.symbol} {look.word}", when, duration(ms), shorten(note, COLUMNS)]
 
 
-def listed(engine: Engine, name: str | None, *, everything: bool) -> RunList:
-    """Return the runs that have not ended and the newest of those that have, or all; `note` says what they wait for."""
+def listed(
+    engine: Engine, name: str | None = None, *, everything: bool = False, only: Collection[str] | None = None
+) -> RunList:
+    """Return the runs that have not ended and the newest of those that have, or all, or `only` those with these ids.
+
+    `note` says what they wait for.
+    """
     runs = engine.runs(name)
-    if not everything:
+    if only is not None:
+        runs = runs[runs["run_id"].isin(only)].reset_index(drop=True)
+    elif not everything:
         runs = runs[runs["finished"].isna() | (runs.index < RECENT)].reset_index(drop=True)
     gates: dict[str, list[str]] = {}
     for gate in engine.inbox():

@@ -15,6 +15,7 @@ from stabilize_nb.versions import changed_code, newer_code
 
 if TYPE_CHECKING:
     from stabilize_nb.models.workflow import Workflow
+    from stabilize_nb.queue.processor.custody import Owner
     from stabilize_nb.run import Run
 
 _WAITS: Final = LOOKS[WorkflowStatus.SUSPENDED].symbol
@@ -52,7 +53,12 @@ def owner_line(run: Run) -> str:
         return ""
     wanted = run.id in run.engine.processor.custody.wanted
     then = "is taken over here" if wanted else f"%workflow resume {handle(run.id)} takes it over"
-    return f"owned by kernel pid {owner.pid} on host {owner.host}; {then} when that kernel ends"
+    return f"owned by {named(owner)}; {then} when that kernel ends"
+
+
+def named(owner: Owner) -> str:
+    """Return what people know a processor of another process by."""
+    return f"kernel pid {owner.pid} on host {owner.host}"
 
 
 def version_line(run: Run, workflow: Workflow) -> str:

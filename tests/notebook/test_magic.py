@@ -675,6 +675,7 @@ def test_store_changes_the_default_engine(notebook, tmp_path):
     assert notebook.run("add.run(a=1)").value.engine is engine
     assert notebook.run("%workflow store").value is engine
     assert engine.registry.latest("add.total") is not None
+    assert notebook.run("%workflow store sqlite").value.url == f"sqlite:///{tmp_path}/.stabilize/runs.db"
 
 
 @pytest.mark.parametrize(
@@ -688,6 +689,9 @@ def test_store_changes_the_default_engine(notebook, tmp_path):
         ("graph add --format png", "--format png is not known; write one of svg, mermaid, dot, ascii"),
         ("graph add --direction up", "--direction up is not known; write one of LR, TB, auto"),
         ("list add more", "'more' is too much; usage: %workflow list [NAME] [--all]"),
+        ("store embedded", "embedded is no database this version can use; write a file, sqlite or :memory:"),
+        ("run add a=1 --new --once", "--new begins another run, --once and --key look for one that is there"),
+        ("resume x --all", "name a run or write --all, not both"),
         ("signal last/x", "no run is called 'last'; there are no runs yet"),
     ],
 )

@@ -96,6 +96,7 @@ def test_two_kernels_on_one_store(tmp_path):
         decided = first.must("run = letter.run()\n_ = run.until_gate()\nprint(run.id)").text.strip()
         watched = first.must("run = letter.run(topic='b')\n_ = run.until_gate()\nprint(run.id)").text.strip()
 
+        assert f"owned by kernel pid {pid}" in second.must("%reload_ext stabilize_nb").text
         assert f"owned by kernel pid {pid} on host {os.uname().nodename}" in second.must("%workflow status").text
         second.must(f"run = %workflow attach {decided}\nrun.approve()")
         assert second.must("print(run.result())").text.strip() == "TIDES!"
