@@ -13,7 +13,7 @@ from stabilize_nb.core.facts import FACTS
 from stabilize_nb.events.history import Entry
 from stabilize_nb.events.past import Past
 from stabilize_nb.notebook import panes, telling
-from stabilize_nb.notebook.panes import drawings, player
+from stabilize_nb.notebook.panes import afterlife, drawings, player
 from stabilize_nb.notebook.panes.replay import TICKS, ReplayPane
 from stabilize_nb.notebook.past import DRAWN, NEAR, Scene, around
 from stabilize_nb.notebook.replay import LISTED, Replay
@@ -523,7 +523,7 @@ def test_live_replay_is_a_picture_and_widgets_that_hide_it(notebook):
     hiding, model = box.children[0].value, box.model_id
     notebook.run("display(run.replay())")
 
-    assert f".sn-static.sn-{token}{{display:none}}" in hiding
+    assert afterlife.hiding(token) in hiding
     assert shown[1]["application/vnd.jupyter.widget-view+json"]["model_id"] == model
     assert shown[1]["text/plain"] == ""
     assert "The slider through run" in shown[1]["text/html"]
