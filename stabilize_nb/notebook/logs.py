@@ -120,7 +120,7 @@ def count_words(logs: Logs) -> str:
     """Say how much there is."""
     count = sum(log.count for log in logs.values())
     lines = "1 line" if count == 1 else f"{count} lines"
-    return f"log: {lines} of {len(logs)} stages" if len(logs) > 1 else f"log: {lines}"
+    return f"{lines} of {len(logs)} stages" if len(logs) > 1 else lines
 
 
 def names_of(workflow: Workflow, logs: Logs) -> dict[str, str]:
@@ -139,7 +139,7 @@ def folded_log(workflow: Workflow, logs: Logs) -> Markup:
     """Return the logs for a page without a kernel; empty when nothing was printed."""
     if not logs:
         return Markup()
-    return _FOLD.format(count_words(logs), log_html(workflow, logs, KEPT_LINES))
+    return _FOLD.format(f"log: {count_words(logs)}", log_html(workflow, logs, KEPT_LINES))
 
 
 def log_lines(workflow: Workflow, logs: Logs, most: int) -> Iterator[str]:
@@ -152,7 +152,7 @@ def log_lines(workflow: Workflow, logs: Logs, most: int) -> Iterator[str]:
         for line in log.lines
     ]
     if lines:
-        yield count_words(logs) + (" (run.log() gives all)" if len(lines) > most else "")
+        yield f"log: {count_words(logs)}" + (" (run.log() gives all)" if len(lines) > most else "")
         yield from lines[-most:]
 
 

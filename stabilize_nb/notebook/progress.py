@@ -38,7 +38,7 @@ _BAR: Final = Markup(
 _CELL: Final = Markup('<td style="text-align:left;padding:2px 14px 2px 0">{}</td>')
 _HEAD: Final = Markup('<th scope="col" style="text-align:left;padding:2px 14px 2px 0">{}</th>')
 _ROW: Final = Markup("<tr>{}</tr>")
-_TABLE: Final = Markup("<table><thead><tr>{}</tr></thead><tbody>{}</tbody></table>")
+_TABLE: Final = Markup('<table style="line-height:1.5"><thead><tr>{}</tr></thead><tbody>{}</tbody></table>')
 _FOLD: Final = Markup("<details><summary>{}</summary>{}</details>")
 
 
@@ -68,16 +68,16 @@ class StageTable:
         return self._html(rows) if rows else Markup()
 
     def rest_words(self) -> str:
-        """Say what the other rows are: "188 more: 3 running, 185 succeeded"."""
+        """Say what the other rows are: "188: 3 running, 185 succeeded"."""
         rows = self._rows()[SEEN:]
         count = Counter(row.status for row in rows)
         listed = ", ".join(f"{count[status]} {look.word}" for status, look in LOOKS.items() if status in count)
-        return f"{len(rows)} more rows: {listed}" if rows else ""
+        return f"{len(rows)}: {listed}" if rows else ""
 
     def html(self) -> Markup:
         """Return the whole table, what is long folded."""
         rest = self.rest()
-        return self.first() + (_FOLD.format(self.rest_words(), rest) if rest else "")
+        return self.first() + (_FOLD.format(f"more stages · {self.rest_words()}", rest) if rest else "")
 
     def _rows(self) -> list[StageExecution]:
         """Return the stages, instances behind all others."""

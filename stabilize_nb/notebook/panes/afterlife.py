@@ -6,8 +6,9 @@ widgets. Among the widgets is a style that hides the picture. So a page shows th
 picture when they do not: kernel gone, file on GitHub, nbconvert. When the run has ended well, the second output is
 emptied and the widgets are closed.
 
-The watchdog: each sign of life renames a CSS animation that, 15 seconds later, hides what can be clicked and shows a
-line. A renamed animation begins anew; without signs of life it ends. No script is needed for either.
+The watchdog: each sign of life renames CSS animations that, 15 seconds later, show a line, hide what can be clicked,
+and put the picture in the place of the widgets. A renamed animation begins anew; without signs of life it ends. No
+script is needed for either.
 """
 
 from __future__ import annotations
@@ -32,13 +33,19 @@ NO_NEWS: Final = "No news from the kernel: run this cell again to reconnect"
 KEPT: Final = 6
 
 _STATIC: Final = Markup('<div class="sn-static sn-{}">{}</div>')
-_HIDING: Final = Markup("<style>.sn-static.sn-{}{{display:none}}</style>")
+_HIDING: Final = Markup("<style>.sn-static.sn-{}{{visibility:hidden;max-height:0;overflow:hidden}}</style>")
 _HINT: Final = Markup("<p><small>Buttons and live progress of run {} are here while its kernel runs.</small></p>")
-_BEAT: Final = Markup(
+_LATE: Final = Markup(
     "<style>@keyframes sn-gone-{n}{{to{{visibility:hidden}}}}@keyframes sn-late-{n}{{to{{visibility:visible;"
     "max-height:3em}}}}.sn-live-{id} .sn-buttons{{animation:sn-gone-{n} 1s {s}s forwards}}"
     ".sn-live-{id} .sn-late{{visibility:hidden;max-height:0;overflow:hidden;animation:sn-late-{n} 1s {s}s forwards}}"
     '</style><div class="sn-late" style="border-left:4px solid #b26a00;padding:2px 8px">{words}</div>'
+)
+_SWAP: Final = Markup(
+    "<style>@keyframes sn-away-{n}{{to{{visibility:hidden;max-height:0;min-height:0;margin:0;padding:0;"
+    "overflow:hidden}}}}@keyframes sn-back-{n}{{to{{visibility:visible;max-height:100000px}}}}"
+    ".sn-live-{id}>.sn-alive{{animation:sn-away-{n} 1s {s}s forwards}}"
+    ".sn-static.sn-{id}{{animation:sn-back-{n} 1s {s}s forwards}}</style>"
 )
 
 
@@ -52,9 +59,15 @@ def hiding(run_id: str) -> Markup:
     return _HIDING.format(token(run_id))
 
 
-def heartbeat(run_id: str, number: int) -> Markup:
-    """Return one sign of life; each has another number."""
-    return _BEAT.format(n=number % 1_000, id=token(run_id), s=SILENCE, words=NO_NEWS)
+def heartbeat(run_id: str, number: int, *, swaps: bool = False) -> Markup:
+    """
+    Return one sign of life; each has another number.
+
+    `swaps`: without another sign of life the picture takes the place of the widgets of class `sn-alive`, which the
+    front end marks as broken; else only the buttons go.
+    """
+    fields = {"n": number % 1_000, "id": token(run_id), "s": SILENCE}
+    return _LATE.format(**fields, words=NO_NEWS) + (_SWAP.format(**fields) if swaps else "")
 
 
 class Pictures:
@@ -68,22 +81,21 @@ class Pictures:
     def add(self) -> None:
         """Show a picture in the output of the cell that runs."""
         place = f"sn-{new_id()}"
-        bundle = self._bundle(None)
-        display(bundle, raw=True, display_id=place)  # type: ignore[no-untyped-call]
-        self._places = [*self._places[1 - KEPT :], place]
+        bundle = run_bundle(self.run)
         self.shown = bundle["text/html"]
+        display(self._static(bundle), raw=True, display_id=place)  # type: ignore[no-untyped-call]
+        self._places = [*self._places[1 - KEPT :], place]
 
     def update(self, seen: Snapshot) -> None:
         """Bring all of them up to date."""
-        bundle = self._bundle(seen)
+        bundle = run_bundle(self.run, seen=seen)
         if bundle["text/html"] == self.shown:
             return
         self.shown = bundle["text/html"]
         for place in self._places:
-            display(bundle, raw=True, display_id=place, update=True)  # type: ignore[no-untyped-call]
+            display(self._static(bundle), raw=True, display_id=place, update=True)  # type: ignore[no-untyped-call]
 
-    def _bundle(self, seen: Snapshot | None) -> dict[str, Any]:
-        bundle = run_bundle(self.run, seen=seen)
+    def _static(self, bundle: dict[str, Any]) -> dict[str, Any]:
         return {**bundle, "text/html": str(_STATIC.format(token(self.run.id), Markup(bundle["text/html"])))}  # noqa: S704 - markup
 
 

@@ -8,7 +8,8 @@ import ipywidgets as w
 from markupsafe import Markup
 
 from stabilize_nb.notebook.logs import count_words, log_html, names_of
-from stabilize_nb.notebook.panes.widgets import hide, html, show
+from stabilize_nb.notebook.panes.fold import Fold
+from stabilize_nb.notebook.panes.widgets import html, show
 
 if TYPE_CHECKING:
     from stabilize_nb.notebook.panes.snapshot import Snapshot
@@ -34,16 +35,15 @@ class LogTail:
         )
         self._choice.observe(self._chosen, "value")
         self._text = html()
-        self.box = w.Accordion([w.VBox([self._choice, self._text])], titles=("log",))
-        hide(self.box, hidden=True)
+        self._fold = Fold("log", w.VBox([self._choice, self._text]))
+        self.box = self._fold.box
 
     def paint(self, seen: Snapshot) -> None:
         """Show what was printed so far."""
         self._seen = seen
-        hide(self.box, hidden=not seen.logs)
+        self._fold.paint(count_words(seen.logs), hidden=not seen.logs)
         if not seen.logs:
             return
-        show(self.box, titles=(count_words(seen.logs),))
         options = (("all stages", ALL), *((name, ref) for ref, name in names_of(seen.workflow, seen.logs).items()))
         if tuple(self._choice.options) != options:
             chosen = self._choice.value

@@ -19,10 +19,11 @@ from stabilize_nb.notebook.looks import LOOKS, shorten
 from stabilize_nb.notebook.panes import afterlife
 from stabilize_nb.notebook.panes.buttons import Buttons
 from stabilize_nb.notebook.panes.drawings import Drawings
+from stabilize_nb.notebook.panes.fold import Fold
 from stabilize_nb.notebook.panes.log_tail import LogTail
 from stabilize_nb.notebook.panes.painter import PAINTER
 from stabilize_nb.notebook.panes.waiting import Gates
-from stabilize_nb.notebook.panes.widgets import close_all, hide, html, show
+from stabilize_nb.notebook.panes.widgets import close_all, html, show
 from stabilize_nb.notebook.progress import StageTable, badge, count_of
 from stabilize_nb.notebook.tables import duration
 from stabilize_nb.notebook.views import status_of
@@ -39,7 +40,11 @@ LIFE: Final = 5
 #: making a widget when it is closed shows an error in its place.
 PICTURE: Final = 2.0
 SHORTEST: Final = 1.0
+#: Seconds between two paintings of the rows that are folded: there may be hundreds.
+REST: Final = 1.0
 COLUMNS: Final = 200
+#: Pixels of height that the graph may take beside what else there is.
+TALL: Final = 900
 #: Deadlines of gates that the header shows.
 DUE: Final = 2
 
@@ -59,32 +64,33 @@ class RunPane:
         self._seen: Snapshot | None = None
         self._born = time.monotonic()
         self._pictured = self._born
+        self._rested = 0.0
         self._beats = 0
         self._views = 0
         self._status, self._clock, self._note = html(), html(), html()
-        self._graph, self._table, self._rest = html(), html(), html()
+        self._graph, self._table, self._rest = html(flex="0 1 auto", max_width="100%"), html(), html()
         self._drawings: Drawings | None = None
-        self._fold = w.Accordion([self._rest], titles=("more rows",))
+        self._fold = Fold("more stages", self._rest)
+        self._fold.paint("", hidden=True)
         self._gates = Gates(run)
         self._log = LogTail()
         self._buttons = Buttons(run, self.refresh, self.close)
-        self._pulse = html(afterlife.heartbeat(run.id, 0))
-        self.box = w.VBox(
-            [
-                html(afterlife.hiding(run.id)),
-                w.HBox([self._status, self._clock], layout=w.Layout(flex_flow="row wrap", grid_gap="0 16px")),
-                self._pulse, self._note, self._body(), self._buttons.box,
-            ]
-        )  # fmt: skip
+        self._pulse = html(afterlife.heartbeat(run.id, 0, swaps=True))
+        head = w.HBox([self._status, self._clock], layout=w.Layout(flex_flow="row wrap", grid_gap="0 16px"))
+        alive = [html(afterlife.hiding(run.id)), head, self._note, self._body(), self._buttons.box]
+        for part in alive:
+            part.add_class("sn-alive")
+        self.box = w.VBox([*alive, self._pulse])
         self.box.add_class(f"sn-live-{afterlife.token(run.id)}")
         self.box._view_count = 0  # noqa: SLF001 - ipywidgets has no other name for it
         self.box.observe(self._viewed, "_view_count")
 
     def _body(self) -> w.HBox:
         """Return the picture with the rest beside it, or beneath it where the page is narrow."""
-        rest = w.VBox([self._gates.box, self._table, self._fold, self._log.box])
-        self._graph.layout = w.Layout(flex="0 1 auto", max_width="100%")
-        rest.layout = w.Layout(flex="1 1 480px", min_width="0")
+        rest = w.VBox(
+            [self._gates.box, self._table, self._fold.box, self._log.box],
+            layout=w.Layout(flex="1 1 480px", min_width="0"),
+        )
         return w.HBox([self._graph, rest], layout=w.Layout(flex_flow="row wrap", align_items="flex-start"))
 
     def display(self) -> None:
@@ -104,15 +110,10 @@ class RunPane:
         self._seen = seen
         show(self._status, value=_header(seen))
         show(self._note, value=_notes(seen))
-        self._drawings = self._drawings or Drawings(seen.workflow)
+        self._drawings = self._drawings or Drawings(seen.workflow, TALL)
         show(self._graph, value=self._drawings.of(seen.workflow))
         self._gates.paint(seen)
         self._paint_time(seen, seen.now)
-        table = StageTable(workflow=seen.workflow, now=seen.now, told=seen.told)
-        rest = table.rest()
-        show(self._rest, value=rest)
-        show(self._fold, titles=(table.rest_words(),))
-        hide(self._fold, hidden=not rest)
         self._log.paint(seen)
         self._buttons.paint(seen.workflow)
         self._picture(is_last=seen.workflow.status.is_complete)
@@ -124,7 +125,7 @@ class RunPane:
             return
         self._beats += 1
         if self._beats % LIFE == 0:
-            show(self._pulse, value=afterlife.heartbeat(self.run.id, self._beats))
+            show(self._pulse, value=afterlife.heartbeat(self.run.id, self._beats, swaps=self._views <= 1))
         if self._seen is not None and not self._seen.workflow.status.is_complete:
             now = self.run.engine.database.clock()
             self._paint_time(self._seen, now)
@@ -144,7 +145,13 @@ class RunPane:
 
     def _paint_time(self, seen: Snapshot, now: int) -> None:
         show(self._clock, value=_CLOCK.format(_facts(seen, now)))
-        show(self._table, value=StageTable(workflow=seen.workflow, now=now, told=seen.told).first())
+        table = StageTable(workflow=seen.workflow, now=now, told=seen.told)
+        show(self._table, value=table.first())
+        words = table.rest_words()
+        self._fold.paint(words, hidden=not words)
+        if seen.workflow.status.is_complete or time.monotonic() - self._rested >= REST:
+            self._rested = time.monotonic()
+            show(self._rest, value=table.rest())
 
     def _picture(self, *, is_last: bool) -> None:
         now = time.monotonic()
@@ -157,6 +164,7 @@ class RunPane:
         if self._seen is None or not self._seen.workflow.status.is_complete or self._seen.workflow.status is S.TERMINAL:
             return
         if time.monotonic() - self._born >= SHORTEST:
+            self._picture(is_last=True)
             self._leave()
 
     def _leave(self) -> None:

@@ -8,9 +8,9 @@ import ipywidgets as w
 from markupsafe import Markup
 
 
-def html(value: str = "") -> w.HTML:
+def html(value: str = "", **layout: str) -> w.HTML:
     """Return a piece of markup; what is in it is escaped already."""
-    return w.HTML(str(value))
+    return w.HTML(str(value), layout=w.Layout(**layout))
 
 
 def show(widget: w.Widget, **traits: Any) -> None:
