@@ -41,7 +41,8 @@ FROM stage WHERE workflow_id = :workflow_id ORDER BY activation > 1, ordinal, ac
 -- open_stages -- Rows that hold the workflow open, as written. Index stage_open.
 SELECT id, base_id, ref_id, ordinal, spec, status, generation, activation, fired, sent, depth, softly_failed, triggers,
        inherited, context, outputs, error, started_at, ended_at, waits, phase, added, closed
-FROM stage WHERE workflow_id = :workflow_id AND status IN ('RUNNING', 'PAUSED', 'SUSPENDED', 'REDIRECT', 'BUFFERED')
+FROM stage WHERE workflow_id = :workflow_id AND (status = 'RUNNING' OR status = 'PAUSED' OR status = 'SUSPENDED' OR status = 'REDIRECT'
+       OR status = 'BUFFERED')
 ORDER BY ordinal, activation;
 
 -- incomplete_stages -- Rows that are not complete, as written. Index stage_by_ref.
@@ -383,16 +384,16 @@ VALUES (:workflow_id, :sequence, :type, :at, :stage_id, :data);
 SELECT position, workflow_id, sequence, type, at, stage_id, data FROM event
 WHERE workflow_id = :workflow_id AND sequence > :after AND sequence <= :until ORDER BY sequence;
 
+-- outputs_of_workflow -- What the bodies of a workflow printed. Index event_by_sequence.
+SELECT sequence, at, stage_id, data FROM event
+WHERE workflow_id = :workflow_id AND sequence > :after AND type = 'task.output' ORDER BY sequence;
+
 -- events_after -- The log of all workflows from a position on.
 SELECT position, workflow_id, sequence, type, at, stage_id, data FROM event
 WHERE position > :after ORDER BY position LIMIT :most;
 
 -- last_position -- Where the log ends.
 SELECT coalesce(max(position), 0) FROM event;
-
--- outputs_of_workflow -- What the bodies of a workflow printed. Index event_by_sequence.
-SELECT sequence, at, stage_id, data FROM event
-WHERE workflow_id = :workflow_id AND sequence > :after AND type = 'task.output' ORDER BY sequence;
 
 -- copy_event -- A fact taken over from another log; one that is there stays.
 INSERT INTO event (workflow_id, sequence, type, at, stage_id, data)
