@@ -58,6 +58,11 @@ class GateForms:
         for form in self.forms.values():
             form.tick(now)
 
+    def close(self) -> None:
+        """Take the forms away, with what of them is on no page."""
+        for form in self.forms.values():
+            form.close()
+
     def _tell(self, rest: list[Gate]) -> None:
         names = ", ".join(shorten(gate.name) for gate in rest[:_NAMED]) + (", …" if len(rest) > _NAMED else "")
         show(self._more, value=_MORE.format(len(rest), names) if rest else "")

@@ -87,6 +87,7 @@ class InboxPane:
             self.is_closed = True
             PAINTER.forget(self)
             afterlife.empty(f"{self._id}-live")
+            self._forms.close()
             close_all(self.box)
 
     def _picture(self) -> dict[str, Any]:

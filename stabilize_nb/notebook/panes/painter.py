@@ -113,6 +113,8 @@ class Painter:
         self._have_done(lambda: self._add(engine, (engine.database.path, key), read, pane))
         if self._threaded:
             engine.database.post(self._start)
+        else:
+            self.turn()
 
     def forget(self, pane: Pane) -> None:
         """Paint a pane no more."""

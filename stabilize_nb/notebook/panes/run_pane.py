@@ -139,6 +139,7 @@ class RunPane:
             self.is_closed = True
             PAINTER.forget(self)
             afterlife.empty(self._place)
+            self._gates.close()
             close_all(self.box)
 
     # -- parts ------------------------------------------------------------------------------------
@@ -175,6 +176,7 @@ class RunPane:
         self.is_closed = True
         PAINTER.forget(self)
         afterlife.empty(self._place)
+        self._gates.close()
         hiding, *others = self.box.children
         self.box.children = [hiding, html(self._pictures.shown)]
         for other in others:

@@ -22,6 +22,10 @@ class Gates:
         """Show the gates that wait now."""
         self._forms.paint(seen.gates, seen.now)
 
+    def close(self) -> None:
+        """Take the forms away."""
+        self._forms.close()
+
     def tick(self, now: int) -> None:
         """Let the time go on that is left to decide."""
         self._forms.tick(now)
