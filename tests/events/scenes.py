@@ -20,7 +20,7 @@ from stabilize_nb import (
 from stabilize_nb.events import EventType
 from stabilize_nb.hitl import ApprovalTask, approve, send_signal
 from stabilize_nb.models.stage import SplitType, SyntheticStageOwner
-from stabilize_nb.queue.messages import AddMultiInstance, CancelStage, CloseMultiInstance, RestartStage
+from stabilize_nb.queue.messages import AddMultiInstance, CancelStage, CloseMultiInstance, MigrateWorkflow, RestartStage
 from stabilize_nb.stages.multi_instance_builder import MultiInstanceBuilder
 from stabilize_nb.tasks.interface import RetryableTask
 from tests.makers import Bench, stage, workflow
@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 def give(stage):
     """Succeed with the context's `give` as outputs."""
     return TaskResult.success(outputs=dict(stage.context.get("give", {"done": stage.ref_id})))
+
+
+def talk(stage):
+    """Print something."""
+    print("said by", stage.ref_id)
+    return give(stage)
 
 
 def fail(stage):
@@ -109,7 +115,7 @@ def work(bench: Bench, flow: Workflow) -> None:
 def tasks() -> dict[str, Any]:
     """Make the tasks of the scenes, fresh."""
     return {
-        "give": give, "fail": fail, "once": FailOnce(), "poll": PollTwice(), "second": FailThenGive(),
+        "give": give, "talk": talk, "fail": fail, "once": FailOnce(), "poll": PollTwice(), "second": FailThenGive(),
         "loop": loop_back, "gate": ApprovalTask, "approval": ApprovalTask, "stubborn": Stubborn(),
     }  # fmt: skip
 
@@ -215,6 +221,10 @@ def _again(bench: Bench, flow: Workflow) -> None:
     bench.queue.push(RestartStage(execution_id=flow.id, stage_id=flow.stages[0].id))
 
 
+def _migrate(bench: Bench, flow: Workflow) -> None:
+    bench.queue.push(MigrateWorkflow(execution_id=flow.id, codes={"fail": "talk"}))
+
+
 SCENES = [
     Scene(name="one stage", flow=lambda: workflow(stage("a", task="give"))),
     Scene(
@@ -315,6 +325,11 @@ SCENES = [
         flow=lambda: workflow(
             stage("s", task="sub_workflow", context={"_sub_workflow_config": CHILD}), stage("n", "s", task="give")
         ),
+    ),
+    Scene(
+        name="prints, with other code than it was started with",
+        flow=lambda: workflow(stage("gate", task="gate"), stage("n", "gate", task="fail")),
+        play=(work, _migrate, work, _gate, work),
     ),
     Scene(
         name="slots",
