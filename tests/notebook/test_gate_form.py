@@ -132,7 +132,7 @@ def test_a_form_shows_what_is_asked_and_who_will_have_decided(engine: Engine) ->
     assert "words 1" in said(made.form)
     assert "will be recorded as ada" in said(made.form)
     assert [each.description for each in made.form.inputs.values()] == ["grade", "budget", "urgent", "on", "Note"]
-    kinds = [w.Dropdown, w.Text, w.Checkbox, w.DatePicker, w.Text]
+    kinds = [w.ToggleButtons, w.Text, w.Checkbox, w.DatePicker, w.Text]
     assert [type(each) for each in made.form.inputs.values()] == kinds
     assert [each.description for each in made.form.buttons.values()] == ["Approve", "Reject"]
     assert not any(each.disabled for each in made.form.buttons.values())
@@ -218,6 +218,21 @@ def test_what_is_missing_or_does_not_fit_is_said_and_nothing_is_sent(engine: Eng
     made.form.inputs["times"].value = "7"
     made.click("approve")
     assert made.run.result(PATIENCE)["approval"] == {"user": "ada", "grade": 2, "times": 7}
+
+
+def test_a_long_list_is_typed_and_completed(engine: Engine) -> None:
+    """More choices than fit beside each other are a text field that knows them; another text is refused."""
+    made = page(engine, form={"place": [*"abcdefgh", 9]})
+    field = made.form.inputs["place"]
+    assert isinstance(field, w.Combobox)
+    assert list(field.options) == [*"abcdefgh", "9"]
+    field.value = "z"
+    made.click("approve")
+    assert "Nothing was decided: place cannot be 'z'; choose one of a, b, c, d, e, f, g, h, 9" in said(made.form)
+    field.value = "9"
+    made.click("approve")
+
+    assert made.run.result(PATIENCE)["approval"] == {"user": "ada", "place": 9}
 
 
 def test_a_field_may_have_any_name(engine: Engine) -> None:

@@ -16,8 +16,9 @@ from stabilize_nb.notebook.panes.widgets import close_all, show
 if TYPE_CHECKING:
     from stabilize_nb.forms import Field
 
-#: The first entry of a list of choices, which is none of them.
-NONE: Final = "choose …"
+#: Choices that are buttons beside each other; more are a text field that completes. A list to open would be shorter,
+#: but JupyterLab takes the keys that move in it for commands of its own.
+FEW: Final = 6
 NOTE: Final = "note"
 #: Columns of the longest name beside which a field begins.
 NAMES: Final = 24
@@ -84,8 +85,7 @@ class Fields:
         optional = "" if field.needed else " (may stay empty)"
         match field.kind:
             case "choice":
-                options = [NONE, *(shorten(str(choice)) for choice in field.choices)]
-                return w.Dropdown(options=numbered(options), **self._named(field.name))
+                return self._choice(field)
             case "bool":
                 named = self._named(field.name)
                 return w.Checkbox(value=False, indent=True, **named)
@@ -93,6 +93,15 @@ class Fields:
                 return w.DatePicker(**self._named(field.name))
             case kind:
                 return self._text(field.name, KINDS[kind] + optional)
+
+    def _choice(self, field: Field) -> w.Widget:
+        labels = _labels(field)
+        if len(labels) > FEW:
+            hint = f"one of {len(labels)}: {labels[0]}, {labels[1]}, …"
+            return w.Combobox(options=labels, placeholder=hint, **self._named(field.name))
+        named = self._named(field.name)
+        style = {**named["style"], "button_width": "auto"}
+        return w.ToggleButtons(options=_numbered(labels), value=None, **{**named, "style": style})
 
     def _text(self, name: str, hint: str) -> w.Text:
         return w.Text(placeholder=hint, **self._named(name))
@@ -102,12 +111,19 @@ class Fields:
         return {"description": words, "layout": self._layout, "style": {"description_width": self._wide}}
 
 
-def numbered(labels: list[str]) -> list[tuple[str, int]]:
+def _labels(field: Field) -> list[str]:
+    return [shorten(str(choice)) for choice in field.choices]
+
+
+def _numbered(labels: list[str]) -> list[tuple[str, int]]:
     """Return labels with their numbers: values of one list may be equal without being the same, such as 1 and True."""
-    return [(label, number) for number, label in enumerate(labels)]
+    return [(label, number) for number, label in enumerate(labels, 1)]
 
 
 def _value(widget: w.Widget, field: Field | None) -> Any:
-    if field is not None and field.kind == "choice":
+    if field is None or field.kind != "choice":
+        return widget.value
+    if isinstance(widget, w.ToggleButtons):
         return field.choices[widget.value - 1] if widget.value else None
-    return widget.value
+    named = dict(zip(_labels(field), field.choices, strict=True))
+    return named.get(widget.value, widget.value) or None

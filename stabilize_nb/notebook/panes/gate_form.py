@@ -71,10 +71,10 @@ class GateForm:
         self._lock = threading.RLock()
         self._top, self._said = html(), html()
         self._fields = Fields(gate.fields)
-        self._typed = Typed()
         self.buttons: dict[str, w.Button] = {}
         self._row = w.HBox([], layout=w.Layout(flex_flow="row wrap"))
         self.box = w.VBox([], layout=w.Layout(margin="4px 0 12px 0"))
+        self._typed = Typed(self.box)
         self._make(gate)
         self.paint(gate, run.engine.database.clock())
 
