@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -76,9 +76,13 @@ def _named(names: dict[str, str], printed: Iterable[Printed]) -> Iterator[str]:
             yield f"{names.get(each.stage_id, each.stage_id)}: {line}\n"
 
 
+def caption(part: Mapping[str, Any]) -> str:
+    """Return a display as text."""
+    return str(part.get("text/markdown") or part.get("text/plain") or f"({', '.join(part)})")
+
+
 def _text_of(part: dict[str, Any]) -> str:
     for stream in ("stdout", "stderr"):
         if stream in part:
             return str(part[stream])
-    kinds = ", ".join(part)
-    return f"{part.get('text/plain', f'({kinds})')}\n"
+    return f"{caption(part)}\n"

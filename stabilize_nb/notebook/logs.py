@@ -20,7 +20,7 @@ from stabilize_nb.notebook.draw import data_uri
 from stabilize_nb.notebook.looks import shorten
 from stabilize_nb.notebook.preview import visible
 from stabilize_nb.notebook.tables import join
-from stabilize_nb.printed import Printed
+from stabilize_nb.printed import Printed, caption
 
 #: Lines that are shown of a stage, columns of a line, and pictures of a stage.
 LINES: Final = 200
@@ -70,9 +70,16 @@ class StageLog:
             if stream:
                 self._write(stream, str(part[stream]))
             else:
-                self._append(Line(str(part.get("text/plain", "")), picture=_picture(part)))
-                self.open = ""
+                self._display(part)
         return self
+
+    def _display(self, part: Mapping[str, Any]) -> None:
+        self.open = ""
+        if picture := _picture(part):
+            self._append(Line(caption(part), picture=picture))
+            return
+        for line in caption(part).splitlines():
+            self._append(Line(line))
 
     def _write(self, stream: str, text: str) -> None:
         first, *others = text.split("\n")

@@ -10,6 +10,7 @@ import pytest
 
 from stabilize_nb import Engine, Flow
 from stabilize_nb.errors import ConfigError
+from stabilize_nb.printed import Printed
 from stabilize_nb.queue.processor import processor as processor_module
 from stabilize_nb.queue.processor.capture import CUT, LIMIT, Output
 from stabilize_nb.queue.processor.config import QueueProcessorConfig
@@ -178,9 +179,11 @@ def test_display_is_kept_as_text_and_picture_and_an_update_takes_its_place():
     output = Output()
     output.display({"text/plain": "a", "text/html": "<script>", "image/png": "AAAA"}, "one", is_update=False)
     output.display({"text/plain": "b"}, "one", is_update=True)
-    output.display({"text/plain": "c"}, None, is_update=False)
+    output.display({"text/plain": "<object>", "text/markdown": "# c"}, None, is_update=False)
+    parts = tuple(output.parts())
 
-    assert output.parts() == [{"text/plain": "b"}, {"text/plain": "c"}]
+    assert parts == ({"text/plain": "b"}, {"text/plain": "<object>", "text/markdown": "# c"})
+    assert Printed(stage_id="", attempt=1, parts=parts).text == "b\n# c\n"
 
 
 def test_script_prints_as_ever_and_keeps_what_it_printed(tmp_path):

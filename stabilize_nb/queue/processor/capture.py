@@ -34,7 +34,7 @@ Manner = Literal["auto", "keep", "echo", "off"]
 LIMIT: Final = 65_536
 CUT: Final = "… cut\n"
 #: Kinds of data that are kept of what a body displays.
-KINDS: Final = ("text/plain", "image/png", "image/jpeg", "image/svg+xml")
+KINDS: Final = ("text/plain", "text/markdown", "image/png", "image/jpeg", "image/svg+xml")
 
 #: One thing printed or displayed: {"stdout": text}, {"stderr": text}, or a display's data by mime type.
 Part = dict[str, Any]
