@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,14 +11,14 @@ from tests.browser import lab_browser
 from tests.browser.lab import NEWEST_NAME, Lab, Tab, name_of, started_lab
 from tests.kernels import OldestKernel
 
-FOLDER = __name__.rpartition(".")[0]
+FOLDER = Path(__file__).parent
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test here and give it the time that a loaded machine needs for a browser."""
+    """Mark every test here."""
     for item in items:
-        if item.module.__name__.startswith(FOLDER):
+        if FOLDER in item.path.parents:
             item.add_marker(pytest.mark.browser)
 
 
