@@ -23,7 +23,7 @@ from stabilize_nb.notebook.gates import deadline_words
 from stabilize_nb.notebook.looks import LOOKS, shorten
 from stabilize_nb.notebook.panes.gate_fields import Fields
 from stabilize_nb.notebook.panes.typed import Typed
-from stabilize_nb.notebook.panes.widgets import close_all, hide, html, show
+from stabilize_nb.notebook.panes.widgets import close_all, hear_at_once, hide, html, show
 from stabilize_nb.notebook.preview import preview, visible
 
 if TYPE_CHECKING:
@@ -182,6 +182,7 @@ class GateForm:
         self.buttons = {choice: self._button(choice) for choice in gate.choices}
         self._row.children = tuple(self.buttons.values())
         self.box.children = (self._top, *self._fields.widgets, self._row, self._said)
+        hear_at_once(self.box)
 
     def _button(self, choice: str) -> w.Button:
         words = shorten(choice.replace("_", " "))

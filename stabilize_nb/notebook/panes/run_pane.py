@@ -23,7 +23,7 @@ from stabilize_nb.notebook.panes.fold import Fold
 from stabilize_nb.notebook.panes.log_tail import LogTail
 from stabilize_nb.notebook.panes.painter import PAINTER
 from stabilize_nb.notebook.panes.waiting import Gates
-from stabilize_nb.notebook.panes.widgets import close_all, html, show
+from stabilize_nb.notebook.panes.widgets import close_all, hear_at_once, html, show
 from stabilize_nb.notebook.progress import StageTable, badge, count_of
 from stabilize_nb.notebook.tables import duration
 from stabilize_nb.notebook.views import status_of
@@ -81,6 +81,7 @@ class RunPane:
         for part in alive:
             part.add_class("sn-alive")
         self.box = w.VBox([*alive, self._pulse])
+        hear_at_once(self.box)
         self.box.add_class(f"sn-live-{afterlife.token(run.id)}")
         self.box._view_count = 0  # noqa: SLF001 - ipywidgets has no other name for it
         self.box.observe(self._viewed, "_view_count")

@@ -5,7 +5,7 @@ A page sends the first change of a field at once and holds the next ones back un
 click is never held back. So a click can overtake what was typed before it, for as long as the kernel is busy. A form
 that is about to be sent asks the page once more: the question is a value that the page copies from one hidden widget to
 another. What was held back has gone ahead of the copy, since the page hears that the kernel is free before it hears the
-question. It is asked twice, because ipykernel 7.4 may take messages out of their order when a cell ends between them.
+question. It is asked twice, because ipykernel 7.4 may take messages out of their order when a cell begins or ends.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import ipywidgets as w
 
-from stabilize_nb.notebook.panes.widgets import close_all
+from stabilize_nb.notebook.panes.widgets import close_all, hear_at_once
 
 #: How often the page is asked, and seconds after which one that does not answer is taken for closed.
 TIMES: Final = 2
@@ -35,6 +35,7 @@ class Typed:
         self._question, self._answer = w.IntText(0), w.IntText(0)
         self._copy = w.jsdlink((self._question, "value"), (self._answer, "value"))
         self._answer.observe(self._answered, "value")
+        hear_at_once(self._answer)
         self._work: Callable[[], None] | None = None
         self._late: threading.Timer | None = None
 

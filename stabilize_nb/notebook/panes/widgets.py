@@ -35,3 +35,17 @@ def close_all(widget: w.Widget) -> None:
         if isinstance(part, w.Widget):
             part.close()
     widget.close()
+
+
+def hear_at_once(widget: w.Widget) -> None:
+    """
+    Have all that a page says of a widget, and of what is in it, heard in the order in which it was said, and at once.
+
+    JupyterLab sends what concerns widgets to a thread of its own, so it is heard while a cell computes. ipykernel 7.4
+    hands each widget's messages to the thread that spoke to that widget last instead: a click would be heard at once
+    and a field that was filled in before it when the cell has ended.
+    """
+    for child in getattr(widget, "children", ()):
+        hear_at_once(child)
+    if widget.comm is not None:
+        widget.comm._reply_subshell_for = None  # noqa: SLF001 - as for a comm that knows nothing of threads
