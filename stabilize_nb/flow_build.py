@@ -165,7 +165,8 @@ class Assembly:
         gated = self.layout.is_gated(stage.name)
         values, reducers = ((), {}) if gated else (self.layout.values[stage.name], stage.reducers)
         begin = self._task(f"{stage.name}.each", EachTask(self.names, values, reducers, stage))
-        parent = self._stage(stage.name, stage, [begin], _given(stage))
+        named = each if isinstance(each, str) else ""
+        parent = self._stage(stage.name, stage, [begin], {**_given(stage), "_each": named})
         self._place(parent, stage, "race", "milestone", "region")
         if isinstance(each, str):
             made = MultiInstanceBuilder.create_from_collection(

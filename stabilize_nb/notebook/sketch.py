@@ -16,6 +16,7 @@ from stabilize_nb.dag.soundness import check_soundness
 from stabilize_nb.models.stage import StageExecution, SyntheticStageOwner
 from stabilize_nb.models.status import FAILURE, WorkflowStatus
 from stabilize_nb.models.workflow import Workflow
+from stabilize_nb.notebook.folds import folded_arrows, folded_boxes, folds_of
 from stabilize_nb.notebook.groups import JOIN_SUFFIX, Group, Grouping, base, group, join_ref, requisites
 from stabilize_nb.notebook.looks import LOOKS, NAME_COLUMNS, shorten
 from stabilize_nb.notebook.shown import CANNOT_RUN, WHEN, Arrow, Box, Line, Part, Sketch, tally
@@ -53,11 +54,12 @@ def sketch(workflow: Workflow, notes: Mapping[str, str] | None = None) -> Sketch
         _arrow(boxes, *pair, pair in barred, _label(grouping.stage(edges[pair][0]), edges[pair][1]))
         for pair in sorted(edges, key=lambda pair: (place[pair[1]], place[pair[0]]))
     ]
+    folds = list(folds_of(grouping))
     return Sketch(
         title=shorten(workflow.name, NAME_COLUMNS) or "workflow",
         look=LOOKS[workflow.status],
-        boxes=tuple(boxes.values()),
-        arrows=(*flow, *aside),
+        boxes=tuple(folded_boxes(boxes, folds).values()),
+        arrows=folded_arrows((*flow, *aside), folds),
     )
 
 

@@ -5,6 +5,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from stabilize_nb import Engine, Flow
 from stabilize_nb.models.multi_instance import MultiInstanceConfig
 from stabilize_nb.models.stage import JoinType, SplitType, StageExecution, SyntheticStageOwner
 from stabilize_nb.models.status import WorkflowStatus as S
@@ -481,3 +482,24 @@ def test_odd_contexts_are_drawn():
 
     assert len(titles(svg_of(drawn))) == 4
     assert to_dot(drawn) == to_dot(drawn)
+
+
+def test_stage_of_a_flow_for_each_item_is_one_box():
+    """What finds the items and what gathers the results is the same stage to whoever wrote it."""
+    flow = Flow("research")
+    flow.stage(name="plan")(lambda question: {"topics": [question, "ice"]})
+    flow.stage(name="study", each="topics", after="plan")(lambda topic: topic)
+    flow.stage(name="report", join=2)(lambda study: study)
+
+    shown = sketch(flow.picture())
+    with Engine(":memory:") as engine:
+        run = engine.start(flow, question="why")
+        run.wait(20)
+        done = sketch(run.workflow)
+
+    assert [box.title for box in shown.boxes] == ["plan", "study × n", "report"]
+    assert shown.boxes[1].words == ("not started", "one for each of topics", "joins 2 instances")
+    assert [(arrow.tail, arrow.head) for arrow in shown.arrows] == [("plan", "study"), ("study", "report")]
+    assert [box.title for box in done.boxes] == ["plan", "study × 2", "report"]
+    assert done.boxes[1].words[0] == "succeeded"
+    assert "2 of 2 done" in done.boxes[1].words
