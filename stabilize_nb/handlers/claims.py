@@ -97,14 +97,14 @@ def let_go(draft: Draft, row: StageRow) -> None:
             give_back(draft, row.id, name)
 
 
-def let_go_of_reset(draft: Draft, row: StageRow, keeper: str = "") -> None:
-    """Give back what a stage held that was reset, unless `keeper` holds it and begins again at once.
+def let_go_of_reset(draft: Draft, row: StageRow, keeper: StageRow) -> None:
+    """Give back what a stage held that was reset, unless `keeper` holds it, too, and begins again at once.
 
     Its choice is open again (patterns.md 2.6).
     """
     spec = row.spec
-    mine = spec.mutex_key and holder_of(draft, row) != keeper and _holds_mutex(draft, row)
-    if mine and not _is_needed(draft, row):
+    kept = keeper.spec.mutex_key == spec.mutex_key and holder_of(draft, keeper) == holder_of(draft, row)
+    if spec.mutex_key and not kept and _holds_mutex(draft, row) and not _is_needed(draft, row):
         give_back(draft, row.id, mutex_of(row))
     if spec.deferred_choice_group:
         name = choice_of(draft, row)

@@ -215,6 +215,8 @@ def _is_jumper(row: StageRow) -> bool:
 
 def judge_again(draft: Draft) -> None:
     """Look again at the OR-joins that waited for a jump: a stage that may jump has ended without one."""
+    if draft.head.ending is not None:
+        return
     rounds: list[RoundRow] = draft.view.members(Unsettled(), "round", lambda row: not row.settled and row.live > 0)
     for counts in rounds:
         base = draft.stage(counts.stage_id)

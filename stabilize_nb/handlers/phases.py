@@ -25,10 +25,12 @@ WELL = frozenset({S.SUCCEEDED, S.FAILED_CONTINUE, S.SKIPPED})
 
 
 def begun(draft: Draft, row: StageRow) -> None:
-    """A stage has begun: what runs before its tasks begins."""
+    """A stage has begun: what runs before its tasks begins, unless it has begun only to fail."""
+    if row.status is not S.RUNNING or row.phase:
+        return
     if has_children(row, BEFORE):
         draft.record(PhaseEntered(row.id, BEFORE.value))
-    elif not row.spec.tasks and has_children(row, AFTER) and row.status is S.RUNNING:
+    elif not row.spec.tasks and has_children(row, AFTER):
         draft.record(PhaseEntered(row.id, AFTER.value))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from stabilize_nb.core.facts import ContextUpdated, StageReset, StageRetired, StageWaits, WorkflowRestarted
 from stabilize_nb.core.view import Arrivals, Broken, Held, Region, Roots
 from stabilize_nb.dag.region import kept
-from stabilize_nb.handlers.claims import holder_of, let_go_of_reset
+from stabilize_nb.handlers.claims import let_go_of_reset
 from stabilize_nb.handlers.ending import withdraw
 from stabilize_nb.handlers.entering import activate, enter
 from stabilize_nb.handlers.instances import made_instances, reopen
@@ -112,7 +112,7 @@ def reset(
         draft.record(StageReset(base.id, base.generation + 1))
         for arrival in outside[base.id]:
             resend(draft, arrival)
-    keeper = holder_of(draft, draft.stage(target))
+    keeper = draft.stage(target)
     for row in gone.values():
         let_go_of_reset(draft, row, keeper)
     for base in bases:

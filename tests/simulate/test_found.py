@@ -265,6 +265,58 @@ FOUND = (
         ),
     ),
     Found(
+        "a section gives its lock back when a stage of the same name with another lock is repeated",
+        Plan(
+            (
+                Flow(
+                    "w2",
+                    (
+                        Stage("s0", mutex="k0", section="one", many=Many(dynamic=True, condition="completed>=2")),
+                        Stage("s0_instance_0", after=("s0",), mutex="k1"),
+                        Stage("s1", after=("s0",), does=("jump:s0", "ok"), mutex="k1", section="one"),
+                    ),
+                ),
+            ),
+            chaos=Chaos(0),
+        ),
+    ),
+    Found(
+        "an OR-join that waited for a jump does not fire while the workflow fails",
+        Plan(
+            (
+                Flow(
+                    "w0",
+                    (
+                        Stage("s0"),
+                        Stage("s2", split="OR", when=(("s1", "true"), ("s3", "pass<2"))),
+                        Stage("s1", after=("s2",), does=("jump:s2", "fail"), jump_targets=("s2",)),
+                        Stage("s3", after=("s2",)),
+                        Stage("s4", after=("s0", "s3"), join="OR"),
+                    ),
+                ),
+            ),
+            chaos=Chaos(6),
+        ),
+    ),
+    Found(
+        "a join that fails has only what it has for that run, and nothing before its tasks",
+        Plan(
+            (
+                Flow(
+                    "w1",
+                    (
+                        Stage("s0", split="XOR", default="s2"),
+                        Stage("s2", after=("s0",)),
+                        Stage("s3", after=("s0", "s2"), join="N_OF_M"),
+                        Stage("s3_part_0", parent="s3", owner="STAGE_FAILURE"),
+                        Stage("s3_part_2", parent="s3", owner="STAGE_BEFORE"),
+                    ),
+                ),
+            ),
+            chaos=Chaos(3237958535),
+        ),
+    ),
+    Found(
         "a cancelling join withdraws the instances that an activity in a branch has made",
         Plan(
             (

@@ -171,7 +171,7 @@ def _may_revive(case: Case, place: Place, number: int) -> bool:
 
 def judge_again(case: Case) -> None:
     """Look again at the OR-joins that may have waited for a jump."""
-    for place in case.places.values():
+    for place in case.places.values() if not case.ending else ():
         if place.plan.join == "OR" and len(place.plan.after) > 1:
             for number in sorted({number for _, number in place.got}):
                 judge(case, place, number)

@@ -36,7 +36,7 @@ def part_over(case: Case, part: Run) -> None:
             withdraw(case, run, "workflow_failed")
         else:
             fail(case, run)
-    elif any(each.status in ("TERMINAL", "CANCELED") and not each.outcome for each in broken):
+    elif any(each.status in ("TERMINAL", "CANCELED") and not case.places[each.ref].sent for each in broken):
         for each in parts:
             withdraw(case, each, "workflow_failed")
         _go_on(case, run, parts)
