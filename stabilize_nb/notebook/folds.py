@@ -38,7 +38,8 @@ class Fold:
     def box(self, boxes: dict[str, Box]) -> Box:
         """Return what is shown for them."""
         finds, stack, gathers = (boxes[ref] for ref in self.refs)
-        joins = [Detail(f"joins {gathers.join.words}", gathers.join.sign)] if _is_quorum(gathers) else []
+        quorum = gathers.join if gathers.join is not None and gathers.join.sign is Sign.QUORUM else None
+        joins = [Detail(f"joins {quorum.words}", quorum.sign)] if quorum is not None else []
         details = [*finds.details, *map(self._named, stack.details), *joins, *gathers.details]
         return replace(
             stack, ref=self.finds, status=_status(finds, stack, gathers), join=finds.join,
@@ -51,10 +52,6 @@ class Fold:
         """Call the items what the author calls them."""
         is_about_items = detail.sign is Sign.MANY and detail.words.startswith("one for each of ")
         return replace(detail, words=f"one for each of {self.each}") if is_about_items and self.each else detail
-
-
-def _is_quorum(box: Box) -> bool:
-    return box.join is not None and box.join.sign is Sign.QUORUM
 
 
 def _status(finds: Box, stack: Box, gathers: Box) -> WorkflowStatus:

@@ -17,7 +17,9 @@ from markupsafe import Markup
 from stabilize_nb.models.stage import StageExecution
 from stabilize_nb.models.status import COMPLETE, FAILURE, WorkflowStatus
 from stabilize_nb.models.workflow import Workflow
+from stabilize_nb.notebook.folds import EACH
 from stabilize_nb.notebook.gates import is_gate
+from stabilize_nb.notebook.groups import JOIN_SUFFIX
 from stabilize_nb.notebook.looks import LOOKS, shorten
 from stabilize_nb.notebook.tables import Table, duration, join, moment
 
@@ -80,8 +82,10 @@ class StageTable:
         return self.first() + (_FOLD.format(f"more stages · {self.rest_words()}", rest) if rest else "")
 
     def _rows(self) -> list[StageExecution]:
-        """Return the stages, instances behind all others."""
-        return sorted(self.workflow.stages, key=_is_instance)
+        """Return the stages, instances behind all others; what gathers them for a flow is no stage of its author."""
+        gathers = {f"{stage.ref_id}{JOIN_SUFFIX}" for stage in self.workflow.stages if EACH in stage.context}
+        shown = [stage for stage in self.workflow.stages if stage.ref_id not in gathers]
+        return sorted(shown, key=_is_instance)
 
     def _html(self, rows: Sequence[StageExecution]) -> Markup:
         table = Table(NAMES, [self._row(stage) for stage in rows]).shown()
