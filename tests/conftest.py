@@ -31,6 +31,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     return 0 if chosen or config.option.keyword or config.option.markexpr else None
 
 
+@pytest.hookimpl(tryfirst=True)  # before the plugin puts the groups into the ids of the tests
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Group the tests for the processes."""
     for item in items:
