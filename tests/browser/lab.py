@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -108,6 +109,16 @@ class Tab(Notebook):
             seconds=seconds,
         )
 
+    def click_until(self, button: str, text: str | None, *, cell: int) -> float:
+        """Click a button and return the seconds until a text stands in the output; None: until the button is back."""
+        began = time.monotonic()
+        self.click_button(button, cell=cell)
+        if text is None:
+            self.wait_button(button, cell=cell)
+        else:
+            self.wait_text(text, cell=cell)
+        return time.monotonic() - began
+
     def say(self, source: str) -> str:
         """Run a cell at the end and return what stands under it."""
         return self.cell_output_text(self.add_cell(source))
@@ -116,6 +127,11 @@ class Tab(Notebook):
         """Return the folder of the notebook, which is the working directory of its kernel."""
         return (self.server.root / self.path).parent
 
+    def weakest_contrast(self, cell: int) -> tuple[float, str]:
+        """Return the lowest contrast of a text in the output of a cell, and the text."""
+        ratio, text = self.page.evaluate(_CONTRAST, cell)
+        return ratio, text
+
     def focused(self) -> str:
         """Return how a screen reader names what has the focus: its role or tag, and its text, label or value."""
         return self.page.evaluate(
@@ -123,6 +139,31 @@ class Tab(Notebook):
                 const label = e.getAttribute('aria-label') || e.labels?.[0]?.innerText || e.innerText || e.value || '';
                 return (e.type || e.getAttribute('role') || e.tagName).toLowerCase() + ' ' + label.trim(); }"""
         )
+
+
+#: Of all texts in an output but those of buttons and pictures, the one that stands out least from what is painted
+#: behind it (contrast as WCAG 2 has it).
+_CONTRAST = """cell => {
+    const parse = text => { const n = text.match(/[\\d.]+/g).map(Number); return n.length < 4 ? [...n, 1] : n; };
+    const light = ([r, g, b]) => { const [x, y, z] = [r, g, b].map(v => v / 255).map(
+        v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4); return 0.2126 * x + 0.7152 * y + 0.0722 * z; };
+    const over = (top, below) => [0, 1, 2].map(i => top[i] * top[3] + below[i] * (1 - top[3])).concat(1);
+    const behind = element => { const layers = [];
+        for (let e = element; e; e = e.parentElement) layers.push(parse(getComputedStyle(e).backgroundColor));
+        return layers.reverse().reduce((below, top) => over(top, below), [255, 255, 255, 1]); };
+    const output = document.querySelectorAll(
+        '.jp-NotebookPanel:not(.lm-mod-hidden) .jp-Notebook .jp-Cell')[cell].querySelector('.jp-Cell-outputWrapper');
+    let weakest = [21, ''];
+    const look = (element, text) => {
+        if (!text.trim() || element.closest('svg, button')) return;
+        if (!element.checkVisibility({visibilityProperty: true})) return;
+        const ground = behind(element), ink = over(parse(getComputedStyle(element).color), ground);
+        const [a, b] = [light(ink), light(ground)].sort((x, y) => y - x);
+        const ratio = (a + 0.05) / (b + 0.05);
+        if (ratio < weakest[0]) weakest = [ratio, text.trim()]; };
+    const walker = document.createTreeWalker(output, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) look(walker.currentNode.parentElement, walker.currentNode.data);
+    return weakest; }"""
 
 
 class Lab:
