@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 
 import nbformat
 import pytest
@@ -108,7 +106,7 @@ def test_what_is_left_without_the_kernel_is_the_last_picture(study, lab):
     study.save()
 
     page = lab.new_page()
-    page.set_content(converted(study))
+    page.set_content(study.converted())
     assert page.get_by_role("img", name="study running").first.is_visible()
     assert page.get_by_text("1 of 4 stages").is_visible()
     assert page.get_by_text("Publish this study?").first.is_visible()
@@ -119,15 +117,6 @@ def test_what_is_left_without_the_kernel_is_the_last_picture(study, lab):
     study.wait_text("1 of 4 stages", cell=RUN)
     assert study._scope(RUN).get_by_role("img", name="study running").first.is_visible()
     assert not study.button("Approve", cell=RUN).count()
-
-
-def converted(tab) -> str:
-    """Return the saved notebook as nbconvert makes HTML of it, on a machine that reaches no other."""
-    path = tab.server.root / tab.path
-    # The template would load these for formulas and old widgets.
-    without = [f"--HTMLExporter.{name}=" for name in ("mathjax_url", "require_js_url", "jquery_url")]
-    command = [sys.executable, "-m", "jupyter", "nbconvert", "--to", "html", "--log-level=ERROR", "--stdout", *without]
-    return subprocess.run([*command, str(path)], capture_output=True, text=True, check=True, timeout=60).stdout
 
 
 def distrust(tab) -> None:

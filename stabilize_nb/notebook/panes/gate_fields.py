@@ -101,7 +101,9 @@ class Fields:
             return w.Combobox(options=labels, placeholder=hint, **self._named(field.name))
         named = self._named(field.name)
         style = {**named["style"], "button_width": "auto"}
-        return w.ToggleButtons(options=_numbered(labels), value=None, **{**named, "style": style})
+        buttons = w.ToggleButtons(options=_numbered(labels), value=None, **{**named, "style": style})
+        buttons.add_class("widget-inline-hbox")  # its name before it, as that of every other field
+        return buttons
 
     def _text(self, name: str, hint: str) -> w.Text:
         return w.Text(placeholder=hint, **self._named(name))
