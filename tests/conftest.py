@@ -7,9 +7,10 @@ tests with a browser, which share one JupyterLab. A run of chosen tests stays in
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from stabilize_nb.store.database import open_databases
 from tests import kernels
@@ -22,6 +23,7 @@ from tests.scenarios.counts import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+BROWSER = "tests/browser"
 __all__ = ["pytest_runtest_logreport", "pytest_runtest_makereport", "pytest_terminal_summary"]
 
 
@@ -31,12 +33,17 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     return 0 if chosen or config.option.keyword or config.option.markexpr else None
 
 
-@pytest.hookimpl(tryfirst=True)  # before the plugin puts the groups into the ids of the tests
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group the tests for the processes."""
-    for item in items:
-        group = "browser" if item.get_closest_marker("browser") else item.location[0]
-        item.add_marker(pytest.mark.xdist_group(group))
+class ByFile(LoadScopeScheduling):
+    """Gives the tests of a file to one process, and those of a browser too, wherever they are."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return BROWSER if file.startswith(f"{BROWSER}/") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    """Return what spreads the tests."""
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
