@@ -74,7 +74,8 @@ WATCH: Final = Watch()
 
 def rest(run: Run) -> None:
     """Ask the engine of a run to begin nothing more; returns at once."""
-    run.engine.processor.rest()
+    if not run.engine.is_closed:
+        run.engine.processor.rest()
 
 
 def interruptible(wait: Callable[Concatenate[Run, P], T]) -> Callable[Concatenate[Run, P], T]:
