@@ -43,8 +43,8 @@ def _lines(run: Run, workflow: Workflow) -> Iterator[str]:
 
 
 def owner_line(run: Run) -> str:
-    """Say who works at a run when that is not this kernel; nothing when it is."""
-    if run.engine.processor.custody.shares:
+    """Say who works at a run when that is not this kernel; nothing when it is, or when runs go on only in cells."""
+    if run.engine.processor.custody.shares or run.engine.rehearsal is not None:
         return ""
     owner = run.engine.owner_of(run.id)
     if owner is None:
