@@ -1,6 +1,6 @@
 """The rows of one workflow, as decisions see them. All are immutable; only `evolve` makes new ones.
 
-Named tuples and not dataclasses: they are what a database row is, and `_replace` runs in C on the hot path.
+Named tuples and not dataclasses: they are what a database row is, and copying one runs in C on the hot path.
 Times are ms since the epoch (UTC).
 """
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stabilize_nb.models.ids import derived_id
 from stabilize_nb.models.multi_instance import MultiInstanceConfig
+from stabilize_nb.models.record import row_record
 from stabilize_nb.models.stage import JoinType, SplitType, SyntheticStageOwner
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.models.values import EMPTY
@@ -28,6 +29,7 @@ MILESTONE = "milestone"
 ADDITIONS = "additions"
 
 
+@row_record
 class Head(NamedTuple):
     """The workflow itself. Its row carries the lock under which all decisions of the workflow are made."""
 
@@ -67,6 +69,7 @@ class Child(NamedTuple):
     owner: str  # name of a SyntheticStageOwner
 
 
+@row_record
 class StageSpec(NamedTuple):
     """What the author of a stage wrote, and the edges that follow from it; it never changes."""
 
@@ -115,6 +118,7 @@ class StageSpec(NamedTuple):
         return len(self.requisites)
 
 
+@row_record
 class StageRow(NamedTuple):
     """One run of a stage. The first run of a stage is its base row, which also counts for all of them."""
 
@@ -143,6 +147,7 @@ class StageRow(NamedTuple):
     closed: bool = False  # multi-instance parent: accepts no further instances
 
 
+@row_record
 class TaskRow(NamedTuple):
     """One task of one stage row."""
 
@@ -168,6 +173,7 @@ class TaskRow(NamedTuple):
         return self.due is not None and self.signal is None and self.error is None
 
 
+@row_record
 class RoundRow(NamedTuple):
     """The k-th outcome of every incoming edge of a stage, counted (patterns.md 2.2).
 
@@ -196,6 +202,7 @@ class ArrivalRow(NamedTuple):
     position: int = 0  # number of the fact that says so: in which order they came
 
 
+@row_record
 class ClaimRow(NamedTuple):
     """Who holds what only so many may hold: a mutex of the store, a choice of a workflow, slots of a configuration."""
 

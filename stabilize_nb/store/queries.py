@@ -5,8 +5,25 @@ from __future__ import annotations
 import re
 from functools import cache
 from importlib.resources import files
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 _HEAD = re.compile(r"^-- (\w+) -- (.+)$", re.MULTILINE)
+_PARAMETER = re.compile(r":([a-z]\w*)")
+
+
+class Statement(NamedTuple):
+    """
+    A statement with its parameters by number, and what puts those given by name into that order.
+
+    SQLite would otherwise look up the name of every parameter again whenever the statement is run.
+    """
+
+    sql: str
+    values: Callable[[Mapping[str, Any]], tuple[Any, ...]]
 
 
 def sql_file(name: str) -> str:
@@ -27,3 +44,21 @@ def queries() -> dict[str, str]:
 def purposes() -> dict[str, str]:
     """Return name -> the line of purpose."""
     return {head.group(1): head.group(2) for head in _HEAD.finditer(sql_file("queries.sql"))}
+
+
+@cache
+def statements() -> dict[str, Statement]:
+    """Return name -> statement as it is run."""
+    return {name: _numbered(text) for name, text in queries().items()}
+
+
+def _numbered(text: str) -> Statement:
+    names = list(dict.fromkeys(_PARAMETER.findall(text)))
+    sql = _PARAMETER.sub(lambda found: f"?{names.index(found.group(1)) + 1}", text)
+    match names:
+        case []:
+            return Statement(sql, lambda _: ())
+        case [name]:
+            return Statement(sql, lambda params: (params[name],))
+        case _:
+            return Statement(sql, itemgetter(*names))

@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Any
 import apsw
 
 from stabilize_nb.errors import ConfigError, SchemaError, StoreError, StoreUnavailableError
-from stabilize_nb.store.queries import queries
+from stabilize_nb.store.queries import statements
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 log = logging.getLogger("stabilize_nb")
 #: "StNb" in ASCII: says that a file is a store of this package.
 APPLICATION_ID = 0x53744E62
+#: Statements kept prepared: more than a step runs, and few, since apsw looks through all of them for every statement.
+PREPARED = 64
 DURABILITY = {"full": "FULL", "normal": "NORMAL"}
 #: Pages in the WAL at which a writer moves them into the database itself: 16 MiB. Before that a thread beside it does.
 CHECKPOINT_LATEST = 4_000
@@ -65,8 +67,9 @@ class Connection:
     def __init__(self, path: str, durability: str) -> None:
         self.path = path
         self._part = Part.FIRST
+        self._statements = statements()
         try:
-            self._db = apsw.Connection(path, statementcachesize=200)
+            self._db = apsw.Connection(path, statementcachesize=PREPARED)
             self._configure(durability)
             self._cursor = self._db.cursor()  # one for all statements: making one costs as much as a small statement
         except apsw.Error as error:
@@ -131,23 +134,27 @@ class Connection:
         """Run several statements."""
         self._cursor.execute(sql)
 
-    def one(self, name: str, params: dict[str, Any]) -> Sequence[Any] | None:
+    def one(self, name: str, params: Mapping[str, Any]) -> Sequence[Any] | None:
         """Return the row of a named query that has at most one; it is read to its end, so no read stays open."""
-        rows = self._cursor.execute(queries()[name], params).fetchall()
+        sql, values = self._statements[name]
+        rows = self._cursor.execute(sql, values(params)).fetchall()
         return rows[0] if rows else None
 
-    def all(self, name: str, params: dict[str, Any]) -> list[Sequence[Any]]:
+    def all(self, name: str, params: Mapping[str, Any]) -> list[Sequence[Any]]:
         """Return all rows of a named query."""
-        return list(self._cursor.execute(queries()[name], params).fetchall())
+        sql, values = self._statements[name]
+        return list(self._cursor.execute(sql, values(params)).fetchall())
 
-    def run(self, name: str, params: dict[str, Any]) -> int:
+    def run(self, name: str, params: Mapping[str, Any]) -> int:
         """Run a named statement and return how many rows it changed."""
-        self._cursor.execute(queries()[name], params)
+        sql, values = self._statements[name]
+        self._cursor.execute(sql, values(params))
         return self._db.changes()
 
-    def many(self, name: str, rows: Iterable[dict[str, Any]]) -> None:
+    def many(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Run a named statement for each row."""
-        self._cursor.executemany(queries()[name], rows)
+        sql, values = self._statements[name]
+        self._cursor.executemany(sql, map(values, rows))
 
     def data_version(self) -> int:
         """Return a number that changes when another connection commits."""
