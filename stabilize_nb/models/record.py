@@ -27,7 +27,7 @@ def named_record(cls: type[T]) -> type[T]:
 def row_record(cls: type[T]) -> type[T]:
     """Have `_replace` of a named tuple look up only the fields that change; a row of many costs a sixth then."""
     place = {name: at for at, name in enumerate(cls._fields)}  # type: ignore[attr-defined]
-    make = tuple.__new__
+    make: Any = tuple.__new__
 
     def _replace(self: Any, /, **changes: Any) -> Any:
         values = list(self)
