@@ -15,7 +15,7 @@ from typing import Final
 from markupsafe import Markup
 
 from stabilize_nb.models.stage import StageExecution
-from stabilize_nb.models.status import COMPLETE, FAILURE, WorkflowStatus
+from stabilize_nb.models.status import COMPLETE, FAILURE, OPEN, WorkflowStatus
 from stabilize_nb.models.workflow import Workflow
 from stabilize_nb.notebook.folds import EACH
 from stabilize_nb.notebook.gates import is_gate
@@ -82,10 +82,14 @@ class StageTable:
         return self.first() + (_FOLD.format(f"more stages · {self.rest_words()}", rest) if rest else "")
 
     def _rows(self) -> list[StageExecution]:
-        """Return the stages, instances behind all others; what gathers them for a flow is no stage of its author."""
+        """
+        Return the stages, instances behind all others and those at work first.
+
+        What gathers instances for a flow is no stage of its author.
+        """
         gathers = {f"{stage.ref_id}{JOIN_SUFFIX}" for stage in self.workflow.stages if EACH in stage.context}
         shown = [stage for stage in self.workflow.stages if stage.ref_id not in gathers]
-        return sorted(shown, key=_is_instance)
+        return sorted(shown, key=lambda stage: (_is_instance(stage), _is_instance(stage) and stage.status not in OPEN))
 
     def _html(self, rows: Sequence[StageExecution]) -> Markup:
         table = Table(NAMES, [self._row(stage) for stage in rows]).shown()
@@ -95,7 +99,7 @@ class StageTable:
     def _row(self, stage: StageExecution) -> list[str]:
         attempts = sum(task.attempt for task in stage.tasks)
         return [
-            badge(stage.status),
+            badge(self._status(stage)),
             stage.ref_id + (f" (round {stage.generation + 1})" if stage.generation else ""),
             self._bar(stage),
             moment(stage.start_time, self.now),
@@ -103,6 +107,12 @@ class StageTable:
             str(attempts) if attempts and not is_gate(stage) else "",
             shorten((stage.error or "").strip().rpartition("\n")[2], COLUMNS),
         ]
+
+    def _status(self, stage: StageExecution) -> WorkflowStatus:
+        """Return the status of a stage; one that a flow runs for each of something runs until all have ended."""
+        parts = self._instances().get(stage.ref_id, ()) if EACH in stage.context else ()
+        at_work = stage.status is S.SUCCEEDED and any(part.status in OPEN for part in parts)
+        return S.RUNNING if at_work else stage.status
 
     def _bar(self, stage: StageExecution) -> str:
         parts = self._instances().get(stage.ref_id)
