@@ -57,9 +57,10 @@ def test_await_gives_the_result(kernel):
 @pytest.mark.parametrize("wait", ["await run", "run.wait()", "run.result()"])
 def test_interrupt_ends_only_the_waiting(kernel, wait):
     """The cell ends within half a second with one line, and the run goes on to its end."""
-    kernel.must("run = matrix.run(seconds=0.3)")
-    message = kernel.send("get_ipython().display_pub.publish({'text/plain': 'begun'})\n" + wait)
-    kernel.until_shown(message, "begun")
+    kernel.must("import threading\nrun = matrix.run(seconds=0.8)")
+    tell = "threading.Timer(0.2, get_ipython().display_pub.publish, [{'text/plain': 'begun'}]).start()"
+    message = kernel.send(f"{tell}\n{wait}")
+    kernel.until_shown(message, "begun")  # the cell is in its last line by then
     struck = kernel.interrupt()
     reply = kernel.reply(message)
 
