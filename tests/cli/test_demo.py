@@ -36,7 +36,7 @@ class Terminal:
     """The command in a pseudo-terminal."""
 
     def __init__(self, folder, *arguments, columns=100):
-        self.text = ""
+        self._read = b""
         self._ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
         self.process = subprocess.Popen(
@@ -58,6 +58,11 @@ class Terminal:
         self.process.wait()
         os.close(self._ours)
 
+    @property
+    def text(self):
+        """All that was printed, without what moves the cursor and sets colours: a piece may end inside of these."""
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self._read.decode(errors="replace"))
+
     def read_until(self, text, timeout=30):
         """Read until `text` is on the screen (None: until the program ends)."""
         deadline = time.monotonic() + timeout
@@ -71,7 +76,7 @@ class Terminal:
             if not data:
                 assert text is None, f"ended without {text!r}:\n{self.text}"
                 return
-            self.text += re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", data.decode(errors="replace"))
+            self._read += data
 
     def type(self, text):
         os.write(self._ours, text.encode())

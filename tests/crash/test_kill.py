@@ -146,10 +146,10 @@ def test_worker_that_lost_its_claim_changes_nothing(tmp_path: Path) -> None:
         flow = workflow(stage("a", task="work"))
         bench.begin(flow)
         worker = start_worker(tmp_path, 0.4)
-        effects = tmp_path / "effects"
-        while not effects.exists() or "call" not in effects.read_text():
+        steps = "SELECT count(*) FROM journal"
+        while not bench.database.read(lambda connection: connection.raw.execute(steps).get):
             time.sleep(0.01)
-        os.kill(worker.pid, signal.SIGSTOP)
+        os.kill(worker.pid, signal.SIGSTOP)  # while the body is at work, and not within a transaction
         bench.database.write(lambda c: c.raw.execute("UPDATE message SET lease_until = 1 WHERE owner IS NOT NULL"))
         bench.processor.start()
         while not bench.store.retrieve(flow.id).status.is_complete:

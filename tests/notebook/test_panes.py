@@ -228,7 +228,7 @@ def test_two_hundred_instances_are_rows(engine):
     assert pane is not None
     try:
         until(lambda: "100 of 200" in shown(pane))
-        until(lambda: "50 %" in pane._rest.value)
+        until(lambda: "50 %" in pane._table.value)
         bars = {each["aria-label"]: each for each in with_role(pane._table.value, "progressbar")}
         size = len(parts(pane.box))
         seen = pane._table.value
