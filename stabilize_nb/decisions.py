@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from stabilize_nb.errors import ConfigError
-from stabilize_nb.forms import fitted
+from stabilize_nb.forms import completed, fitted
 from stabilize_nb.models.gate import APPROVE, DEADLINE, DECISIONS, REJECT, Refusal, signal_for
 from stabilize_nb.models.ids import new_id
 from stabilize_nb.models.values import EMPTY, plain_mapping
@@ -104,12 +104,15 @@ def order(gate: Gate, choice: str, data: Mapping[str, Any], *, bound: bool, pers
     """
     Return the message that decides at a gate that waits; `bound`: only as long as it asks what it asks here.
 
-    Raises ConfigError for a choice that is not on offer and for a value that does not fit its field.
+    Raises ConfigError for a choice that is not on offer, for a value that does not fit its field, and for an approval that
+    lacks a field which has to be filled in.
     """
     place = f"gate {gate.name!r}"
     if choice not in gate.choices:
         raise ConfigError(f"{place} does not offer {choice!r}; choose one of {', '.join(map(repr, gate.choices))}")
     given = fitted(gate.form, data, place)
+    if choice != REJECT:
+        given = completed(gate.form, given, place)
     if gate.named:
         given = {**given, "decision": choice}
     return SignalStage(

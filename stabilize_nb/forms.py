@@ -45,7 +45,7 @@ class Field:
             return self._chosen(value)
         try:
             return _MAKERS[self.kind](value)
-        except (TypeError, ValueError, OverflowError):
+        except (TypeError, ValueError, OverflowError, KeyError):
             raise Unfit(f"takes {KINDS[self.kind]}, not {value!r}") from None
 
     def _chosen(self, value: Any) -> Any:
@@ -120,6 +120,19 @@ def missing(fields: Iterable[Field], values: Mapping[str, Any]) -> list[str]:
     return [field.name for field in fields if field.needed and field.is_empty(values.get(field.name))]
 
 
+def completed(form: Mapping[str, Any], values: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """Return what an approval says: text left out is empty, a yes-or-no is no; raises ConfigError for other fields."""
+    fields = fields_of(form)
+    blank = {field.name: _BLANK[field.kind] for field in fields if field.needed and field.kind in _BLANK}
+    given = {**blank, **values}
+    if empty := missing(fields, given):
+        kinds = {field.name: KINDS.get(field.kind) or "one of the choices" for field in fields}
+        wanted = ", ".join(f"{name!r} ({kinds[name]})" for name in empty)
+        how = ", ".join(f"{name}=..." for name in empty)
+        raise ConfigError(f"{place} needs {wanted}: give it with the approval, as in approve({how})")
+    return given
+
+
 def _int(value: Any) -> int:
     number = float(value) if isinstance(value, float) else int(str(value).strip().replace("_", "x"))
     if number != int(number) or isinstance(value, bool) or not -(2**63) <= number < 2**63:
@@ -135,13 +148,11 @@ def _float(value: Any) -> float:
 
 
 def _bool(value: Any) -> bool:
-    return _TRUTHS[str(value).strip().lower()] if str(value).strip().lower() in _TRUTHS else _refuse()
+    return _TRUTHS[str(value).strip().lower()]
 
 
-def _refuse() -> bool:
-    raise ValueError
-
-
+#: What a field is that was left alone.
+_BLANK: Final[Mapping[str, Any]] = {"str": "", "bool": False}
 _TRUTHS: Final[Mapping[str, bool]] = {
     "true": True, "yes": True, "y": True, "1": True, "on": True,
     "false": False, "no": False, "n": False, "0": False, "off": False,

@@ -221,8 +221,10 @@ class Run:
             workflow = self._finished()
             if workflow is not None:
                 return result_of(workflow)
-            if stuck := stuck_at(self):
-                raise stuck
+            if stuck_at(self):
+                look_after(self, awaits=False)  # a notebook may decide, or knows better why nobody will
+                if stuck := stuck_at(self):
+                    raise stuck
             self._pause(ticket.wait, deadline, S.RUNNING)
 
     def _pause(self, wait: Any, deadline: float | None, status: WorkflowStatus) -> None:

@@ -54,12 +54,9 @@ def test_gate_that_nobody_can_decide_is_an_error(tmp_path, monkeypatch, wait):
 
     assert "good" in shown
     assert mode == "'auto'"
-    if wait == "run.result()":
-        assert "WaitingForApproval" in said
-    else:
-        assert "NobodyToDecide" in said
-        assert "waits for a decision at 'good'" in said
-        assert "STABILIZE_NB_AUTO_APPROVE=1" in said
+    assert "NobodyToDecide" in said
+    assert "waits for a decision at 'good'" in said
+    assert "STABILIZE_NB_AUTO_APPROVE=1" in said
 
 
 def test_scripted_decision_is_taken(tmp_path):
@@ -69,7 +66,7 @@ def test_scripted_decision_is_taken(tmp_path):
     assert said == "'TIDES!'"
 
 
-@pytest.mark.parametrize("wait", ["await run", "run.wait(), run.result()"])
+@pytest.mark.parametrize("wait", ["await run", "run.result()", "run.wait(), run.result()"])
 def test_gates_are_approved_when_the_environment_says_so(tmp_path, monkeypatch, wait):
     """Who decided is recorded."""
     monkeypatch.setenv("STABILIZE_NB_AUTO_APPROVE", "1")
@@ -77,6 +74,17 @@ def test_gates_are_approved_when_the_environment_says_so(tmp_path, monkeypatch, 
 
     assert "TIDES!" in said
     assert who == "STABILIZE_NB_AUTO_APPROVE\n"
+
+
+@pytest.mark.parametrize("wait", ["await run", "run.result()"])
+def test_form_that_nobody_fills_in_is_not_approved(tmp_path, monkeypatch, wait):
+    """A field without a default has no value to take: the cell says which one, and the gate still waits."""
+    monkeypatch.setenv("STABILIZE_NB_AUTO_APPROVE", "1")
+    said, waits = batch(tmp_path, f"run = letter.run()\n{wait}", "print(len(run.gates))", form='{"grade": int}')
+
+    assert "NobodyToDecide" in said
+    assert "'grade'" in said
+    assert waits == "1\n"
 
 
 @pytest.fixture(scope="module")

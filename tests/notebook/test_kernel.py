@@ -84,7 +84,7 @@ def test_run_is_awaited_decided_and_framed(tmp_path):
 
     assert definition.startswith("research: 4 stages · inputs: question")
     assert start.startswith("research · ")
-    assert stuck == "WaitingForApproval\n"
+    assert stuck == "NobodyToDecide\n"
     assert "stage 'sign_off' waits for a decision or signal" in status
     assert awaited == "'WHY! late'"
     assert "workflow.completed" in events

@@ -238,7 +238,7 @@ def test_missing_code_is_named(tmp_path):
         run_id = at_gate(engine).id
     with Engine(tmp_path / "runs.db") as engine:
         run = engine.run(run_id)
-        run.approve()
+        run.approve(grade=2)
         while not run.waiting_for_code():
             pass
 

@@ -192,14 +192,14 @@ def test_of_a_thousand_changed_previews_none_is_approved() -> None:
                 continue
             changes += 1
             _show(bench, shown.stage_id, seen)
-            bench.queue.push(order(shown, "approve", {}, bound=True))
+            bench.queue.push(order(shown, "approve", {"grade": 1}, bound=True))
             bench.processor.process_all(timeout=PATIENCE)
         decisions = decisions_in(bench.database, workflow.id)
 
         assert [each.refused for each in decisions] == ["changed"] * 1_000
         assert bench.statuses(workflow) == {"gate": "SUSPENDED"}
         _show(bench, shown.stage_id, SHOWN)
-        bench.queue.push(order(shown, "approve", {}, bound=True))
+        bench.queue.push(order(shown, "approve", {"grade": 1}, bound=True))
         bench.processor.process_all(timeout=PATIENCE)
         assert bench.statuses(workflow) == {"gate": "SUCCEEDED"}
 
@@ -421,6 +421,31 @@ def test_what_does_not_fit_a_field_is_refused(engine: Engine, kind: Any, given: 
     with pytest.raises(ConfigError, match=says.replace(".", r"\.")):
         run.approve(field=given)
     assert run.gates == [gate]
+
+
+def test_approval_without_a_field_that_has_to_be_filled_in_is_refused(engine: Engine) -> None:
+    """No stage behind the gate misses a value: text and yes-or-no have an empty one, the rest is asked for."""
+    run, gate = at_gate(engine, form={"times": int, "on": date | None, "note": str, "urgent": bool, "grade": [1, 2]})
+
+    with pytest.raises(ConfigError, match=r"needs 'times' \(a whole number\), 'grade' .*approve\(times=\.\.\., grade="):
+        run.approve(note="late")
+    assert run.gates == [gate]
+    run.approve(times=2, grade=1)
+
+    given = run.result(PATIENCE)["approval"]
+    assert {name: given[name] for name in ("times", "note", "urgent", "grade")} == {
+        "times": 2, "note": "", "urgent": False, "grade": 1,
+    }  # fmt: skip
+    assert "on" not in given
+
+
+def test_rejection_needs_no_field(engine: Engine) -> None:
+    """Who says no owes nothing more."""
+    run, _ = at_gate(engine, form={"times": int})
+
+    run.reject(reason="no")
+
+    assert run.wait(PATIENCE).is_complete
 
 
 @pytest.mark.parametrize(
