@@ -104,8 +104,8 @@ def order(gate: Gate, choice: str, data: Mapping[str, Any], *, bound: bool, pers
     """
     Return the message that decides at a gate that waits; `bound`: only as long as it asks what it asks here.
 
-    Raises ConfigError for a choice that is not on offer, for a value that does not fit its field, and for an approval that
-    lacks a field which has to be filled in.
+    Raises ConfigError for a choice that is not on offer, for a value that does not fit its field, and for an approval
+    that lacks a field which has to be filled in.
     """
     place = f"gate {gate.name!r}"
     if choice not in gate.choices:
