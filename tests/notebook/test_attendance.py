@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 import nbformat
+import papermill
 import pytest
 from nbclient import NotebookClient
 
@@ -25,6 +26,8 @@ def publish(draft, seconds=0.0):
     time.sleep(seconds)
     return draft + "!"
 """
+
+KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
 
 def batch(tmp_path, *cells: str, form: str = "{}") -> list[str]:
@@ -85,6 +88,28 @@ def test_form_that_nobody_fills_in_is_not_approved(tmp_path, monkeypatch, wait):
     assert "NobodyToDecide" in said
     assert "'grade'" in said
     assert waits == "1\n"
+
+
+@pytest.mark.parametrize("decides", [True, False])
+def test_papermill_runs_a_notebook_with_its_parameters(tmp_path, monkeypatch, decides):
+    """A parameter reaches the run; a gate is approved where the environment says so, else it ends the notebook."""
+    monkeypatch.setenv("STABILIZE_NB_AUTO_APPROVE", "1" if decides else "0")
+    parameters = nbformat.v4.new_code_cell("topic = 'none'", metadata={"tags": ["parameters"]})
+    sources = ["%load_ext stabilize_nb", FLOW.format(form="{}"), "run = letter.run(topic=topic)", "await run", "1"]
+    cells = [parameters, *map(nbformat.v4.new_code_cell, sources)]
+    source, target = tmp_path / "letter.ipynb", tmp_path / "done.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": KERNEL}), source)
+
+    def execute():
+        papermill.execute_notebook(source, target, {"topic": "moon"}, cwd=str(tmp_path), progress_bar=False)
+        return nbformat.read(target, as_version=4)
+
+    if decides:
+        assert any("MOON!" in _text(output) for output in execute().cells[-2].outputs)
+    else:
+        with pytest.raises(papermill.PapermillExecutionError, match="waits for a decision at 'good'"):
+            execute()
+        assert nbformat.read(target, as_version=4).cells[-1].execution_count is None
 
 
 @pytest.fixture(scope="module")
