@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import IntEnum
+from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
 from stabilize_nb.expressions import ExpressionError, is_true
@@ -60,8 +61,9 @@ def shape_of(stages: Sequence[StageExecution]) -> Shape | None:
     ids = {stage.id: stage.ref_id for stage in stages}
     owners = {ref: ids[stage.parent_stage_id] for ref, stage in known.items() if stage.parent_stage_id in ids}
     leads = {ref: (*before[ref], owners[ref]) if ref in owners else before[ref] for ref in known}
-    order = _in_order(leads)
-    if len(order) < len(known):
+    try:
+        order = _in_order(leads)
+    except CycleError:
         return None
     after: dict[str, list[str]] = {ref: [] for ref in order}
     for ref in order:
@@ -80,19 +82,11 @@ def shape_of(stages: Sequence[StageExecution]) -> Shape | None:
 
 
 def _in_order(leads: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return stages after all that leads to them; those that lead to themselves, and what follows, are left out."""
-    following: dict[str, list[str]] = {ref: [] for ref in leads}
+    """Return stages after all that leads to them, else as they are given; raises CycleError for a cycle."""
+    sorter: TopologicalSorter[str] = TopologicalSorter(dict.fromkeys(leads, ()))
     for ref, before in leads.items():
-        for lead in before:
-            following[lead].append(ref)
-    left = {ref: len(before) for ref, before in leads.items()}
-    order = [ref for ref, count in left.items() if not count]
-    for ref in order:
-        for head in following[ref]:
-            left[head] -= 1
-            if not left[head]:
-                order.append(head)
-    return order
+        sorter.add(ref, *before)
+    return list(sorter.static_order())
 
 
 def is_skippable(stage: StageExecution) -> bool:
