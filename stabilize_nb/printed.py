@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from stabilize_nb.store.database import Database
 
 
-class Log(str):
+class Lines(str):
     """Text that is shown as it is, without quotes."""
 
     __slots__ = ()
@@ -61,13 +61,13 @@ def at_work(desk: Desk, run_id: str) -> Iterator[Printed]:
             yield Printed(stage_id=body.stage.id, attempt=body.task.attempt, parts=tuple(parts))
 
 
-def log_of(database: Database, desk: Desk, workflow: Workflow, stage_id: str | None = None) -> Log:
+def log_of(database: Database, desk: Desk, workflow: Workflow, stage_id: str | None = None) -> Lines:
     """Return what a stage printed, or what all did with the name of the stage before each line."""
     printed = [*logged(database, workflow.id), *at_work(desk, workflow.id)]
     if stage_id is not None:
-        return Log("".join(each.text for each in printed if each.stage_id == stage_id))
+        return Lines("".join(each.text for each in printed if each.stage_id == stage_id))
     names = {stage.id: stage.ref_id for stage in workflow.stages}
-    return Log("".join(_named(names, printed)))
+    return Lines("".join(_named(names, printed)))
 
 
 def _named(names: dict[str, str], printed: Iterable[Printed]) -> Iterator[str]:

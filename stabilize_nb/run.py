@@ -22,7 +22,7 @@ from stabilize_nb.explain_stage import explain_stage
 from stabilize_nb.gates import Gate, gates_in
 from stabilize_nb.models.gate import APPROVE, REJECT
 from stabilize_nb.models.status import WorkflowStatus
-from stabilize_nb.printed import Log, log_of
+from stabilize_nb.printed import Lines, log_of
 from stabilize_nb.queue.messages import (
     CancelStage,
     CancelWorkflow,
@@ -151,7 +151,7 @@ class Run:
         past = Past(self.engine.database, self.id)
         return explain_stage(RunState.of(past, past.last), stage, missing_code(self))
 
-    def log(self, stage: str | None = None) -> Log:
+    def log(self, stage: str | None = None) -> Lines:
         """Return what the tasks of a stage have printed and displayed, as text; of all stages when none is named."""
         engine, stage_id = self.engine, None if stage is None else self._stage(stage).id
         return log_of(engine.database, engine.processor.desk, self.workflow, stage_id)

@@ -15,8 +15,9 @@ from stabilize_nb.notebook.replay import Replay
 from stabilize_nb.notebook.runtime import RUNTIME
 from stabilize_nb.notebook.standing import owner_line, version_line
 from stabilize_nb.notebook.text import to_text
-from stabilize_nb.notebook.views import Lines, Picture
+from stabilize_nb.notebook.views import Picture
 from stabilize_nb.notebook.words import did_you_mean
+from stabilize_nb.printed import Lines
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -75,15 +75,6 @@ class Picture:
         return _bundle(self.workflow, self.direction, text=to_text(self.workflow))
 
 
-class Lines(str):
-    """Text that a cell shows as it is, without quotes."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return str(self)
-
-
 def flow_bundle(
     flow: Flow, *, direction: Direction = "auto", news: str = "", marks: Mapping[str, str] | None = None
 ) -> Bundle:
