@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from stabilize_nb.core.rows import ADDITIONS, MILESTONE
 from stabilize_nb.core.view import ArrivalKey, ClaimKey, StageKey, TaskKey
+from stabilize_nb.models.multi_instance import is_instance
 from stabilize_nb.models.stage import JoinType
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.queue.messages import Token
@@ -173,7 +174,7 @@ class _Reader:
 
     def _pending(self, row: StageRow) -> tuple[list[StageRow], int]:
         """Return what has not delivered its outcome to a stage yet, and how many there are in all."""
-        if row.spec.mi_parent and "_mi_instance_index" not in row.context:
+        if row.spec.mi_parent and not is_instance(row.context):
             parts = [each for each in self.state.rows if _is_instance_of(each, row.spec.mi_parent)]
             if parts:
                 return [each for each in parts if not each.status.is_complete], len(parts)
@@ -216,7 +217,7 @@ _BROKEN = frozenset({S.TERMINAL, S.CANCELED, S.STOPPED})
 
 
 def _is_instance_of(row: StageRow, parent_id: str) -> bool:
-    return row.spec.mi_parent == parent_id and "_mi_instance_index" in row.context
+    return row.spec.mi_parent == parent_id and is_instance(row.context)
 
 
 def _error(row: StageRow) -> str:

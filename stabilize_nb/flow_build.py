@@ -30,6 +30,7 @@ from stabilize_nb.flow_tasks import (
     RelayTask,
 )
 from stabilize_nb.flow_words import JOINS, in_outputs, is_partial, mentioned, quorum
+from stabilize_nb.models.multi_instance import join_ref
 from stabilize_nb.models.stage import JoinType, SplitType, StageExecution, SyntheticStageOwner
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.models.task import TaskExecution
@@ -306,7 +307,7 @@ def _names(flow: Flow, layout: Layout) -> Names:
     begins, ends, lists = {}, {}, []
     for name, node in layout.nodes.items():
         begins[name] = f"{name}_entry" if node.is_loop else name
-        ends[name] = f"{name}_exit" if node.is_loop else f"{name}_mi_join" if layout.is_each(name) else name
+        ends[name] = f"{name}_exit" if node.is_loop else join_ref(name) if layout.is_each(name) else name
         if layout.is_each(name):
             lists.append(ends[name])
     beside = {

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from stabilize_nb.errors import ConfigError, StabilizeError
 from stabilize_nb.flow_words import close
+from stabilize_nb.models.multi_instance import INSTANCE_INDEX, is_instance
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.reducers import apply_output_reducers
 from stabilize_nb.tasks.child import CONFIG, with_plain_stages
@@ -308,8 +309,8 @@ class GatherTask(Task):
 
     def execute(self, stage: StageExecution) -> TaskResult:
         """Gather."""
-        runs = [run for runs in stage.upstream.values() for run in runs if "_mi_instance_index" in run.context]
-        runs.sort(key=lambda run: run.context["_mi_instance_index"])
+        runs = [run for runs in stage.upstream.values() for run in runs if is_instance(run.context)]
+        runs.sort(key=lambda run: run.context[INSTANCE_INDEX])
         results = [_returned(run) for run in runs]
         lists = {key: [run.outputs[key] for run in runs if key in run.outputs] for key in sorted(self._names.wanted)}
         outputs = {key: found for key, found in lists.items() if found and not any(isinstance(x, list) for x in found)}

@@ -21,6 +21,7 @@ from stabilize_nb.explain import explain
 from stabilize_nb.explain_stage import explain_stage
 from stabilize_nb.gates import Gate, gates_in
 from stabilize_nb.models.gate import APPROVE, REJECT
+from stabilize_nb.models.multi_instance import PARENT_REF_ID, is_instance, join_ref
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.printed import Lines, log_of
 from stabilize_nb.queue.messages import (
@@ -394,9 +395,10 @@ def result_of(workflow: Workflow) -> Any:
 
 def _is_part(stage: StageExecution, workflow: Workflow) -> bool:
     """Whether a stage is a synthetic one, or an instance of an activity that has a join."""
-    join = f"{stage.context.get('_mi_parent_ref_id')}_mi_join"
-    is_instance = "_mi_instance_index" in stage.context and any(each.ref_id == join for each in workflow.stages)
-    return stage.parent_stage_id is not None or is_instance
+    if stage.parent_stage_id is not None:
+        return True
+    join = join_ref(stage.context.get(PARENT_REF_ID, ""))
+    return is_instance(stage.context) and any(each.ref_id == join for each in workflow.stages)
 
 
 def graph_of(workflow: Workflow) -> nx.DiGraph[str]:

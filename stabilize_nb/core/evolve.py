@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.core import facts as f
-from stabilize_nb.core.graph import connected, instance_spec, join_of
+from stabilize_nb.core.graph import connected, instance_spec
 from stabilize_nb.core.rows import (
     ADDITIONS,
     MILESTONE,
@@ -27,6 +27,7 @@ from stabilize_nb.core.rows import (
 )
 from stabilize_nb.core.view import ArrivalKey, ClaimKey, RoundKey, SignalKey, StageKey, TaskKey, View, WaiterKey
 from stabilize_nb.models.ids import derived_id
+from stabilize_nb.models.multi_instance import join_ref
 from stabilize_nb.models.status import OPEN, WorkflowStatus, validate_transition
 from stabilize_nb.models.values import EMPTY
 from stabilize_nb.queue.messages import Token
@@ -492,7 +493,7 @@ _LATER = 1_000_000
 def _instance_added(view: View, fact: f.InstanceAdded, _at: int) -> None:
     parent = _stage(view, fact.stage)
     view.put(StageKey(parent.id), parent._replace(added=parent.added + 1))
-    join = Edge(parent.spec.mi_join, join_of(parent.spec.ref_id)) if parent.spec.mi_join else None
+    join = Edge(parent.spec.mi_join, join_ref(parent.spec.ref_id)) if parent.spec.mi_join else None
     spec = instance_spec(parent.spec, parent.id, join, fact.index)
     row = StageRow(
         id=fact.row, base_id=fact.row, ref_id=spec.ref_id, ordinal=_LATER * (1 + parent.ordinal) + fact.index,

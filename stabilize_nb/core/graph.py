@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.core.rows import Child, Edge, StageSpec, spec_from_data
+from stabilize_nb.models.multi_instance import PARENT_REF_ID, instance_ref, join_ref, parent_of_join
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,7 +50,7 @@ def connected(stages: Sequence[Mapping[str, Any]]) -> list[StageSpec]:
                 serving=serving(stage["id"], sources, fan_out) if spec.join_cancel_remaining else (),
                 children=tuple(children.get(stage["id"], ())),
                 watchers=tuple(watchers.get(spec.ref_id, ())),
-                mi_join=ids.get(join_of(spec.ref_id), "") if spec.mi_config else "",
+                mi_join=ids.get(join_ref(spec.ref_id), "") if spec.mi_config else "",
                 mi_parent=_activity(stage, spec, activities, ids),
             )
         )
@@ -75,16 +76,11 @@ def _with_consequences(spec: StageSpec) -> StageSpec:
 
 def _activity(stage: Mapping[str, Any], spec: StageSpec, activities: set[str], ids: Mapping[str, str]) -> str:
     """Return the id of the parent of the multi-instance activity that a stage is an instance or the join of."""
-    parent = stage.get("context", {}).get("_mi_parent_ref_id")
+    parent = stage.get("context", {}).get(PARENT_REF_ID)
     if parent in activities:
         return ids[parent]
-    parent = spec.ref_id.removesuffix(join_of(""))
-    return ids[parent] if parent != spec.ref_id and parent in activities else ""
-
-
-def join_of(parent: str) -> str:
-    """Return the ref_id of the join of a multi-instance activity."""
-    return f"{parent}_mi_join"
+    parent = parent_of_join(spec.ref_id)
+    return ids[parent] if parent in activities else ""
 
 
 def instance_spec(parent: StageSpec, parent_id: str, join: Edge | None, index: int) -> StageSpec:
@@ -93,7 +89,7 @@ def instance_spec(parent: StageSpec, parent_id: str, join: Edge | None, index: i
     prefix = template.get("name") or parent.name or parent.ref_id
     return spec_from_data(
         {
-            "ref_id": f"{parent.ref_id}_instance_{index}",
+            "ref_id": instance_ref(parent.ref_id, index),
             "name": f"{prefix} {index}",
             "type": template.get("type", ""),
             "requisites": [parent.ref_id],

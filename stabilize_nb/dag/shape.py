@@ -9,6 +9,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
 from stabilize_nb.expressions import ExpressionError, is_true
+from stabilize_nb.models.multi_instance import join_ref
 from stabilize_nb.models.stage import SplitType, StageExecution
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def shape_of(stages: Sequence[StageExecution]) -> Shape | None:
         parents={ref: owner for ref, owner in owners.items() if not before[ref]},
         jumps={stage.ref_id: stage.jump_targets & known.keys() for stage in stages if stage.jump_targets},
         withdrawable=_withdrawable(stages, before),
-        grown={f"{stage.ref_id}_mi_join": stage.ref_id for stage in stages if stage.mi_config is not None},
+        grown={join_ref(stage.ref_id): stage.ref_id for stage in stages if stage.mi_config is not None},
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from stabilize_nb.models.multi_instance import instance_ref
 from stabilize_nb.store.codec import loads
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class Names:
         elif data.get("fact") == "InstanceAdded" and data["stage"] in self.refs:
             row, parent = data["row"], data["stage"]
             template = self._instances.get(parent, {})
-            self.refs[row] = f"{self.refs[parent]}_instance_{data['index']}"
+            self.refs[row] = instance_ref(self.refs[parent], data["index"])
             self.types[row] = template.get("type", "")
             self._tasks[row] = template.get("tasks", [])
 

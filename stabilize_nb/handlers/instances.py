@@ -17,6 +17,7 @@ from stabilize_nb.handlers.conditions import holds
 from stabilize_nb.handlers.ending import end_stage, send_tokens
 from stabilize_nb.handlers.entering import activate, begin_and_fail, enter
 from stabilize_nb.models.ids import derived_id
+from stabilize_nb.models.multi_instance import INSTANCE_COUNT, INSTANCE_INDEX, PARENT_REF_ID
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.queue.messages import StartStage, Token
 
@@ -72,7 +73,7 @@ def add_instance(draft: Draft, parent: StageRow, context: Mapping[str, Any]) -> 
     index = static_count(draft, parent) + parent.added
     row = instance_id(parent, index)
     template = parent.spec.mi_config["instance"].get("context", {})
-    about = {"_mi_parent_ref_id": parent.spec.ref_id, "_mi_instance_index": index}
+    about = {PARENT_REF_ID: parent.spec.ref_id, INSTANCE_INDEX: index}
     draft.record(InstanceAdded(parent.id, row, index, {**template, **context, **about}))
     return draft.stage(row)
 
@@ -180,14 +181,14 @@ def _contexts(draft: Draft, parent: StageRow) -> list[dict[str, Any]]:
         if not isinstance(items, list):
             msg = f"{key!r} is {items!r}; a list is expected, one instance is made for each item"
             raise ValueError(msg)
-        return [{config["item_context_key"]: item, "_mi_instance_count": len(items)} for item in items]
+        return [{config["item_context_key"]: item, INSTANCE_COUNT: len(items)} for item in items]
     key = config["count_from_context"]
     if key:
         count = seen.get(key)
         if type(count) is not int or count < 0:
             msg = f"{key!r} is {count!r}; the number of instances is expected, 0 or more"
             raise ValueError(msg)
-        return [{"_mi_instance_count": count}] * count
+        return [{INSTANCE_COUNT: count}] * count
     return []
 
 

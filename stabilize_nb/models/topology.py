@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from stabilize_nb.errors import InvalidWorkflowError
 from stabilize_nb.expressions import ExpressionError, check_expression
+from stabilize_nb.models.multi_instance import join_ref
 from stabilize_nb.models.stage import JoinType
 from stabilize_nb.models.status import WorkflowStatus
 
@@ -74,7 +75,7 @@ def _counted_later(stages: Sequence[StageExecution]) -> set[str]:
     """Return the joins of multi-instance activities whose branches are made while the workflow runs."""
     configs = [(stage.ref_id, stage.mi_config) for stage in stages if stage.mi_config is not None]
     return {
-        f"{ref}_mi_join"
+        join_ref(ref)
         for ref, config in configs
         if config.allow_dynamic or config.count_from_context or config.collection_from_context
     }

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from stabilize_nb.models.status import WorkflowStatus
-from stabilize_nb.notebook.groups import Grouping, join_ref
+from stabilize_nb.notebook.groups import Grouping, join_ref_of
 from stabilize_nb.notebook.shown import Arrow, Box
 from stabilize_nb.notebook.signs import Detail, Sign
 
@@ -63,8 +63,8 @@ def folds_of(grouping: Grouping) -> Iterator[Fold]:
     """Yield what is to be shown as one."""
     for ref, group in grouping.groups.items():
         parent = group.activity
-        if parent is not None and EACH in parent.context and join_ref(parent) in grouping.stages:
-            yield Fold(grouping.box[parent.ref_id], ref, grouping.box[join_ref(parent)], str(parent.context[EACH]))
+        if parent is not None and EACH in parent.context and join_ref_of(parent) in grouping.stages:
+            yield Fold(grouping.box[parent.ref_id], ref, grouping.box[join_ref_of(parent)], str(parent.context[EACH]))
 
 
 def folded_boxes(boxes: dict[str, Box], folds: Iterable[Fold]) -> dict[str, Box]:

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
-from stabilize_nb.models.multi_instance import MultiInstanceConfig
+from stabilize_nb.models.multi_instance import PARENT_REF_ID, MultiInstanceConfig, instance_ref, is_instance, join_ref
 from stabilize_nb.models.stage import StageExecution
 from stabilize_nb.models.topology import ACTIVATION_SUFFIX
 from stabilize_nb.notebook.signs import loop_of
 
-#: What the ref_id of the join of an activity adds to that of its parent.
-JOIN_SUFFIX: Final = "_mi_join"
 #: Stages by ref_id, each with all its runs.
 Runs = Mapping[str, Sequence[StageExecution]]
 
@@ -73,13 +70,13 @@ class Grouping:
         for ref, group in self.groups.items():
             if group.activity is not None:
                 yield base(group.activity.ref_id), ref
-                if join_ref(group.activity) in self.stages:
-                    yield ref, join_ref(group.activity)
+                if join_ref_of(group.activity) in self.stages:
+                    yield ref, join_ref_of(group.activity)
 
     def is_join_of(self, parent: str, ref: str) -> bool:
         """Whether a stage is the join of the activity whose parent is `parent`."""
         stage = self.stage(parent)
-        return stage.mi_config is not None and ref == join_ref(stage)
+        return stage.mi_config is not None and ref == join_ref_of(stage)
 
     @staticmethod
     def _is_plumbing(tail: str, stage: StageExecution) -> bool:
@@ -98,9 +95,9 @@ def requisites(stage: StageExecution) -> set[str]:
     return {base(ref) for ref in stage.requisite_stage_ref_ids}
 
 
-def join_ref(parent: StageExecution) -> str:
+def join_ref_of(parent: StageExecution) -> str:
     """Return the ref_id of the join of an activity."""
-    return base(parent.ref_id) + JOIN_SUFFIX
+    return join_ref(base(parent.ref_id))
 
 
 def group(stages: Sequence[StageExecution]) -> Grouping:
@@ -139,8 +136,8 @@ def _tops(runs: Runs) -> Iterator[tuple[str, str]]:
 
 def _activity(stage: StageExecution, runs: Runs) -> StageExecution | None:
     """Return the parent of the activity that a stage is an instance of."""
-    ref = stage.context.get("_mi_parent_ref_id")
-    if not isinstance(ref, str) or "_mi_instance_index" not in stage.context or ref not in runs:
+    ref = stage.context.get(PARENT_REF_ID)
+    if not isinstance(ref, str) or not is_instance(stage.context) or ref not in runs:
         return None
     parent = runs[ref][0]
     return parent if parent is not stage and parent.mi_config is not None else None
@@ -149,6 +146,6 @@ def _activity(stage: StageExecution, runs: Runs) -> StageExecution | None:
 def _to_come(runs: Runs, made: Mapping[str, str]) -> Iterator[tuple[str, StageExecution]]:
     """Yield a name and the parent for each activity that has no instances (yet)."""
     for ref, rows in runs.items():
-        name = f"{ref}_instance_0"
+        name = instance_ref(ref, 0)
         if rows[0].mi_config is not None and ref not in made and name not in runs:
             yield name, rows[0]

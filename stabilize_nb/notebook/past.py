@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from markupsafe import Markup
 
 from stabilize_nb.events.replay import picture_of
+from stabilize_nb.models.multi_instance import PARENT_REF_ID
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.notebook.config import settings
 from stabilize_nb.notebook.draw import data_uri, svg_of
@@ -162,7 +163,7 @@ def _homes(rows: list[StageRow]) -> Iterator[tuple[str, str]]:
         home = row.base_id
         while parents.get(home):
             home = parents[home]
-        activity: Any = row.context.get("_mi_parent_ref_id")
+        activity: Any = row.context.get(PARENT_REF_ID)
         yield row.id, by_ref.get(activity, home) if activity else home
 
 

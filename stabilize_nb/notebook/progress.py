@@ -14,12 +14,12 @@ from typing import Final
 
 from markupsafe import Markup
 
+from stabilize_nb.models.multi_instance import PARENT_REF_ID, is_instance, join_ref
 from stabilize_nb.models.stage import StageExecution
 from stabilize_nb.models.status import COMPLETE, FAILURE, OPEN, WorkflowStatus
 from stabilize_nb.models.workflow import Workflow
 from stabilize_nb.notebook.folds import EACH
 from stabilize_nb.notebook.gates import is_gate
-from stabilize_nb.notebook.groups import JOIN_SUFFIX
 from stabilize_nb.notebook.looks import LOOKS, shorten
 from stabilize_nb.notebook.tables import Table, duration, join, moment
 
@@ -87,9 +87,9 @@ class StageTable:
 
         What gathers instances for a flow is no stage of its author.
         """
-        gathers = {f"{stage.ref_id}{JOIN_SUFFIX}" for stage in self.workflow.stages if EACH in stage.context}
+        gathers = {join_ref(stage.ref_id) for stage in self.workflow.stages if EACH in stage.context}
         shown = [stage for stage in self.workflow.stages if stage.ref_id not in gathers]
-        return sorted(shown, key=lambda stage: (_is_instance(stage), _is_instance(stage) and stage.status not in OPEN))
+        return sorted(shown, key=_place)
 
     def _html(self, rows: Sequence[StageExecution]) -> Markup:
         table = Table(NAMES, [self._row(stage) for stage in rows]).shown()
@@ -129,9 +129,14 @@ class StageTable:
     def _instances(self) -> Mapping[str, list[StageExecution]]:
         found: dict[str, list[StageExecution]] = {}
         for stage in self.workflow.stages:
-            if _is_instance(stage):
-                found.setdefault(str(stage.context.get("_mi_parent_ref_id")), []).append(stage)
+            if is_instance(stage.context):
+                found.setdefault(str(stage.context.get(PARENT_REF_ID)), []).append(stage)
         return found
+
+
+def _place(stage: StageExecution) -> tuple[bool, bool]:
+    is_part = is_instance(stage.context)
+    return is_part, is_part and stage.status not in OPEN
 
 
 def badge(status: WorkflowStatus) -> Markup:
@@ -150,10 +155,6 @@ def took(stage: StageExecution, now: int) -> str:
 def count_of(workflow: Workflow) -> tuple[int, int]:
     """Return how many stages have ended, and how many there are."""
     return sum(stage.status in COMPLETE for stage in workflow.stages), len(workflow.stages)
-
-
-def _is_instance(stage: StageExecution) -> bool:
-    return "_mi_instance_index" in stage.context
 
 
 def _bar_of(parts: Sequence[StageExecution], stage: StageExecution) -> Markup:

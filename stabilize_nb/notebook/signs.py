@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
-from stabilize_nb.models.multi_instance import MultiInstanceConfig
+from stabilize_nb.models.multi_instance import JOIN_TYPE, MultiInstanceConfig
 from stabilize_nb.models.stage import JoinType, SplitType, StageExecution
 from stabilize_nb.models.status import WorkflowStatus
 
@@ -112,7 +112,7 @@ def _manner(stage: StageExecution) -> str:
 
 def settings_of(stage: StageExecution) -> Iterator[Detail]:
     """Yield what the definition of a stage says beyond its edges and its join."""
-    if stage.type != "mi_join" and _letters(stage.name) not in {"", _letters(stage.ref_id)}:
+    if stage.type != JOIN_TYPE and _letters(stage.name) not in {"", _letters(stage.ref_id)}:
         yield Detail(stage.name)
     yield from _kind(stage)
     if stage.thread_merge > 1:

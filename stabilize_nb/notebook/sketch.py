@@ -13,11 +13,12 @@ from dataclasses import replace
 import networkx as nx
 
 from stabilize_nb.dag.soundness import check_soundness
+from stabilize_nb.models.multi_instance import parent_of_join
 from stabilize_nb.models.stage import StageExecution, SyntheticStageOwner
 from stabilize_nb.models.status import FAILURE, WorkflowStatus
 from stabilize_nb.models.workflow import Workflow
 from stabilize_nb.notebook.folds import folded_arrows, folded_boxes, folds_of
-from stabilize_nb.notebook.groups import JOIN_SUFFIX, Group, Grouping, base, group, join_ref, requisites
+from stabilize_nb.notebook.groups import Group, Grouping, base, group, join_ref_of, requisites
 from stabilize_nb.notebook.looks import LOOKS, NAME_COLUMNS, shorten
 from stabilize_nb.notebook.shown import CANNOT_RUN, WHEN, Arrow, Box, Line, Part, Sketch, tally
 from stabilize_nb.notebook.signs import (
@@ -127,7 +128,7 @@ def _status_of_instances(grouping: Grouping, here: Group) -> WorkflowStatus:
     """Return the status of a stack. Instances that were withdrawn because others were enough want no attention."""
     if not here.runs:
         return S.SKIPPED if here.activity is not None and here.activity.status.is_complete else S.NOT_STARTED
-    join = grouping.stages.get(join_ref(here.activity), ()) if here.activity is not None else ()
+    join = grouping.stages.get(join_ref_of(here.activity), ()) if here.activity is not None else ()
     is_passed = any(run.status is S.SUCCEEDED for run in join)
     wanted = [run for run in here.runs if run.status is not S.CANCELED] if is_passed else []
     return _status(wanted or here.runs)
@@ -159,7 +160,7 @@ def _is_gate(stage: StageExecution) -> bool:
 
 
 def _join(grouping: Grouping, ref: str, stage: StageExecution) -> Detail | None:
-    parent = ref.removesuffix(JOIN_SUFFIX)
+    parent = parent_of_join(ref)
     if parent in grouping.stages and grouping.is_join_of(parent, ref):
         config = grouping.stage(parent).mi_config
         here = [each for each in grouping.groups.values() if each.activity is grouping.stage(parent)]

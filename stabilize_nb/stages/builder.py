@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.dag.graph import StageGraphBuilder
 from stabilize_nb.errors import ConfigError
+from stabilize_nb.models.multi_instance import instance_ref, is_instance
 from stabilize_nb.models.stage import SyntheticStageOwner
 from stabilize_nb.models.task import TaskExecution
 
@@ -138,7 +139,7 @@ def tasks_for(stage: StageExecution, builder: StageDefinitionBuilder | None) -> 
         if not isinstance(tasks, list) or not all(isinstance(task, TaskExecution) for task in tasks):
             msg = f"{_who(builder, stage)} returned {tasks!r} from build_tasks; a list of TaskExecution is expected"
             raise StageBuilderError(msg)
-    if not tasks and stage.type and "_mi_instance_index" in stage.context:
+    if not tasks and stage.type and is_instance(stage.context):
         tasks = [TaskExecution.create(stage.type, stage.type, stage_start=True, stage_end=True)]
     return tasks
 
@@ -191,7 +192,7 @@ def _teach(stages: list[StageExecution]) -> None:
     """Let instances that are made while the workflow runs be like the first that was made before (WCP-15)."""
     by_ref = {stage.ref_id: stage for stage in stages}
     for parent in stages:
-        first = by_ref.get(f"{parent.ref_id}_instance_0")
+        first = by_ref.get(instance_ref(parent.ref_id, 0))
         if parent.mi_config is not None and parent.mi_config.allow_dynamic and first is not None:
             template = {**parent.mi_config.instance, "tasks": task_names(first)}
             template.update({name: getattr(first, name) for name in _SHARED if getattr(first, name)})

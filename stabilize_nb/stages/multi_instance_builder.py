@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.expressions import ExpressionError, check_expression
-from stabilize_nb.models.multi_instance import MultiInstanceConfig
+from stabilize_nb.models.multi_instance import (
+    INSTANCE_COUNT,
+    INSTANCE_INDEX,
+    JOIN_TYPE,
+    PARENT_REF_ID,
+    MultiInstanceConfig,
+    instance_ref,
+    join_ref,
+)
 from stabilize_nb.models.stage import JoinType, StageExecution
 from stabilize_nb.stages.builder import StageBuilderError, get_builder, task_names, tasks_for
 
@@ -166,9 +174,9 @@ class _Plan:
         if len(given) > count:
             msg = f"{self.here} has {len(given)} instance_contexts for {count} instances; at most {count} are expected"
             raise StageBuilderError(msg)
-        place = {"_mi_parent_ref_id": self.parent.ref_id, "_mi_instance_count": count}
+        place = {PARENT_REF_ID: self.parent.ref_id, INSTANCE_COUNT: count}
         own: list[Mapping[str, Any]] = [*given, *({} for _ in range(count - len(given)))]
-        return [{**context, **place, "_mi_instance_index": index} for index, context in enumerate(own)]
+        return [{**context, **place, INSTANCE_INDEX: index} for index, context in enumerate(own)]
 
     def check_condition(self, condition: str, threshold: int) -> None:
         """Raise StageBuilderError when the activity can not be completed by such a condition."""
@@ -186,7 +194,7 @@ class _Plan:
         if needed and not self.type:
             msg = f"{self.here} makes instances while the workflow runs: give instance_type, or the parent a type"
             raise StageBuilderError(msg)
-        sample = self._instance({"_mi_instance_index": 0})
+        sample = self._instance({INSTANCE_INDEX: 0})
         sample.tasks = tasks_for(sample, get_builder(self.type))
         return {"type": self.type, "name": self.name, "tasks": task_names(sample), "context": {}}
 
@@ -212,9 +220,9 @@ class _Plan:
             raise StageBuilderError(msg)
 
     def _instance(self, context: dict[str, Any]) -> StageExecution:
-        index = context["_mi_instance_index"]
+        index = context[INSTANCE_INDEX]
         return StageExecution(
-            ref_id=f"{self.parent.ref_id}_instance_{index}", type=self.type, name=f"{self.name} {index}",
+            ref_id=instance_ref(self.parent.ref_id, index), type=self.type, name=f"{self.name} {index}",
             context=context, requisite_stage_ref_ids={self.parent.ref_id},
         )  # fmt: skip
 
@@ -222,8 +230,8 @@ class _Plan:
         cancels = config.cancel_remaining and bool(config.join_threshold or config.completion_condition)
         counts = cancels or config.join_threshold > 0
         return StageExecution(
-            ref_id=f"{self.parent.ref_id}_mi_join", type="mi_join", name=f"{self.name} join",
-            context={"_mi_parent_ref_id": self.parent.ref_id},
+            ref_id=join_ref(self.parent.ref_id), type=JOIN_TYPE, name=f"{self.name} join",
+            context={PARENT_REF_ID: self.parent.ref_id},
             requisite_stage_ref_ids={stage.ref_id for stage in instances} or {self.parent.ref_id},
             join_type=JoinType.N_OF_M if counts else JoinType.AND, join_threshold=config.join_threshold,
             join_cancel_remaining=cancels,
