@@ -145,16 +145,27 @@ def _cancel_rest(draft: Draft, join: StageRow, delivered: set[str]) -> None:
 
 
 def _rest(draft: Draft, join: StageRow, delivered: set[str]) -> list[StageRow]:
-    """Return the first rows of the stages in the scope of a cancelling join, by ordinal (WCP-29)."""
+    """
+    Return the first rows of the stages in the scope of a cancelling join, by ordinal (WCP-29).
+
+    The thread of an activity's parent is with its instances, so the parent is in it when one of them is.
+    """
     rows = {row.id: row for row in draft.stages(join.spec.serving)}
     found: dict[str, StageRow] = {}
-    todo = [source for source in join.spec.sources if source not in delivered]
+    todo = [source for source in join.spec.sources if source not in delivered | {join.spec.mi_parent}]
+    if is_join(draft, join) and _made_late(draft, join, delivered):
+        todo.append(join.spec.mi_parent)
     while todo:
         row = rows.get(todo.pop())
         if row is not None and row.id not in found:
             found[row.id] = row
             todo.extend(row.spec.sources)
     return sorted(found.values(), key=lambda row: row.ordinal)
+
+
+def _made_late(draft: Draft, join: StageRow, delivered: set[str]) -> bool:
+    """Whether an instance that was made at run time has not delivered: it has the thread of its activity's parent."""
+    return any(row.id not in delivered for row in made_instances(draft, draft.stage(join.spec.mi_parent)))
 
 
 def _under_way(draft: Draft, base: StageRow) -> list[tuple[int, str]]:

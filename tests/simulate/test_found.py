@@ -333,6 +333,76 @@ FOUND = (
             chaos=Chaos(2257104970),
         ),
     ),
+    Found(
+        "an activity that is closed with all its instances done leaves alone what comes late to its parent",
+        Plan(
+            (
+                Flow(
+                    "w0",
+                    (
+                        Stage("s0"),
+                        Stage("s1", does=("wait", "ok")),
+                        Stage(
+                            "s2",
+                            after=("s0", "s1"),
+                            join="DISCRIMINATOR",
+                            many=Many(dynamic=True, condition="completed>=2", does=("soft",)),
+                        ),
+                        Stage("s2_mi_join", after=("s2",), join="N_OF_M", cancel_rest=True),
+                    ),
+                ),
+            ),
+            acts=(Act(14, "add", "w0", ref="s2"),),
+            chaos=Chaos(0),
+        ),
+    ),
+    Found(
+        "an activity that has enough withdraws what comes late to its parent with an instance that was added",
+        Plan(
+            (
+                Flow(
+                    "w0",
+                    (
+                        Stage("s1"),
+                        Stage("s2", does=("retry", "retry", "retry", "soft")),
+                        Stage(
+                            "s3",
+                            after=("s1", "s2"),
+                            join="DISCRIMINATOR",
+                            many=Many(dynamic=True, condition="completed>=2"),
+                        ),
+                        Stage("s3_instance_0", after=("s3",)),
+                        Stage("s3_mi_join", after=("s3_instance_0",), tasks=0, join="N_OF_M", cancel_rest=True),
+                    ),
+                ),
+            ),
+            acts=(
+                Act(5, "add", "w0", ref="s3"),
+                Act(17, "add", "w0", ref="s3"),
+                Act(21, "add", "w0", ref="s3"),
+                Act(23, "close", "w0", ref="s3"),
+            ),
+            chaos=Chaos(555099822, budget=2, slots=0, delay=800, repeat=0.4, lose=0.3),
+        ),
+    ),
+    Found(
+        "a lock that a jump sets free goes to nobody who waited for it and is reset by the jump, too",
+        Plan(
+            (
+                Flow(
+                    "w0",
+                    (
+                        Stage("s0"),
+                        Stage("s2", after=("s0",)),
+                        Stage("s3", mutex="k0", section="two"),
+                        Stage("s4", after=("s0",), does=("jump:s0", "jump:s0", "ok"), mutex="k0"),
+                        Stage("s5", after=("s2",), mutex="k0", section="two"),
+                    ),
+                ),
+            ),
+            chaos=Chaos(2),
+        ),
+    ),
     *(
         Found(f"a cancelling join withdraws the threads that are under way to {kind}", _under_way(*above))
         for kind, above in {

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from tests.simulate.model.ends import end, fail, withdraw
 from tests.simulate.model.instances import reopen
 from tests.simulate.model.joins import fire
-from tests.simulate.model.locks import choice_of, holder_for, leave, lock_of
+from tests.simulate.model.locks import choice_of, holder_for, leave, leave_lines, lock_of
 from tests.simulate.model.state import DEAD, LIVE, OPEN, Case, Edge, Place, Run, Word
 
 
@@ -63,6 +63,8 @@ def reset(case: Case, region: set[str], leaving: Run) -> dict[Edge, Word]:
         case.runs[ref] = Run(ref, ref, old.generation + 1)
         case.move(case.runs[ref], "NOT_STARTED")
         case.say("reset", ref, old.generation + 1)
+    for run in inside:
+        leave_lines(case, run)
     for run in inside:
         _free(case, run)
     for name in made:

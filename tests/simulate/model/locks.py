@@ -42,6 +42,16 @@ def take_turn(case: Case, run: Run) -> bool:
 
 def leave(case: Case, run: Run) -> None:
     """Leave every line, and give back what is not needed any more."""
+    leave_lines(case, run)
+    if case.plan(run).choice:
+        choice = choice_of(case, run)
+        if choice.beginner is run and choice.winner is None:
+            next_turn(choice)
+    give_back(case, run)
+
+
+def leave_lines(case: Case, run: Run) -> None:
+    """Wait for nothing any more."""
     stage = case.plan(run)
     run.waits = ""
     if stage.mutex:
@@ -50,9 +60,6 @@ def leave(case: Case, run: Run) -> None:
     if stage.choice:
         choice = choice_of(case, run)
         choice.line = [each for each in choice.line if each is not run]
-        if choice.beginner is run and choice.winner is None:
-            next_turn(choice)
-    give_back(case, run)
 
 
 def give_back(case: Case, run: Run) -> None:
