@@ -45,6 +45,7 @@ _HOMES = {
     "WorkflowStore": "store.store",
     "WaitingForApproval": "errors",
     "WaitingForCode": "errors",
+    "WaitingForRedrive": "errors",
     "WaitingForResume": "errors",
     "WorkflowStream": "streaming",
     "approve": "hitl",

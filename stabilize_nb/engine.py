@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from stabilize_nb.deciding import Inbox
 from stabilize_nb.deterministic import Rehearsal, is_deterministic
 from stabilize_nb.errors import ConfigError, WorkflowNotFoundError
-from stabilize_nb.events.frames import runs_frame
+from stabilize_nb.events.frames import dead_letters_frame, runs_frame
 from stabilize_nb.gates import gates_in
 from stabilize_nb.hitl import ApprovalTask
 from stabilize_nb.models.workflow import Workflow
@@ -19,7 +19,7 @@ from stabilize_nb.queue.messages import StartWorkflow
 from stabilize_nb.queue.processor.config import QueueProcessorConfig
 from stabilize_nb.queue.processor.custody import Owner, owner_of
 from stabilize_nb.queue.processor.processor import QueueProcessor
-from stabilize_nb.queue.queue import Queue
+from stabilize_nb.queue.queue import Queue, letters_in
 from stabilize_nb.run import Run
 from stabilize_nb.store.database import Database
 from stabilize_nb.store.sqlite import database_path
@@ -28,6 +28,7 @@ from stabilize_nb.tasks.interface import NoOpTask, WaitTask
 from stabilize_nb.tasks.registry import TaskRegistry
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import TracebackType
 
     import pandas as pd
@@ -164,6 +165,30 @@ class Engine:
         """Return every gate of every run that waits for a decision, oldest first; a notebook shows them as forms."""
         return Inbox(self, gates_in(self.database))
 
+    def dead_letters(self) -> pd.DataFrame:
+        """
+        Return the messages that could not be processed, oldest first: the runs they belong to wait for them.
+
+        Columns as `events.frames.dead_letters_frame` states them: message_id, run_id, stage, kind, error and payload
+        (string), attempts and lost (int64), died (UTC, us resolution), stage_id (string).
+        """
+        return dead_letters_frame(letters_in(self.database))
+
+    def redrive(self, letters: str | Iterable[str] | pd.DataFrame = "all") -> int:
+        """
+        Put dead letters back as they were, with fresh attempts, and return how many: those of an id, of several ids, of
+        the rows of a frame that `dead_letters` gave, or all. Either all that are asked for are put back, or none.
+
+        Raises ConfigError for what is not, or not any more, a dead letter.
+        """
+        ids = ids_of(letters)
+        if ids == []:
+            return 0
+        put_back = self.queue.redrive(*(ids or ()))
+        for run_id in dict.fromkeys(put_back):
+            self.work(run_id)
+        return len(put_back)
+
     def close(self, timeout: float = 30.0) -> None:
         """Stop working, waiting at most `timeout` seconds for bodies at work, and give the database back."""
         if self._closed:
@@ -183,6 +208,19 @@ class Engine:
     def __repr__(self) -> str:
         state = "closed" if self._closed else ("working" if self.processor.running else "at rest")
         return f"Engine({self.url!r}, {state})"
+
+
+def ids_of(letters: str | Iterable[str] | pd.DataFrame) -> list[str] | None:
+    """Return the ids of dead letters by one of the ways to name them; None for all. Raises ConfigError."""
+    if isinstance(letters, str):
+        return None if letters == "all" else [letters]
+    rows: Any = letters
+    if not hasattr(rows, "loc"):
+        return [str(each) for each in letters]
+    if "message_id" not in rows:  # a frame, or one row of it
+        raise ConfigError("these rows have no message_id; rows of engine.dead_letters() are expected")
+    found = rows["message_id"]
+    return [found] if isinstance(found, str) else [str(each) for each in found]
 
 
 def store_url(url: str | os.PathLike[str] | None) -> str:

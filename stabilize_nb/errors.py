@@ -117,6 +117,15 @@ class WaitingForCode(StabilizeExpectedError):
         )
 
 
+class WaitingForRedrive(StabilizeExpectedError):
+    """A run cannot go on because messages of it could not be processed; `.letters` has a sentence for each."""
+
+    def __init__(self, run_id: str, letters: Iterable[str]) -> None:
+        self.run_id = run_id
+        self.letters = tuple(letters)
+        super().__init__(f"run {run_id} cannot go on: {'; '.join(self.letters)}")
+
+
 class WaitingForResume(StabilizeExpectedError):
     """A run was left by an earlier process, and nobody works at it."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stabilize_nb.models.status import WorkflowStatus
+from stabilize_nb.queue.queue import letters_in
 
 if TYPE_CHECKING:
     from stabilize_nb.run import Run
@@ -19,6 +20,7 @@ def explain(run: Run) -> list[str]:
         return [f"ended {workflow.status}" + (f": {workflow.error}" if workflow.error else "")]
     missing = run.waiting_for_code()
     sentences = [f"waits for code: task {name!r} is not registered in this process" for name in missing]
+    sentences += [letter.said for letter in letters_in(run.engine.database, run.id)]
     if workflow.status is S.PAUSED:
         sentences.append("paused: run.resume() goes on")
     for stage in workflow.stages:

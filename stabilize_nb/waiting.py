@@ -13,7 +13,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeVar
 
-from stabilize_nb.errors import WaitingForApproval, WaitingForCode, WaitingForResume
+from stabilize_nb.errors import WaitingForApproval, WaitingForCode, WaitingForRedrive, WaitingForResume
+from stabilize_nb.queue.queue import letters_in
 from stabilize_nb.store.codec import dumps
 from stabilize_nb.tasks.prints import plain_name
 from stabilize_nb.versions import changed_code
@@ -99,7 +100,7 @@ def look_after(run: Run, *, awaits: bool) -> None:
         WATCH.look(run, awaits)
 
 
-def stuck_at(run: Run) -> WaitingForCode | WaitingForApproval | None:
+def stuck_at(run: Run) -> WaitingForCode | WaitingForApproval | WaitingForRedrive | None:
     """Return what a run waits for when nothing but that can have it go on."""
     registry, here = run.engine.registry, {"workflow_id": run.id}
     known = dumps(sorted(registry.names()))
@@ -117,6 +118,8 @@ def stuck_at(run: Run) -> WaitingForCode | WaitingForApproval | None:
         return WaitingForCode(run.id, map(plain_name, missing), changed_code(run))
     if not running and (gates := run.gates):
         return WaitingForApproval(run.id, [gate.name for gate in gates])
+    if not _at_work(run) and (letters := letters_in(run.engine.database, run.id)):
+        return WaitingForRedrive(run.id, [letter.said for letter in letters])
     return None
 
 

@@ -132,7 +132,7 @@ class Step:
         mine = self.message.execution_id
         if any(send.message.COUNTS and send.message.execution_id == mine for send in self.sends):
             return False
-        left = self.view.get(MessagesLeft())
+        left = self.view.get(MessagesLeft(dead=head.ending is None))
         return not left
 
 

@@ -242,10 +242,11 @@ class Everything(NamedTuple):
 class MessagesLeft(NamedTuple):
     """Whether the workflow has another message that counts (`COUNTS`): True or False.
 
-    Delayed and leased ones are among them; acknowledged and dead ones are not, nor is the one that this step
-    acknowledges.
+    Delayed and leased ones are among them, and with `dead` the dead letters, which may be put back; acknowledged ones
+    are not, nor is the one that this step acknowledges.
     """
 
+    dead: bool = True
     kind: Literal["messages_left"] = "messages_left"
 
 

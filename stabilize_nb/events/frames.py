@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from stabilize_nb.queue.queue import DeadLetter
     from stabilize_nb.store.database import Database
 
 TIME = "datetime64[us, UTC]"
@@ -90,11 +91,24 @@ RUNS = (
     Column("error", "string", "why it failed"),
 )
 
-FRAMES = {"events": EVENTS, "stages": STAGES, "tasks": TASKS, "runs": RUNS}
+DEAD_LETTERS = (
+    Column("message_id", "string", "id of the message, by which it is put back"),
+    Column("run_id", "string", "id of the run that it belongs to"),
+    Column("stage", "string", "ref_id of the stage that it is about; missing when it is about none that is stored"),
+    Column("kind", "string", "what it asks for"),
+    Column("error", "string", "why it could not be processed"),
+    Column("attempts", "int64", "how often it was taken"),
+    Column("lost", "int64", "how often the body was begun that it asks for, and nothing came of it"),
+    Column("died", TIME, "when it became a dead letter"),
+    Column("payload", "string", "what it says beside that, as it is stored: JSON text unless it is damaged"),
+    Column("stage_id", "string", "id of the stage's row"),
+)
+
+FRAMES = {"events": EVENTS, "stages": STAGES, "tasks": TASKS, "runs": RUNS, "dead_letters": DEAD_LETTERS}
 
 
 def schema(frame: str) -> str:
-    """Return the columns of a frame ("events", "stages", "tasks" or "runs") as text, one a line."""
+    """Return the columns of a frame ("events", "stages", "tasks", "runs", "dead_letters") as text, one a line."""
     return "\n".join(f"{column.name:<12}{column.dtype:<22}{column.meaning}" for column in FRAMES[frame])
 
 
@@ -168,6 +182,20 @@ def runs_frame(headers: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
                 run["ended_at"], _between(run["started_at"], run["ended_at"]), run["error"],
             )
             for run in headers
+        ),
+    )  # fmt: skip
+
+
+def dead_letters_frame(letters: Iterable[DeadLetter]) -> pd.DataFrame:
+    """Frame of messages that could not be processed, one row each, in the order given; columns: `DEAD_LETTERS`."""
+    return frame_of(
+        DEAD_LETTERS,
+        (
+            (
+                each.id, each.workflow_id, each.ref_id, each.kind, each.error, each.deliveries, each.lost, each.dead_at,
+                each.payload, each.stage_id,
+            )
+            for each in letters
         ),
     )  # fmt: skip
 

@@ -14,7 +14,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final
 
-from stabilize_nb.errors import ConfigError, StabilizeError, WaitingForApproval, WaitingForCode
+from stabilize_nb.errors import ConfigError, StabilizeError, WaitingForApproval, WaitingForCode, WaitingForRedrive
 from stabilize_nb.notebook.frontend import AUTO_APPROVE, approves_by_itself, clicks_while_awaiting, is_attended
 from stabilize_nb.waiting import AGAIN, WATCH, stuck_at
 
@@ -67,7 +67,7 @@ def look(run: Run, awaits: bool) -> None:
     """Decide, or end a cell that waits for a run in vain; `awaits`: whether the kernel is free meanwhile."""
     stuck = stuck_at(run)
     match stuck:
-        case WaitingForCode():
+        case WaitingForCode() | WaitingForRedrive():
             raise stuck
         case WaitingForApproval() if not is_attended():
             _decide(run, stuck)

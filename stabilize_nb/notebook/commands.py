@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from IPython.core.error import UsageError
 
-from stabilize_nb.notebook import acting, deciding, looking
+from stabilize_nb.notebook import acting, dead, deciding, looking
 from stabilize_nb.notebook.doctor import examine
 from stabilize_nb.notebook.order import Order
 from stabilize_nb.notebook.runtime import RUNTIME
@@ -116,6 +116,11 @@ COMMANDS: Final[Mapping[str, Command]] = {
         Command(
             name="cancel", arguments="RUN[/STAGE]", takes="stage", call=acting.cancel,
             help="withdraw a run or a stage", twin="run.cancel(stage)",
+        ),
+        Command(
+            name="dead", arguments="[redrive ID …|redrive all]", takes="redrive", call=dead.dead,
+            help="messages that could not be processed, and putting them back",
+            twin="engine.dead_letters(), engine.redrive(ids)",
         ),
         Command(
             name="events", arguments="[RUN] [--csv FILE]", takes="run", options={"--csv": True}, call=looking.events,

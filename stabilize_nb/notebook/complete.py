@@ -17,6 +17,8 @@ from stabilize_nb.flow_words import CallWords, GateWords, OrderWords, StageWords
 from stabilize_nb.models.workflow import Workflow
 from stabilize_nb.notebook.commands import COMMANDS, Command
 from stabilize_nb.notebook.complete_stage import in_stage_cell
+from stabilize_nb.notebook.dead import REDRIVE
+from stabilize_nb.notebook.dead import ids as dead_ids
 from stabilize_nb.notebook.looking import FORMATS
 from stabilize_nb.notebook.magic import OPTIONS
 from stabilize_nb.notebook.runtime import RUNTIME
@@ -140,6 +142,8 @@ def _fields(command: Command, words: list[str], part: str) -> Found | None:
     """Offer the fields of a form, or the inputs of a workflow."""
     if command.name == "run" and isinstance(work := _works({}).get(words[1]), Flow):
         return part, [f"{name}=" for name in work.inputs]
+    if command.name == "dead" and words[1] == REDRIVE:
+        return part, dead_ids()
     if command.name != "approve":
         return None
     gates = {f"{gate.run_id}/{gate.name}": gate for engine in RUNTIME.engines() for gate in engine.inbox()}
@@ -186,6 +190,7 @@ _OFFERS: Final[Mapping[str, Callable[[Mapping[str, Any]], Iterable[str]]]] = {
     "stage": _runs,
     "gate": _gates,
     "graph": _graphs,
+    "redrive": lambda _: (REDRIVE,),
     "command": lambda _: COMMANDS,
 }
 _VALUES: Final[Mapping[str, Iterable[str]]] = {"--format": FORMATS, "--direction": ("LR", "TB", "auto")}

@@ -57,7 +57,7 @@ class WorkflowMagics(Magics):
 
         %workflow list · show NAME · run NAME name=value · attach RUN · status RUN · approve RUN/GATE field=value
         · reject RUN/GATE reason=… · signal RUN/STAGE NAME · resume · pause RUN · retry RUN/STAGE · cancel RUN
-        · events RUN · replay RUN · graph NAME|RUN · export NAME FILE.py · store URL · doctor · help
+        · dead redrive ID · events RUN · replay RUN · graph NAME|RUN · export NAME FILE.py · store URL · doctor · help
 
         RUN is an id, a unique beginning or end of one, `last`, or a variable.
         """

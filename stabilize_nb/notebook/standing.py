@@ -10,6 +10,7 @@ from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.notebook.gates import handle
 from stabilize_nb.notebook.looks import LOOKS
 from stabilize_nb.notebook.runtime import RUNTIME
+from stabilize_nb.queue.queue import letters_in
 from stabilize_nb.starting import ORIGIN
 from stabilize_nb.versions import changed_code, newer_code
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from stabilize_nb.queue.processor.custody import Owner
     from stabilize_nb.run import Run
 
+#: Dead letters of a run that are told at most.
+LETTERS: Final = 3
 _WAITS: Final = LOOKS[WorkflowStatus.SUSPENDED].symbol
 
 
@@ -29,6 +32,8 @@ def standing(run: Run, workflow: Workflow) -> tuple[str, ...]:
 def _lines(run: Run, workflow: Workflow) -> Iterator[str]:
     if said := owner_line(run):
         yield f"{_WAITS} {said}"
+    for letter in letters_in(run.engine.database, run.id)[:LETTERS]:
+        yield f"{LOOKS[WorkflowStatus.TERMINAL].symbol} {letter.said}"
     changed = changed_code(run)
     if missing := [name for name in run.waiting_for_code() if name not in changed]:
         names = ", ".join(name.removeprefix(f"{workflow.name}.") for name in missing)

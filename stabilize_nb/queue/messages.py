@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import field
 from enum import Enum
+from types import NoneType
 from typing import Any, ClassVar
 
 from stabilize_nb.errors import StabilizeFatalError
@@ -93,10 +94,11 @@ class StartStage(StageMessage):
 
 @named_record
 class RunTask(StageMessage):
-    """Run the body of one task."""
+    """Run the body of one task. `lost`: how often it was begun by this message and nothing came of it."""
 
     position: int = 0
     task_type: str = ""
+    lost: int = 0
 
 
 @named_record
@@ -247,6 +249,14 @@ MESSAGES: dict[str, type[Message]] = {
 
 _FIELDS = {kind: tuple(f.name for f in dataclasses.fields(kind)) for kind in MESSAGES.values()}
 _DEFAULTS = {kind: kind() for kind in MESSAGES.values()}
+#: Annotation of a field -> what its JSON data may be.
+_JSON: dict[str, tuple[type, ...]] = {
+    "str": (str,), "int": (int,), "bool": (bool,), "Token": (str,), "str | None": (str, NoneType),
+    "int | None": (int, NoneType), "dict[str, Any]": (dict,), "dict[str, str]": (dict,),
+    "list[dict[str, Any]]": (list,),
+}  # fmt: skip
+_KINDS = {kind: {f.name: _JSON[str(f.type)] for f in dataclasses.fields(kind)} for kind in MESSAGES.values()}
+_TOKENS = {token.value: token for token in Token}
 
 
 def to_payload(message: Message) -> dict[str, Any]:
@@ -269,13 +279,24 @@ def from_payload(kind: str, execution_id: str, stage_id: str | None, payload: di
     if known is None:
         msg = f"message type {kind!r} is not known to this version; known are {', '.join(MESSAGES)}"
         raise StabilizeFatalError(msg)
-    stray = payload.keys() - set(_FIELDS[known])
+    if not isinstance(payload, dict):
+        msg = f"message {kind} holds {type(payload).__name__} where its fields are expected"
+        raise StabilizeFatalError(msg)
+    stray = payload.keys() - _KINDS[known].keys()
     if stray:
         msg = f"message {kind} has unknown fields: {', '.join(sorted(stray))}"
         raise StabilizeFatalError(msg)
+    for name, value in payload.items():
+        if type(value) not in _KINDS[known][name]:
+            expected = " or ".join(each.__name__ for each in _KINDS[known][name])
+            msg = f"message {kind} has {name}={value!r}, where {expected} is expected"
+            raise StabilizeFatalError(msg)
     fields = dict(payload)
     if "token" in fields:
-        fields["token"] = Token(fields["token"])
+        if fields["token"] not in _TOKENS:
+            msg = f"message {kind} has token={fields['token']!r}; known are {', '.join(_TOKENS)}"
+            raise StabilizeFatalError(msg)
+        fields["token"] = _TOKENS[fields["token"]]
     if stage_id is not None:
         fields["stage_id"] = stage_id
     return known(execution_id=execution_id, **fields)

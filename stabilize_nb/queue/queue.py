@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stabilize_nb.errors import StageNotFoundError, WorkflowNotFoundError
+from stabilize_nb.errors import ConfigError, StageNotFoundError, WorkflowNotFoundError
 from stabilize_nb.models.ids import new_id
 from stabilize_nb.models.values import plain_mapping
 from stabilize_nb.queue.messages import Message, SignalStage, StageMessage
@@ -12,7 +12,46 @@ from stabilize_nb.store.database import Database
 from stabilize_nb.store.writer import message_params
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from stabilize_nb.store.sqlite import Connection
+
+
+class DeadLetter(NamedTuple):
+    """A message that could not be processed, as it is kept: nothing takes it before it is put back.
+
+    `deliveries`: how often it was taken; `lost`: how often the body was begun that it asks for, and nothing came of
+    it. `dead_at`: ms since the epoch (UTC). `ref_id`: of the stage that it is about, None when it is about none that
+    is stored.
+    """
+
+    id: str
+    workflow_id: str
+    stage_id: str | None
+    kind: str
+    payload: str
+    deliveries: int
+    dead_at: int
+    error: str
+    lost: int
+    ref_id: str | None
+
+    @property
+    def said(self) -> str:
+        """A sentence: what it is, why it is dead, and what to do."""
+        about = "" if self.ref_id is None else f" for stage {self.ref_id!r}"
+        return (
+            f"the message {self.kind}{about} could not be processed and is a dead letter: {self.error}; "
+            f"engine.redrive({self.id!r}) tries it again once that is mended"
+        )
+
+
+def letters_in(database: Database, run_id: str | None = None) -> list[DeadLetter]:
+    """Return the dead letters of a database, or those of one run, oldest first."""
+    name = "dead_letters" if run_id is None else "dead_letters_of"
+    here = {"workflow_id": run_id}
+    rows = database.call_read(lambda connection: connection.all(name, here))
+    return [DeadLetter(*row) for row in rows]
 
 
 class Queue:
@@ -51,13 +90,32 @@ class Queue:
 
     def dead_letters(self) -> list[dict[str, Any]]:
         """Return the messages that could not be processed, oldest first, with `error` as the cause."""
-        names = ("id", "workflow_id", "stage_id", "kind", "payload", "deliveries", "dead_at", "error")
-        rows = self.database.call_read(lambda connection: connection.all("dead_letters", {}))
-        return [dict(zip(names, row, strict=True)) for row in rows]
+        return [letter._asdict() for letter in letters_in(self.database)]
+
+    def redrive(self, *ids: str) -> list[str]:
+        """
+        Put dead letters back as they were, with fresh attempts, in one transaction; without ids all of them.
+
+        Returns the id of the workflow of each. Raises ConfigError, and nothing is put back, for an id that is none of a
+        dead letter.
+        """
+        return self.database.call_write(lambda connection: _redrive(connection, ids, self.database.clock()))
 
     def close(self) -> None:
         """Give the database back."""
         self.database.close()
+
+
+def _redrive(connection: Connection, ids: Sequence[str], now: int) -> list[str]:
+    dead = {row[0]: row[1] for row in connection.all("dead_letters", {})}
+    for each in ids or tuple(dead):
+        if each not in dead:
+            raise ConfigError(
+                f"{each!r} is not the id of a dead letter, or it was put back already; nothing was put back: "
+                "engine.dead_letters() lists those that there are"
+            )
+        connection.run("redrive", {"id": each, "now": now})
+    return [dead[each] for each in dict.fromkeys(ids or dead)]
 
 
 def _check_target(connection: Connection, message: Message) -> None:

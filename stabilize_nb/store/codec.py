@@ -27,7 +27,7 @@ def loads(text: str) -> Any:
     """Return the data of JSON text; raises StoreError when the text is damaged."""
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         msg = f"the database holds text that is not JSON ({error}): {text[:60]!r}; run `stabilize-nb doctor` on it"
         raise StoreError(msg) from error
 

@@ -125,8 +125,8 @@ class Reader:
             case q.ByRef(ref_id=ref_id):
                 row = self._db.one("stage_id_by_ref", here | {"ref_id": ref_id})
                 return None if row is None else row[0]
-            case q.MessagesLeft():
-                found = self._db.one("messages_left", here | {"except_id": self._except})
+            case q.MessagesLeft(dead=dead):
+                found = self._db.one("messages_left", here | {"except_id": self._except, "dead": int(dead)})
                 return bool(found and found[0])
             case _:
                 return None

@@ -192,6 +192,11 @@ def _choice(name: str, default: str, known: tuple[str, ...]) -> str:
     return value
 
 
+def is_of_store(error: Exception) -> bool:
+    """Whether an error of SQLite is about the database, and not about the row that was to be written."""
+    return isinstance(error, apsw.Error) and not isinstance(error, _OF_ROWS)
+
+
 def store_error(path: str, error: apsw.Error) -> StoreError:
     """Return the sentence for what SQLite said."""
     advice = {
@@ -206,5 +211,7 @@ def store_error(path: str, error: apsw.Error) -> StoreError:
     return kind(f"database {path}: {error} ({advice})")
 
 
+#: What is wrong with a row, and not with the database.
+_OF_ROWS = (apsw.ConstraintError, apsw.MismatchError, apsw.RangeError, apsw.TooBigError)
 #: What may be over when it is tried again.
 _PASSING = (apsw.BusyError, apsw.LockedError, apsw.FullError, apsw.IOError, apsw.CantOpenError, apsw.NoMemError)

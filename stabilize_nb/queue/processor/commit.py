@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from stabilize_nb.core.step import Step
 from stabilize_nb.core.view import NotLoaded, RowKey, StageKey, TaskKey, View
+from stabilize_nb.errors import StageNotFoundError, WorkflowNotFoundError
 from stabilize_nb.models.ids import serial_id
-from stabilize_nb.queue.messages import Message, RunTask, StartWorkflow, from_payload, to_payload
+from stabilize_nb.queue.messages import Message, RunTask, StageMessage, StartWorkflow, from_payload, to_payload
 from stabilize_nb.store.codec import dumps, loads
 from stabilize_nb.store.reader import Reader, load_head
 from stabilize_nb.store.store import create
@@ -66,10 +68,17 @@ class Done(NamedTuple):
     born: tuple[WorkflowCreated, ...] = ()  # child workflows that were stored and started
 
 
+def nothing_done(workflow_id: str, at: int, *, left: bool = False) -> Done:
+    """Return what a message leaves to do that could not be processed; `left`: it is taken again."""
+    return Done(workflow_id, (), 0, at, (), (), left=left)
+
+
 def leased_from_row(row: Sequence[Any]) -> Leased:
     """Make a message of a row of the query `due`; raises StabilizeError when the row cannot be one."""
-    id_, workflow_id, stage_id, kind, _task_type, payload, deliveries, fence = row
+    id_, workflow_id, stage_id, kind, _task_type, payload, deliveries, fence, lost = row
     message = from_payload(kind, workflow_id, stage_id, loads(payload))
+    if lost and isinstance(message, RunTask):
+        message = replace(message, lost=lost)
     return Leased(id_, workflow_id, message, None, deliveries, fence)
 
 
@@ -79,10 +88,14 @@ def process(
     """
     Decide `message`, for which `leased` is acknowledged, and write everything; the caller commits.
 
-    Returns None when the workflow is not stored any more. Raises LeaseLost, and nothing may be committed then.
+    Returns None for the end of a body whose workflow was deleted. Nothing may be committed when it raises LeaseLost, or
+    WorkflowNotFoundError or StageNotFoundError for a message about something that is not stored and never was.
     """
     head = load_head(connection, leased.workflow_id)
     if head is None:
+        if leased.owner is None:
+            msg = f"{type(message).__name__} names workflow {leased.workflow_id!r}, which is not in this store"
+            raise WorkflowNotFoundError(msg)
         _acknowledge(connection, leased, env.now)
         return None
     seen = _still_current(leased.seen, head)
@@ -95,7 +108,21 @@ def process(
             break
         except NotLoaded as gap:
             step.view.add(reader.answer(gap.query, step.current))
+    if isinstance(message, StageMessage):
+        _check_stage(connection, message, step.view)
     return _write(connection, leased, step, claim, head)
+
+
+def _check_stage(connection: Connection, message: StageMessage, view: View) -> None:
+    """Raise StageNotFoundError for a message about a stage that there never was; one may also have been taken away."""
+    if view.loaded.get(StageKey(message.stage_id), message) is not None:
+        return
+    here = {"workflow_id": view.head.id, "stage_id": message.stage_id}
+    known = connection.one("stage_was_known", here)
+    if not known or not known[0]:
+        name = type(message).__name__
+        msg = f"{name} names stage id {message.stage_id!r}, which workflow {view.head.id} does not have"
+        raise StageNotFoundError(msg)
 
 
 def _still_current(seen: Seen | None, head: Head) -> dict[Any, Any]:

@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.core.draft import Env, Purpose
 from stabilize_nb.core.facts import ConditionFailed, InstanceRefused, StageEnded, StageReset, StageRetired
-from stabilize_nb.errors import StabilizeError, StoreError
+from stabilize_nb.errors import (
+    StabilizeError,
+    StageNotFoundError,
+    StoreError,
+    StoreUnavailableError,
+    WorkflowNotFoundError,
+)
 from stabilize_nb.events.bus import announce
 from stabilize_nb.queue.processor.body import (
     Running,
@@ -26,11 +32,12 @@ from stabilize_nb.queue.processor.body import (
     timed_out,
 )
 from stabilize_nb.queue.processor.capture import catching, output_for
-from stabilize_nb.queue.processor.commit import Claim, Done, Leased, LeaseLost, leased_from_row, process
+from stabilize_nb.queue.processor.commit import Claim, Done, Leased, LeaseLost, leased_from_row, nothing_done, process
 from stabilize_nb.queue.processor.custody import Custody
 from stabilize_nb.queue.processor.desk import Desk, Finished, Job
 from stabilize_nb.queue.processor.loop import run_on_loop
 from stabilize_nb.store.codec import dumps
+from stabilize_nb.store.sqlite import is_of_store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -193,9 +200,9 @@ class Workshop:
             leased = leased_from_row(row)
         except StabilizeError as error:
             connection.begin_part()
-            connection.run("bury", {"id": row[0], "now": self.database.clock(), "error": str(error)})
+            dead = self._bury(connection, row[0], row[1], str(error))
             connection.end_part()
-            return None
+            return dead
         return self._one(connection, leased, leased.message, free)
 
     def _one(self, connection: Connection, leased: Leased, message: Message, free: int) -> Done | None:
@@ -213,30 +220,51 @@ class Workshop:
         claim = Claim(self.owner, now + round(self.config.lease * 1_000))
         connection.begin_part()
         try:
-            result = process(connection, leased, message, env, claim, budget=self.config.fold_budget)
+            result = self._process(connection, leased, message, env, claim)
         except LeaseLost:
             connection.undo_part()
             result = None
-        except StoreError:
+        except (WorkflowNotFoundError, StageNotFoundError) as error:
+            connection.undo_part()
+            result = self._bury(connection, leased.id, leased.workflow_id, str(error))
+        except StoreUnavailableError:
             raise
         except Exception as error:
-            if type(error).__module__ == "apsw":
+            if is_of_store(error):
                 raise
             connection.undo_part()
-            self._postpone(connection, leased, error)
-            result = None
+            result = self._postpone(connection, leased, error)
         connection.end_part()
         return result
 
-    def _postpone(self, connection: Connection, leased: Leased, error: Exception) -> None:
+    def _process(self, connection: Connection, leased: Leased, message: Message, env: Env, claim: Claim) -> Done | None:
+        """Process a message with what folds into it; alone when that fails, so that what follows fails for itself."""
+        try:
+            return process(connection, leased, message, env, claim, budget=self.config.fold_budget)
+        except (LeaseLost, StoreUnavailableError):
+            raise
+        except Exception as error:
+            if is_of_store(error):
+                raise
+            connection.undo_part()
+            return process(connection, leased, message, env, claim, budget=1)
+
+    def _postpone(self, connection: Connection, leased: Leased, error: Exception) -> Done:
         now = self.database.clock()
         cause = f"{type(error).__name__}: {error}"
         log.error("message %s (%s) failed: %s", leased.id, type(leased.message).__name__, cause, exc_info=error)
         if leased.deliveries + 1 >= self.config.max_deliveries or self.config.stop_on_error:
-            connection.run("bury", {"id": leased.id, "now": now, "error": cause})
-        else:
-            due_at = now + round(self.config.retry_delay * 1_000)
-            connection.run("postpone", {"id": leased.id, "due_at": due_at, "error": cause})
+            return self._bury(connection, leased.id, leased.workflow_id, cause)
+        due_at = now + round(self.config.retry_delay * 1_000)
+        connection.run("postpone", {"id": leased.id, "due_at": due_at, "error": cause})
+        return nothing_done(leased.workflow_id, now, left=True)
+
+    def _bury(self, connection: Connection, message_id: str, workflow_id: str, cause: str) -> Done:
+        """Put a message that cannot be processed to the dead letters."""
+        log.error("message %s of run %s is a dead letter: %s", message_id, workflow_id, cause)
+        now = self.database.clock()
+        connection.run("bury", {"id": message_id, "now": now, "error": cause})
+        return nothing_done(workflow_id, now)
 
     def _settle(self, done: list[Done], due: Due) -> None:
         """Let the desk have what follows from a commit."""

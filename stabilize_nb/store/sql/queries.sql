@@ -26,6 +26,9 @@ SELECT id, base_id, ref_id, ordinal, spec, status, generation, activation, fired
        inherited, context, outputs, error, started_at, ended_at, waits, phase, added, closed
 FROM stage WHERE id = :stage_id AND workflow_id = :workflow_id;
 
+-- stage_was_known -- Whether the log of a workflow speaks of a stage row that is gone. Index event_by_sequence.
+SELECT EXISTS (SELECT 1 FROM event WHERE workflow_id = :workflow_id AND stage_id = :stage_id);
+
 -- stages -- Several stage rows of this workflow. Primary key, once for each id.
 SELECT s.id, s.base_id, s.ref_id, s.ordinal, s.spec, s.status, s.generation, s.activation, s.fired, s.sent, s.depth,
        s.softly_failed, s.triggers, s.inherited, s.context, s.outputs, s.error, s.started_at, s.ended_at,
@@ -257,9 +260,9 @@ SELECT id, base_id, ref_id, ordinal, spec, status, generation, activation, fired
 FROM stage WHERE workflow_id = :workflow_id AND activation = 1 AND json_array_length(spec, '$.jump_targets') > 0
 ORDER BY ordinal;
 
--- messages_left -- Whether another message is queued that can move the workflow. Index message_left.
-SELECT EXISTS (SELECT 1 FROM message WHERE workflow_id = :workflow_id AND done_at IS NULL AND dead_at IS NULL
-       AND counts = 1 AND id <> :except_id);
+-- messages_left -- Whether another message can move the workflow, or could if it was put back. Index message_left.
+SELECT EXISTS (SELECT 1 FROM message WHERE workflow_id = :workflow_id AND done_at IS NULL
+       AND (dead_at IS NULL OR :dead) AND counts = 1 AND id <> :except_id);
 
 -- insert_message -- A message, free or already claimed by the worker that writes it; one that is there stays as it is.
 INSERT INTO message (id, workflow_id, stage_id, kind, task_type, payload, counts, timer, due_at, owner, lease_until,
@@ -270,21 +273,21 @@ ON CONFLICT (id) DO NOTHING;
 
 -- due -- Free messages that are due and are no bodies, oldest first, timers last; of an owner, or of all. Index message_due.
 SELECT * FROM (
-    SELECT id, workflow_id, stage_id, kind, task_type, payload, deliveries, fence FROM message
+    SELECT id, workflow_id, stage_id, kind, task_type, payload, deliveries, fence, lost FROM message
     WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL AND task_type IS NULL AND timer = 0 AND due_at <= :now
           AND (:owner IS NULL OR EXISTS (SELECT 1 FROM custody AS c WHERE c.workflow_id = message.workflow_id AND c.owner = :owner))
     ORDER BY due_at, position LIMIT :most
 )
 UNION ALL
 SELECT * FROM (
-    SELECT id, workflow_id, stage_id, kind, task_type, payload, deliveries, fence FROM message
+    SELECT id, workflow_id, stage_id, kind, task_type, payload, deliveries, fence, lost FROM message
     WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL AND task_type IS NULL AND timer = 1 AND due_at <= :now
           AND (:owner IS NULL OR EXISTS (SELECT 1 FROM custody AS c WHERE c.workflow_id = message.workflow_id AND c.owner = :owner))
     ORDER BY due_at, position LIMIT :most
 );
 
 -- due_bodies -- Free messages that are due and run a body whose code is here, oldest first. Index message_body.
-SELECT id, workflow_id, stage_id, kind, task_type, payload, deliveries, fence FROM message
+SELECT id, workflow_id, stage_id, kind, task_type, payload, deliveries, fence, lost FROM message
 WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL AND task_type IS NOT NULL AND due_at <= :now
       AND task_type IN (SELECT value FROM json_each(:known))
       AND (:owner IS NULL OR EXISTS (SELECT 1 FROM custody AS c WHERE c.workflow_id = message.workflow_id AND c.owner = :owner))
@@ -309,7 +312,7 @@ WHERE id = :id AND owner IS NULL AND done_at IS NULL AND dead_at IS NULL;
 
 -- pass_on -- A worker's task is done and its message becomes that of the task it goes on with; none if it was lost.
 UPDATE message SET stage_id = :stage_id, task_type = :task_type, payload = :payload, lease_until = :lease_until,
-       deliveries = 1, fence = fence + 1
+       deliveries = 1, lost = 0, fence = fence + 1
 WHERE id = :id AND owner = :owner AND fence = :fence AND done_at IS NULL;
 
 -- acknowledge -- A message is done; nothing happens when its worker has lost it.
@@ -325,8 +328,9 @@ SELECT EXISTS (SELECT 1 FROM message WHERE id = :id AND owner = :owner AND fence
 UPDATE message SET owner = NULL, lease_until = NULL, due_at = :due_at, error = :error
 WHERE id = :id AND owner = :owner AND done_at IS NULL AND dead_at IS NULL;
 
--- postpone -- A message that failed is tried again later.
-UPDATE message SET owner = NULL, lease_until = NULL, due_at = :due_at, error = :error, deliveries = deliveries + 1
+-- postpone -- A message that failed is tried again later; that of a body is begun again.
+UPDATE message SET owner = NULL, lease_until = NULL, due_at = :due_at, error = :error, deliveries = deliveries + 1,
+       lost = lost + (owner IS NOT NULL)
 WHERE id = :id AND done_at IS NULL AND dead_at IS NULL;
 
 -- bury -- A message goes to the dead letters with the cause.
@@ -341,8 +345,8 @@ WHERE owner = :owner AND done_at IS NULL AND dead_at IS NULL;
 SELECT owner, max(lease_until) FROM message
 WHERE owner IS NOT NULL AND owner <> :owner AND done_at IS NULL AND dead_at IS NULL GROUP BY owner;
 
--- free_owner -- Everything a dead processor held is free again. Index message_claimed.
-UPDATE message SET owner = NULL, lease_until = NULL
+-- free_owner -- Everything a dead processor held is free again, and it is known that it died. Index message_claimed.
+UPDATE message SET owner = NULL, lease_until = NULL, lost = lost + 1, error = NULL
 WHERE owner = :owner AND done_at IS NULL AND dead_at IS NULL;
 
 -- claims_of_owner -- Workflows and stages whose messages a processor holds. Index message_claimed.
@@ -363,8 +367,18 @@ WHERE workflow_id = :workflow_id AND owner IS NULL AND done_at IS NULL AND dead_
 DELETE FROM message;
 
 -- dead_letters -- Messages that could not be processed, oldest first. Index message_dead.
-SELECT id, workflow_id, stage_id, kind, payload, deliveries, dead_at, error FROM message
-WHERE dead_at IS NOT NULL ORDER BY dead_at, position;
+SELECT m.id, m.workflow_id, m.stage_id, m.kind, m.payload, m.deliveries, m.dead_at, m.error, m.lost, s.ref_id
+FROM message AS m LEFT JOIN stage AS s ON s.id = m.stage_id
+WHERE m.dead_at IS NOT NULL ORDER BY m.dead_at, m.position;
+
+-- dead_letters_of -- The same of one workflow. Index message_left.
+SELECT m.id, m.workflow_id, m.stage_id, m.kind, m.payload, m.deliveries, m.dead_at, m.error, m.lost, s.ref_id
+FROM message AS m LEFT JOIN stage AS s ON s.id = m.stage_id
+WHERE m.workflow_id = :workflow_id AND m.done_at IS NULL AND m.dead_at IS NOT NULL ORDER BY m.dead_at, m.position;
+
+-- redrive -- A dead letter is put back as it was, with fresh attempts. Unique id.
+UPDATE message SET dead_at = NULL, error = NULL, deliveries = 0, lost = 0, due_at = :now
+WHERE id = :id AND dead_at IS NOT NULL;
 
 -- journal -- The result of a durable step. Primary key.
 SELECT value FROM journal WHERE stage_id = :stage_id AND call = :call AND name = :name AND number = :number;
