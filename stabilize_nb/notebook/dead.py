@@ -9,7 +9,7 @@ from IPython.core.error import UsageError
 
 from stabilize_nb.notebook.order import Order
 from stabilize_nb.notebook.runtime import RUNTIME
-from stabilize_nb.notebook.views import Lines
+from stabilize_nb.printed import Lines
 from stabilize_nb.queue.queue import letters_in
 
 if TYPE_CHECKING:
