@@ -10,6 +10,7 @@ from stabilize_nb.events.frames import (
     ATTEMPT_STATUSES,
     FRAMES,
     STATUSES,
+    dead_letters_frame,
     events_frame,
     runs_frame,
     schema,
@@ -17,6 +18,7 @@ from stabilize_nb.events.frames import (
     tasks_frame,
 )
 from stabilize_nb.models.status import WorkflowStatus as S
+from stabilize_nb.queue.queue import DeadLetter
 from stabilize_nb.store.database import Database
 from stabilize_nb.store.store import define
 from stabilize_nb.store.writer import event_rows
@@ -24,6 +26,8 @@ from tests.events.scenes import SCENES, play, tasks
 from tests.makers import Bench, stage, workflow
 
 OF_A_RUN = {"events": events_frame, "stages": stages_frame, "tasks": tasks_frame}
+OF_ROWS = {"runs": runs_frame, "dead_letters": dead_letters_frame}
+LETTER = DeadLetter("m", "r", None, "StartStage", "{", 1, 1_700_000_000_000, "not JSON", 0, None)
 SCENE = {scene.name: scene for scene in SCENES}
 
 
@@ -32,7 +36,7 @@ def frames_of(scene):
     with Bench(tasks=tasks()) as bench:
         flow = play(SCENE[scene], bench)
         made = {name: make(bench.database, flow.id) for name, make in OF_A_RUN.items()}
-        return made | {"runs": runs_frame(bench.store.list())}
+        return made | {"runs": runs_frame(bench.store.list()), "dead_letters": dead_letters_frame([LETTER])}
 
 
 def told(flow, *later):
@@ -67,7 +71,7 @@ def test_frames_keep_their_schema(scene):
 def test_empty_frames_keep_their_schema(name):
     """A frame without rows has the same columns and data types."""
     with Bench() as bench:
-        frame = OF_A_RUN[name](bench.database, "nobody") if name in OF_A_RUN else runs_frame([])
+        frame = OF_A_RUN[name](bench.database, "nobody") if name in OF_A_RUN else OF_ROWS[name]([])
 
         assert frame.empty
         check_schema(frame, name)
