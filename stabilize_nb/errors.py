@@ -35,6 +35,10 @@ class ValueNotStorableError(ContextError, TypeError):
     """A value JSON cannot hold was about to be stored; the message gives its path and type."""
 
 
+class ValueTooLargeError(ValueNotStorableError):
+    """A value takes more than 64 MiB as JSON text; the message gives its path."""
+
+
 class InvalidWorkflowError(ConfigError, ValueError):
     """The graph of a workflow cannot be run; the message names every fault and its members."""
 
@@ -175,7 +179,7 @@ class TransientError(StabilizeError):
         self.code = code
         self.cause = cause
         self.retry_after = retry_after
-        self.context_update: dict[str, Any] = dict(context_update or {})
+        self.context_update: Mapping[str, Any] = {} if context_update is None else context_update
 
 
 class ConcurrencyError(TransientError):

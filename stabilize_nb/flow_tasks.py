@@ -12,7 +12,7 @@ import dataclasses
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from stabilize_nb.errors import ConfigError, StabilizeError
 from stabilize_nb.flow_words import close
@@ -217,9 +217,10 @@ def _missing(stage: StageExecution, name: str) -> str:
 
 def result_of_function(value: Any) -> TaskResult:
     """Make a TaskResult of what a stage function returned; remembers whether it was a mapping."""
-    if isinstance(value, TaskResult):
-        return value
-    if isinstance(value, dict):
+    kind: type = type(value)  # and not isinstance, which asks a value for its class
+    if issubclass(kind, TaskResult):
+        return cast("TaskResult", value)
+    if issubclass(kind, dict):
         return TaskResult.success(outputs=value, context={"_returns": "mapping"})
     if value is None:
         return TaskResult.success(context={"_returns": "nothing"})

@@ -112,7 +112,7 @@ def send_signal(
 
     Raises ValueNotStorableError when JSON cannot hold `data`.
     """
-    content = plain_mapping(data or {}, f"data of signal {name!r}")
+    content = plain_mapping({} if data is None else data, f"data of signal {name!r}")
     queue.push(
         SignalStage(
             execution_id=workflow_id,

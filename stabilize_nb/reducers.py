@@ -6,6 +6,7 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.errors import ConfigError
+from stabilize_nb.models.values import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -62,12 +63,12 @@ def apply_output_reducers(reducers: Mapping[str, str], outputs: Sequence[Mapping
     """
     Combine the branches' `outputs` key by key as `reducers` says; keys that no branch has are left out.
 
-    Raises ConfigError for an unknown reducer.
+    Raises ConfigError for an unknown reducer, ValueNotStorableError for a result that JSON cannot hold.
     """
     combined: dict[str, Any] = {}
     for key, name in reducers.items():
         check_reducer(name)
         values = [branch[key] for branch in outputs if key in branch]
         if values:
-            combined[key] = _REDUCERS[name](values)
+            combined[key] = plain(_REDUCERS[name](values), f"what reducer {name!r} makes of {key!r}")
     return combined

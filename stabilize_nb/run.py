@@ -23,6 +23,7 @@ from stabilize_nb.gates import Gate, gates_in
 from stabilize_nb.models.gate import APPROVE, REJECT
 from stabilize_nb.models.multi_instance import PARENT_REF_ID, is_instance, join_ref
 from stabilize_nb.models.status import WorkflowStatus
+from stabilize_nb.models.values import as_dict
 from stabilize_nb.printed import Lines, log_of
 from stabilize_nb.queue.messages import (
     CancelStage,
@@ -283,7 +284,7 @@ class Run:
 
     def signal(self, stage: str, name: str, data: Mapping[str, Any] | None = None, *, persistent: bool = True) -> None:
         """Send a signal to a stage; a persistent one is kept until the stage waits for it."""
-        self._signal(self._stage(stage).id, name, dict(data or {}), persistent=persistent)
+        self._signal(self._stage(stage).id, name, as_dict(data, f"data of signal {name!r}"), persistent=persistent)
 
     def _signal(self, stage_id: str, name: str, data: dict[str, Any], *, persistent: bool) -> None:
         self._push(

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, overload
 
 from stabilize_nb.errors import ConfigError
+from stabilize_nb.models.values import plain
 
 Api = Literal["openai", "ollama"]
 P = ParamSpec("P")
@@ -79,7 +80,12 @@ def _arguments(value: Any) -> Mapping[str, Any] | str:
 
 
 def storable(value: Any) -> Any:
-    """Return `value` as JSON data that a store accepts: what JSON cannot hold is replaced or becomes text."""
+    """
+    Return what came as JSON from elsewhere as data that a store accepts.
+
+    Text that was cut and numbers beyond 64 bits are common there, and must not cost an answer that was paid for. What
+    is of a class that JSON does not know stays as it is, and is refused where it is stored.
+    """
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -90,10 +96,10 @@ def storable(value: Any) -> Any:
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {storable(str(key)): storable(item) for key, item in value.items()}
+        return {storable(key): storable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [storable(item) for item in value]
-    return storable(str(value))
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,5 +262,5 @@ def _as_text(value: Any) -> str:
         return str(storable(value))
     import pydantic_core  # noqa: PLC0415 - slow to import; a tool has run, so pydantic is there
 
-    plain = pydantic_core.to_jsonable_python(value, fallback=str)
-    return str(storable(plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)))
+    data = pydantic_core.to_jsonable_python(value, fallback=lambda unknown: plain(unknown, "a part of the result"))
+    return str(storable(data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from stabilize_nb.errors import StageNotReadyError
 from stabilize_nb.models.ids import new_id
 from stabilize_nb.models.status import WorkflowStatus
+from stabilize_nb.models.values import as_dict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -144,7 +145,8 @@ class StageExecution:
         when = owner.value.removeprefix("STAGE_").lower()
         slug = re.sub(r"\W+", "_", name or type).strip("_").lower() or "stage"
         return cls(
-            ref_id=ref_id or f"{parent.ref_id}.{when}.{slug}", type=type, name=name, context=dict(context or {}),
+            ref_id=ref_id or f"{parent.ref_id}.{when}.{slug}", type=type, name=name,
+            context=as_dict(context, f"context of {name!r}"),
             tasks=list(tasks or ()), parent_stage_id=parent.id, synthetic_stage_owner=owner,
         )  # fmt: skip
 

@@ -10,6 +10,7 @@ from stabilize_nb.errors import ConfigError, StageNotFoundError
 from stabilize_nb.models.ids import new_id
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.models.topology import check_topology
+from stabilize_nb.models.values import as_dict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -87,7 +88,7 @@ class Workflow:
             stages=list(stages),
             trigger=trigger or Trigger(),
             pipeline_config_id=pipeline_config_id,
-            context=dict(context or {}),
+            context=as_dict(context, f"workflow {name!r} context"),
             **_limits(config or {}),
         )
         check_topology(workflow.name, workflow.stages)

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from stabilize_nb.errors import StabilizeFatalError
 from stabilize_nb.models.record import named_record
 from stabilize_nb.models.status import WorkflowStatus
+from stabilize_nb.models.values import plain, plain_mapping
 
 
 class Token(Enum):
@@ -271,6 +272,21 @@ def to_payload(message: Message) -> dict[str, Any]:
         if value != getattr(blank, name):
             payload[name] = value.value if isinstance(value, Token) else value
     return payload
+
+
+def storable(message: Message) -> Message:
+    """Return a message with its data as JSON data; raises ValueNotStorableError that names what cannot be stored."""
+    kind = type(message)
+    fields: dict[str, Any] = {}
+    for name in _FIELDS[kind]:
+        value = getattr(message, name)
+        is_mapping = isinstance(getattr(_DEFAULTS[kind], name), dict)
+        path = f"{kind.__name__} {name}"
+        if isinstance(message, SignalStage) and is_mapping:
+            path = f"data of signal {message.signal_name!r}"
+        if value is not getattr(_DEFAULTS[kind], name) and not isinstance(value, Token):
+            fields[name] = plain_mapping(value, path) if is_mapping else plain(value, path)
+    return dataclasses.replace(message, **fields)
 
 
 def from_payload(kind: str, execution_id: str, stage_id: str | None, payload: dict[str, Any]) -> Message:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stabilize_nb.errors import ConfigError, StageNotFoundError, WorkflowNotFoundError
 from stabilize_nb.models.ids import new_id
-from stabilize_nb.models.values import plain_mapping
-from stabilize_nb.queue.messages import Message, SignalStage, StageMessage
+from stabilize_nb.queue.messages import Message, StageMessage, storable
 from stabilize_nb.store.database import Database
 from stabilize_nb.store.writer import message_params
 
@@ -67,8 +66,7 @@ class Queue:
         Raises WorkflowNotFoundError or StageNotFoundError when it speaks of something that is not stored, and
         ValueNotStorableError when JSON cannot hold its data.
         """
-        if isinstance(message, SignalStage):
-            plain_mapping(message.signal_data, f"data of signal {message.signal_name!r}")
+        message = storable(message)
         id_ = message_id or new_id()
 
         def write(connection: Connection) -> None:

@@ -14,7 +14,7 @@ from stabilize_nb.models.task import TaskExecution
 from stabilize_nb.models.topology import check_topology
 from stabilize_nb.models.values import plain, plain_mapping
 from stabilize_nb.models.workflow import Trigger, Workflow
-from stabilize_nb.queue.messages import CancelWorkflow, Message, PauseWorkflow, ResumeWorkflow
+from stabilize_nb.queue.messages import CancelWorkflow, Message, PauseWorkflow, ResumeWorkflow, storable
 from stabilize_nb.reducers import check_reducer
 from stabilize_nb.stages.builder import plan_workflow
 from stabilize_nb.store import rows
@@ -156,8 +156,8 @@ class WorkflowStore:
         if not self.exists(message.execution_id):
             msg = f"workflow {message.execution_id!r} is not in {self.database.url}"
             raise WorkflowNotFoundError(msg)
-        now = self.database.clock()
-        self.database.call_write(lambda connection: connection.run("insert_message", message_params(message, now)))
+        order, now = storable(message), self.database.clock()
+        self.database.call_write(lambda connection: connection.run("insert_message", message_params(order, now)))
 
     def close(self) -> None:
         """Give the database back."""
@@ -176,6 +176,10 @@ def define(workflow: Workflow) -> dict[str, Any]:
     plan_workflow(workflow)
     check_topology(workflow.name, workflow.stages)
     name = f"workflow {workflow.name!r}"
+    about = {
+        key: plain(getattr(workflow, key), f"{name} {key}")
+        for key in ("id", "application", "name", "pipeline_config_id")
+    }
     ids = [stage.id for stage in workflow.stages]
     if len(set(ids)) < len(ids):
         raise InvalidWorkflowError(workflow.name, ["two stages have the same id; leave the id out to get a new one"])
@@ -195,10 +199,10 @@ def define(workflow: Workflow) -> dict[str, Any]:
     limit = workflow.max_concurrent_executions if workflow.limit_concurrent else 0
     slots = {"lane": workflow.lane, "limit": limit, "keeps_waiting": workflow.keep_waiting_pipelines}
     return {
-        "id": workflow.id, "application": workflow.application, "name": workflow.name, "stages": stages,
+        **about, "stages": stages,
         "context": plain_mapping(with_plain_stages(workflow.context), f"{name} context"),
         "trigger": plain({"type": trigger.type, "user": trigger.user, "payload": trigger.payload}, f"{name} trigger"),
-        "pipeline_config_id": workflow.pipeline_config_id, "concurrency": slots if limit else {},
+        "concurrency": slots if limit else {},
     }  # fmt: skip
 
 

@@ -45,7 +45,7 @@ def with_plain_stages(context: Mapping[str, Any]) -> Mapping[str, Any]:
 
     Raises ConfigError when configs are nested too deep, as one is that contains itself.
     """
-    return _with_plain_stages(context, 0) if CONFIG in context else context
+    return _with_plain_stages(context, 0) if isinstance(context, dict) and CONFIG in context else context
 
 
 def _with_plain_stages(context: Mapping[str, Any], depth: int) -> Mapping[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from stabilize_nb.tasks.result import TaskResult
 
@@ -86,19 +86,25 @@ class CallableTask(Task):
     def execute(self, stage: StageExecution) -> Any:
         """Call the function and make a result of what it returns."""
         value = self.function(stage) if self._takes_stage else self.function()
-        return self._later(value) if inspect.isawaitable(value) else as_result(value)
+        return self._later(value) if is_awaitable(value) else as_result(value)
 
     async def _later(self, value: Any) -> TaskResult:
         return as_result(await value)
 
 
+def is_awaitable(value: Any) -> bool:
+    """Whether a value is waited for; its class is looked at, since the value may be anything."""
+    return hasattr(type(value), "__await__")
+
+
 def as_result(value: Any) -> TaskResult:
     """Make a TaskResult of what a function gave back: a mapping is the outputs, another value the output `result`."""
-    if isinstance(value, TaskResult):
-        return value
+    kind: type = type(value)  # and not isinstance, which asks a value for its class
+    if issubclass(kind, TaskResult):
+        return cast("TaskResult", value)
     if value is None:
         return TaskResult.success()
-    return TaskResult.success(outputs=value if isinstance(value, Mapping) else {"result": value})
+    return TaskResult.success(outputs=value if issubclass(kind, Mapping) else {"result": value})
 
 
 class NoOpTask(Task):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.models.status import WorkflowStatus
+from stabilize_nb.models.values import as_dict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,24 +29,25 @@ class TaskResult:
     @classmethod
     def success(cls, outputs: Mapping[str, Any] | None = None, context: Mapping[str, Any] | None = None) -> TaskResult:
         """Done."""
-        return cls(WorkflowStatus.SUCCEEDED, dict(context or {}), dict(outputs or {}))
+        return cls(WorkflowStatus.SUCCEEDED, as_dict(context, "context"), as_dict(outputs, "outputs"))
 
     @classmethod
     def running(cls, context: Mapping[str, Any] | None = None) -> TaskResult:
         """Not done: call the task again after its back-off period."""
-        return cls(WorkflowStatus.RUNNING, dict(context or {}))
+        return cls(WorkflowStatus.RUNNING, as_dict(context, "context"))
 
     @classmethod
     def terminal(cls, error: str, context: Mapping[str, Any] | None = None) -> TaskResult:
         """Failed; nothing that needs this stage runs. The text lands in `context["error"]`."""
-        return cls(WorkflowStatus.TERMINAL, {**(context or {}), "error": error})
+        return cls(WorkflowStatus.TERMINAL, {**as_dict(context, "context"), "error": error})
 
     @classmethod
     def failed_continue(
         cls, error: str, outputs: Mapping[str, Any] | None = None, context: Mapping[str, Any] | None = None
     ) -> TaskResult:
         """Failed, and what follows goes on all the same."""
-        return cls(WorkflowStatus.FAILED_CONTINUE, {**(context or {}), "error": error}, dict(outputs or {}))
+        why = {**as_dict(context, "context"), "error": error}
+        return cls(WorkflowStatus.FAILED_CONTINUE, why, as_dict(outputs, "outputs"))
 
     @classmethod
     def skipped(cls) -> TaskResult:
@@ -55,17 +57,17 @@ class TaskResult:
     @classmethod
     def canceled(cls, outputs: Mapping[str, Any] | None = None) -> TaskResult:
         """Broken off: what needs this stage does not run."""
-        return cls(WorkflowStatus.CANCELED, {}, dict(outputs or {}))
+        return cls(WorkflowStatus.CANCELED, {}, as_dict(outputs, "outputs"))
 
     @classmethod
     def stopped(cls, outputs: Mapping[str, Any] | None = None) -> TaskResult:
         """Break off this branch only."""
-        return cls(WorkflowStatus.STOPPED, {}, dict(outputs or {}))
+        return cls(WorkflowStatus.STOPPED, {}, as_dict(outputs, "outputs"))
 
     @classmethod
     def redirect(cls, context: Mapping[str, Any] | None = None) -> TaskResult:
         """Count as done; kept for programs that say redirect without a target."""
-        return cls(WorkflowStatus.REDIRECT, dict(context or {}))
+        return cls(WorkflowStatus.REDIRECT, as_dict(context, "context"))
 
     @classmethod
     def jump_to(
@@ -75,12 +77,14 @@ class TaskResult:
         outputs: Mapping[str, Any] | None = None,
     ) -> TaskResult:
         """Go on at another stage, which is run again with `context` merged into its own (WCP-10)."""
-        return cls(WorkflowStatus.REDIRECT, dict(context or {}), dict(outputs or {}), target_stage_ref_id)
+        return cls(
+            WorkflowStatus.REDIRECT, as_dict(context, "context"), as_dict(outputs, "outputs"), target_stage_ref_id
+        )
 
     @classmethod
     def suspend(cls, context: Mapping[str, Any] | None = None) -> TaskResult:
         """Wait for a signal; the next attempt finds it as `_signal_name` and `_signal_data` in its context."""
-        return cls(WorkflowStatus.SUSPENDED, dict(context or {}))
+        return cls(WorkflowStatus.SUSPENDED, as_dict(context, "context"))
 
     @classmethod
     def builder(cls, status: WorkflowStatus) -> TaskResultBuilder:
@@ -98,12 +102,12 @@ class TaskResultBuilder:
 
     def context(self, context: Mapping[str, Any]) -> TaskResultBuilder:
         """Set the whole context."""
-        self._context = dict(context)
+        self._context = as_dict(context, "context")
         return self
 
     def outputs(self, outputs: Mapping[str, Any]) -> TaskResultBuilder:
         """Set all outputs."""
-        self._outputs = dict(outputs)
+        self._outputs = as_dict(outputs, "outputs")
         return self
 
     def add_context(self, key: str, value: Any) -> TaskResultBuilder:

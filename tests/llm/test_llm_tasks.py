@@ -16,6 +16,7 @@ from stabilize_nb.llm import (
 from stabilize_nb.models.stage import StageExecution
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.testing import Failure, Reply, ScriptedModel
+from tests.makers import Bench, stage, workflow
 
 APIS = ["openai", "ollama"]
 LOOK = ToolCall(name="account_balance", arguments={"user_id": "u_42"})
@@ -120,13 +121,23 @@ def test_client_that_returns_something_else_is_refused():
         LLMTask(Client("text")).execute(make_stage())
 
 
-def test_raw_answer_is_stored_as_json():
-    """What JSON cannot hold in a client's raw answer becomes text."""
-    answer = ChatResponse("fine", raw={"at": {1}, "n": float("nan")})
+def test_raw_answer_is_mended():
+    """Numbers and text in a client's raw answer that JSON cannot hold are replaced, so that no answer is lost."""
+    answer = ChatResponse("fine", raw={"n": float("nan"), "id": 2**70, "text": "a\0\ud83d"})
 
     result = LLMTask(Client(answer)).execute(make_stage())
 
-    assert result.outputs["llm_raw"] == {"at": "{1}", "n": None}
+    assert result.outputs["llm_raw"] == {"n": None, "id": str(2**70), "text": "a\ufffd\ufffd"}
+
+
+def test_raw_answer_of_a_foreign_class_is_refused():
+    """An object in a client's raw answer is never turned into text: the stage fails and says where it is."""
+    answer = ChatResponse("fine", raw={"at": {1}})
+    with Bench(tasks={"ask": LLMTask(Client(answer))}) as bench:
+        done = bench.run(workflow(stage("a", task="ask", context={"prompt": "well?"}))).stages[0]
+
+    assert done.status.name == "TERMINAL"
+    assert "step 'model' result.raw.at is of type set" in done.error
 
 
 @pytest.mark.parametrize("api", APIS)

@@ -186,6 +186,10 @@ class Value:
     text: str
 
 
+NO_JSON = (
+    "ERROR: ValueNotStorableError: a part of the result is of type stabilize_nb.llm.tools.ToolRegistry, which JSON "
+    "cannot hold: convert it to JSON data (text, number, list, dict)"
+)
 VALUES = [
     Value(name="text", value="as it is", text="as it is"),
     Value(name="number", value=42, text="42"),
@@ -193,7 +197,7 @@ VALUES = [
     Value(name="list", value=[1, "ä"], text='[1, "ä"]'),
     Value(name="dataclass", value=Stay("Oslo", date(2026, 1, 2)), text='{"at": "Oslo", "on": "2026-01-02"}'),
     Value(name="model", value=Place(city="Oslo"), text='{"city": "Oslo", "country": "NO"}'),
-    Value(name="anything", value=ToolRegistry(), text="ToolRegistry()"),
+    Value(name="anything", value=ToolRegistry(), text=NO_JSON),
     Value(name="not storable", value="a\0b\ud83d", text="a\ufffdb\ufffd"),
 ]  # fmt: skip
 

@@ -15,10 +15,11 @@ from stabilize_nb.events.bus import tell
 from stabilize_nb.models.stage import StageExecution
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.models.task import TaskExecution
-from stabilize_nb.models.values import plain_mapping
+from stabilize_nb.models.values import plain, plain_mapping
 from stabilize_nb.queue.messages import KeepOutput, Outcome, OutcomeKind, TaskFinished
 from stabilize_nb.queue.processor.journal_rows import JournalRows
 from stabilize_nb.reducers import apply_output_reducers
+from stabilize_nb.store.codec import dumps
 from stabilize_nb.store.store import define
 from stabilize_nb.tasks.child import with_plain_stages, workflow_of
 from stabilize_nb.tasks.interface import RetryableTask, Task
@@ -92,6 +93,7 @@ class Running:
         """Publish progress; it is not stored."""
         stage = self.body.stage
         told = {**data, "message": message, "fraction": fraction, "stage_ref_id": stage.ref_id}
+        told = plain_mapping(told, f"progress of stage {stage.ref_id!r}")
         tell(self.database.bus, self.leased.workflow_id, stage.id, told, self.database.clock())
 
     def printed(self, patience: float) -> KeepOutput | None:
@@ -178,22 +180,23 @@ def time_limit(task: Task, stage: StageExecution, default: float) -> float:
 def outcome_of(result: Any, task: Task, stage: StageExecution, running: Running, now: int) -> Outcome:
     """Make an Outcome of what a body returned; something odd is a failure that says what was expected."""
     place = f"task {running.body.task.name!r} of stage {stage.ref_id!r}"
-    if not isinstance(result, TaskResult):
+    if not issubclass(type(result), TaskResult):
         return failed(
             f"{place} returned {type(result).__name__}; a TaskResult is expected, such as TaskResult.success()"
         )
     try:
         context = plain_mapping(with_plain_stages(result.context), f"context of stage {stage.ref_id!r}")
         outputs = plain_mapping(with_plain_stages(result.outputs), f"outputs of stage {stage.ref_id!r}")
+        target = plain(result.target_stage_ref_id, f"jump target of stage {stage.ref_id!r}")
         child = _child(result.child) if result.child else {}
     except StabilizeError as error:
         return failed(str(error), {"error": str(error), "type": type(error).__name__, "transient": False})
-    error_text = context.get("error") if result.status in (S.TERMINAL, S.FAILED_CONTINUE) else None
+    error_text = _sentence(context.get("error")) if result.status in (S.TERMINAL, S.FAILED_CONTINUE) else None
     common: dict[str, Any] = {"context": context, "outputs": outputs}
     if child:
         return Outcome(kind=OutcomeKind.CHILD, child=child, **common)
-    if result.target_stage_ref_id is not None:
-        return Outcome(kind=OutcomeKind.JUMP, target=result.target_stage_ref_id, counted=result.counted, **common)
+    if target is not None:
+        return Outcome(kind=OutcomeKind.JUMP, target=target, counted=result.counted, **common)
     if result.status in DONE or result.status is S.REDIRECT:
         return Outcome(kind=OutcomeKind.DONE, status=result.status, error=error_text, **common)
     if result.status is S.RUNNING:
@@ -201,6 +204,11 @@ def outcome_of(result: Any, task: Task, stage: StageExecution, running: Running,
     if result.status is S.SUSPENDED:
         return Outcome(kind=OutcomeKind.SUSPENDED, **common)
     return failed(f"{place} returned the status {result.status}, which no task may return")
+
+
+def _sentence(error: Any) -> str | None:
+    """Return what a task gave as its error as text; the context has it as it was given."""
+    return error if error is None or isinstance(error, str) else dumps(error)
 
 
 def _child(config: dict[str, Any]) -> dict[str, Any]:
@@ -218,7 +226,8 @@ def _poll_after(task: Task, stage: StageExecution, running: Running, now: int) -
 
 def outcome_of_error(error: BaseException, task: Task, running: Running) -> Outcome:
     """Make an Outcome of an exception: another try, or failure with its traceback."""
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    said = _said(error)
+    text = f"{type(error).__name__}: {said}" if said else type(error).__name__
     transient = isinstance(error, Exception) and is_transient(error)
     details = {
         "error": text[:_ERROR_LENGTH],
@@ -242,6 +251,14 @@ def outcome_of_error(error: BaseException, task: Task, running: Running) -> Outc
         kind=OutcomeKind.RETRY, error=_storable(text[:_ERROR_LENGTH]), details=details, context=update, after=after,
         max_attempts=int(own or 0),
     )  # fmt: skip
+
+
+def _said(error: BaseException) -> str:
+    """Return the text of an exception, which is made by user code."""
+    try:
+        return str(error)
+    except Exception as broken:  # noqa: BLE001 - user code
+        return f"(its text cannot be read: {type(broken).__name__})"
 
 
 def _storable(text: str) -> str:

@@ -7,7 +7,6 @@ commit is run by the same thread, so a chain of tasks changes threads never.
 
 from __future__ import annotations
 
-import inspect
 import logging
 import threading
 from typing import TYPE_CHECKING, Any
@@ -38,6 +37,7 @@ from stabilize_nb.queue.processor.desk import Desk, Finished, Job
 from stabilize_nb.queue.processor.loop import run_on_loop
 from stabilize_nb.store.codec import dumps
 from stabilize_nb.store.sqlite import is_of_store
+from stabilize_nb.tasks.interface import is_awaitable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -376,17 +376,17 @@ class Workshop:
             self.desk.running[running.leased.id] = running
             if running.deadline - now < SOON:
                 self.desk.tick.notify()
-        if running.deadline <= now:
-            return timed_out(task, stage, running, limit, now)
         try:
+            if running.deadline <= now:
+                return timed_out(task, stage, running, limit, now)
             with catching(running.output):
                 result = task.execute(stage)
+            if is_awaitable(result):
+                self._go_on_waiting(running, task, stage, limit, result)
+                return None
+            return outcome_of(result, task, stage, running, self.database.clock())
         except BaseException as error:  # noqa: BLE001 - whatever a body raises is its outcome
             return outcome_of_error(error, task, running)
-        if inspect.isawaitable(result):
-            self._go_on_waiting(running, task, stage, limit, result)
-            return None
-        return outcome_of(result, task, stage, running, self.database.clock())
 
     def _go_on_waiting(self, running: Running, task: Task, stage: StageExecution, limit: float, result: Any) -> None:
         async def finish() -> None:
