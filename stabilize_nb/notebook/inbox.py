@@ -26,7 +26,7 @@ def show(engine: Engine) -> None:
     """Show the inbox in the output of the cell that runs; raises NotImplementedError where there are no widgets."""
     if display_mode() != "live":
         raise NotImplementedError
-    import_module("stabilize_nb.notebook.panes.inbox").show(engine)
+    import_module("stabilize_nb.notebook.panes.showing").show_inbox(engine)
 
 
 def heading(engine: Engine, count: int) -> str:

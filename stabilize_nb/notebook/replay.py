@@ -62,7 +62,7 @@ class Replay:
         # Raises NotImplementedError where there are no widgets: IPython asks for the bundle then.
         if display_mode() != "live":
             raise NotImplementedError
-        import_module("stabilize_nb.notebook.panes.replay").show_replay(self)
+        import_module("stabilize_nb.notebook.panes.showing").show_replay(self)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Mapping[str, str]:
         scene, steps = Scene(self.state), self.steps()

@@ -144,7 +144,7 @@ def test_widget_buttons_order_and_their_effect_is_seen(engine):
     buttons(pane)["Cancel"].click()
 
     assert run.wait(20) is S.CANCELED
-    until(lambda: pane.is_closed)
+    until(lambda: pane.life.is_over)
 
 
 def test_failed_run_keeps_a_button_that_tries_again(engine):
@@ -166,7 +166,7 @@ def test_failed_run_keeps_a_button_that_tries_again(engine):
 
     mends.append(1)
     buttons(pane)["Retry failed"].click()
-    until(lambda: pane.is_closed)
+    until(lambda: pane.life.is_over)
 
     assert run.status is S.SUCCEEDED
 
@@ -196,7 +196,7 @@ def test_showing_a_run_again_closes_the_earlier_pane(engine):
         assert pane is not None
         until(lambda pane=pane: "Send it?" in shown(pane))
 
-    assert first.is_closed
+    assert first.life.is_over
     assert len(registry._instances) == size
     pane.close()
 
@@ -244,7 +244,7 @@ def test_two_hundred_instances_are_rows(engine):
         "now": "100",
         "text": "100 of 200",
     }
-    until(lambda: pane.is_closed)
+    until(lambda: pane.life.is_over)
     assert "more stages · 190: 190 succeeded" in pane._pictures.shown
 
 
@@ -346,6 +346,6 @@ def test_decision_of_another_process_is_seen(engine, tmp_path):
         f"engine = Engine({str(tmp_path / 'runs.db')!r})\nrun = engine.run({run.id!r})\nrun.cancel()\nrun.wait(20)\n"
     )
     subprocess.run([sys.executable, "-c", source], check=True, timeout=60)
-    until(lambda: pane.is_closed)
+    until(lambda: pane.life.is_over)
 
     assert "– cancelled" in pane._pictures.shown

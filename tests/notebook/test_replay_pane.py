@@ -12,8 +12,8 @@ from stabilize_nb import Engine, Flow, StageExecution, TaskExecution, TransientE
 from stabilize_nb.core.facts import FACTS
 from stabilize_nb.events.history import Entry
 from stabilize_nb.events.past import Past
-from stabilize_nb.notebook import panes, telling
-from stabilize_nb.notebook.panes import afterlife, drawings, player
+from stabilize_nb.notebook import telling
+from stabilize_nb.notebook.panes import afterlife, drawings, player, showing
 from stabilize_nb.notebook.panes.replay import TICKS, ReplayPane
 from stabilize_nb.notebook.past import DRAWN, NEAR, Scene, around
 from stabilize_nb.notebook.replay import LISTED, Replay
@@ -425,7 +425,7 @@ def test_closed_pane_leaves_nothing(pane):
     pane.paint(99)
     pane.beat()
 
-    assert pane.is_closed
+    assert pane.life.is_over
     assert all(each.comm is None for each in inside)
 
 
@@ -519,7 +519,7 @@ def test_live_replay_is_a_picture_and_widgets_that_hide_it(notebook):
     notebook.run("run = greeting.run(name='you'); run.wait(20); None")
     shown = notebook.run("display(run.replay())").shown
     token = re.search(r'class="sn-static sn-(replay-\w+)"', shown[0]["text/html"])[1]
-    box = panes.replay._panes[notebook.names["run"].id].box
+    box = showing._panes["replay", notebook.names["run"].id].box
     hiding, model = box.children[0].value, box.model_id
     notebook.run("display(run.replay())")
 

@@ -1,5 +1,5 @@
 """
 Live panes: what a cell shows of a run while it goes on, in widgets that come with Jupyter.
 
-A pane is made by `run_pane.show`, painted by `painter.PAINTER`, and survives as the pictures of `afterlife`.
+A pane is made by `showing`, painted by `painter.PAINTER`, and survives as the pictures of `afterlife`.
 """

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from stabilize_nb.errors import StabilizeError
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.notebook.config import settings
-from stabilize_nb.notebook.panes.widgets import hide, html, show
+from stabilize_nb.notebook.panes.widgets import button, hide, html, show
 
 if TYPE_CHECKING:
     from stabilize_nb.models.workflow import Workflow
@@ -26,11 +26,11 @@ class Buttons:
 
     def __init__(self, run: Run, refresh: Callable[[], None], close: Callable[[], None]) -> None:
         self.run = run
-        self._cancel = _button("Cancel", "Withdraw everything that has not ended", self._order(self._withdraw))
-        self._pause = _button("Pause", "Begin no further task", self._order(self._pause_or_resume))
-        self._retry = _button("Retry failed", "Run the failed stages and what follows again", self._order(self._again))
-        self._refresh = _button("Refresh", "Read the run anew", lambda _: refresh())
-        self._close = _button("Close", "Leave the picture only", lambda _: close())
+        self._cancel = button("Cancel", "Withdraw everything that has not ended", self._order(self._withdraw))
+        self._pause = button("Pause", "Begin no further task", self._order(self._pause_or_resume))
+        self._retry = button("Retry failed", "Run the failed stages and what follows again", self._order(self._again))
+        self._refresh = button("Refresh", "Read the run anew", lambda _: refresh())
+        self._close = button("Close", "Leave the picture only", lambda _: close())
         self._said = html()
         orders = [self._cancel, self._pause, self._retry, self._refresh, self._close, self._said]
         self.box = w.HBox(orders, layout=w.Layout(flex_flow="row wrap"))
@@ -49,8 +49,8 @@ class Buttons:
         show(self._pause, disabled=ended, description="Resume" if workflow.status is S.PAUSED else "Pause")
         show(self._retry, disabled=not failed)
         show(self._said, value="")
-        for button, is_offered in ((self._cancel, not ended), (self._pause, not ended), (self._close, ended)):
-            hide(button, hidden=not is_offered)
+        for each, is_offered in ((self._cancel, not ended), (self._pause, not ended), (self._close, ended)):
+            hide(each, hidden=not is_offered)
         hide(self._retry, hidden=not failed)
 
     def _order(self, order: Callable[[], str]) -> Callable[[w.Button], None]:
@@ -80,9 +80,3 @@ class Buttons:
         for stage in self._failed:
             self.run.retry(stage)
         return f"again: {', '.join(self._failed)} …"
-
-
-def _button(words: str, meaning: str, clicked: Callable[[w.Button], None]) -> w.Button:
-    button = w.Button(description=words, tooltip=meaning, layout=w.Layout(width="auto"))
-    button.on_click(clicked)
-    return button

@@ -12,31 +12,26 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING, Final
 
 import ipywidgets as w
-from IPython.display import display
 from markupsafe import Markup
 
 from stabilize_nb.models.ids import new_id
 from stabilize_nb.notebook.looks import shorten
-from stabilize_nb.notebook.panes import afterlife
+from stabilize_nb.notebook.panes.afterlife import Life, Pictures
 from stabilize_nb.notebook.panes.drawings import Drawings
 from stabilize_nb.notebook.panes.painter import PAINTER
 from stabilize_nb.notebook.panes.player import Player
-from stabilize_nb.notebook.panes.widgets import close_all, html, show
+from stabilize_nb.notebook.panes.widgets import button, close_all, html, show
 from stabilize_nb.notebook.past import COLUMNS, Scene, values_table
 from stabilize_nb.notebook.progress import badge
 from stabilize_nb.notebook.telling import failures_in
 from stabilize_nb.run_state import RunState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from stabilize_nb.notebook.replay import Replay
     from stabilize_nb.run_state import StageState
 
 #: Most positions in which a whole run is played.
 TICKS: Final = 240
-#: Beats between two signs of life.
-LIFE: Final = 5
 #: The choice of whatever stage moved last.
 LATEST: Final = ""
 
@@ -45,8 +40,6 @@ _LOOK: Final = Markup(
     "<style>.sn-live-{id} table{{border-spacing:0;line-height:1.5}}.sn-live-{id} td,.sn-live-{id} th{{"
     "padding:1px 14px 1px 0;vertical-align:top}}</style>"
 )
-_STATIC: Final = Markup('<div class="sn-static sn-{}">{}</div>')
-_HINT: Final = Markup("<p><small>The slider through run {} is here while its kernel runs.</small></p>")
 _HEADER: Final = Markup(
     '<div><b>{}</b> <small><code>{}</code></small> {} <span style="white-space:nowrap">{}</span></div>'
 )
@@ -58,19 +51,6 @@ _STAGE: Final = Markup(
 )
 _NOTHING: Final = Markup("<div><small>{}</small></div>")
 
-_panes: dict[str, ReplayPane] = {}
-
-
-def show_replay(replay: Replay) -> ReplayPane:
-    """Show a replay in the output of the cell that runs; that of an earlier cell is closed, its picture stays."""
-    earlier = _panes.pop(replay.run.id, None)
-    if earlier is not None:
-        earlier.close()
-    pane = _panes[replay.run.id] = ReplayPane(replay)
-    pane.display()
-    PAINTER.follow(replay.run.engine, ("replay", replay.run.id), pane.count, pane)
-    return pane
-
 
 class ReplayPane:
     """The widgets of one replay; `box` holds them all. The painter calls `paint` and `beat`."""
@@ -78,26 +58,24 @@ class ReplayPane:
     def __init__(self, replay: Replay) -> None:
         self.replay = replay
         self.past = replay.past
-        self.is_closed = False
-        self._token = f"replay-{new_id()}"
-        self._place = ""
-        self._beats = 0
+        name = f"replay-{new_id()}"
+        self.life = Life(name)
+        self._pictures = Pictures(name)
         self._drawings = Drawings(Scene(RunState.of(self.past, self.past.last)).workflow)
         self._failures = failures_in(self.past.entries)
         self._painting = threading.RLock()
         self._playing = Player(self._advance, self._stopped)
         self._header, self._status, self._notes = html(), html(), html()
         self._graph, self._stage, self._table = html(), html(), html()
-        self._pulse = html(afterlife.heartbeat(self._token, 0))
-        self._play = _button("▶ Play", "Go through the facts one after the other", self._toggle)
-        self._failure = _button("✕ Next failure", "Go to the next fact at which something failed", self._fail)
-        self._refresh = _button("Refresh", "Read the facts that came meanwhile", self._read_on)
+        self._play = button("▶ Play", "Go through the facts one after the other", self._toggle)
+        self._failure = button("✕ Next failure", "Go to the next fact at which something failed", self._fail)
+        self._refresh = button("Refresh", "Read the facts that came meanwhile", self._read_on)
         buttons = [
             self._play,
-            _button("◀ Step back", "One fact back", lambda _: self._go(self.position - 1)),
-            _button("Step forward ▶", "One fact on", lambda _: self._go(self.position + 1)),
+            button("◀ Step back", "One fact back", lambda _: self._go(self.position - 1)),
+            button("Step forward ▶", "One fact on", lambda _: self._go(self.position + 1)),
             self._failure, self._refresh,
-            _button("Close", "Leave the picture only", lambda _: self.close()),
+            button("Close", "Leave the picture only", lambda _: self.close()),
         ]  # fmt: skip
         self._failure.disabled = not self._failures
         self.slider = w.IntSlider(
@@ -112,11 +90,10 @@ class ReplayPane:
         chosen = w.VBox([self.stage, self._stage], layout=w.Layout(flex="1 1 420px"))
         self._graph.layout.max_width = "100%"
         seen = w.HBox([self._graph, chosen], layout=w.Layout(flex_flow="row wrap", grid_gap="0 32px"))
-        style = afterlife.hiding(self._token) + _LOOK.format(id=self._token)
-        self.box = w.VBox(
-            [html(style), self._pulse, self._header, controls, self._status, self._notes, seen, self._table]
-        )
-        self.box.add_class(f"sn-live-{self._token}")
+        self.box = self.life.box(
+            html(self.life.hiding + _LOOK.format(id=name)), self.life.pulse,
+            self._header, controls, self._status, self._notes, seen, self._table,
+        )  # fmt: skip
         self.slider.observe(lambda _: self._show(), "value")
         self.stage.observe(lambda _: self._show(), "value")
         self._show()
@@ -128,21 +105,14 @@ class ReplayPane:
 
     def display(self) -> None:
         """Show the picture that stays, and the widgets, in the output of the cell that runs."""
-        still = self.replay._repr_mimebundle_()
-        still = {**still, "text/html": str(_STATIC.format(self._token, Markup(still["text/html"])))}  # noqa: S704 - markup
-        display(still, raw=True)  # type: ignore[no-untyped-call]
-        self._place = f"sn-{new_id()}"
-        hint = {"text/plain": "", "text/html": str(_HINT.format(self.past.run_id))}
-        bundle = {**self.box._repr_mimebundle_(), **hint}
-        display(bundle, raw=True, display_id=self._place)  # type: ignore[no-untyped-call]
+        self._pictures.add(self.replay._repr_mimebundle_())
+        self.life.begin(self.box, f"The slider through run {self.past.run_id} is here while its kernel runs.")
 
     def close(self) -> None:
         """Take the widgets off the page; the picture stays."""
-        if not self.is_closed:
-            self.is_closed = True
+        if self.life.end():
             self._playing.stop()
             PAINTER.forget(self)
-            afterlife.empty(self._place)
             close_all(self.box)
 
     # -- called by the painter --------------------------------------------------------------------
@@ -153,15 +123,14 @@ class ReplayPane:
 
     def paint(self, seen: int) -> None:
         """Say how many facts there are that the slider does not have yet."""
-        if not self.is_closed:
+        if not self.life.is_over:
             more = seen - self.past.last
             show(self._refresh, description=f"Refresh ({more:,} new)" if more > 0 else "Refresh")
 
     def beat(self) -> None:
         """Give a sign of life."""
-        self._beats += 1
-        if not self.is_closed and self._beats % LIFE == 0:
-            show(self._pulse, value=afterlife.heartbeat(self._token, self._beats))
+        if not self.life.is_over:
+            self.life.beat()
 
     # -- moving -----------------------------------------------------------------------------------
 
@@ -188,10 +157,10 @@ class ReplayPane:
         step = max(1, self.past.last // TICKS)
         ahead = self._failures[bisect_right(self._failures, self.position) :][:1]
         self.slider.value = min([self.position + step, self.past.last, *ahead])
-        return not self.is_closed and self.position < self.past.last
+        return not self.life.is_over and self.position < self.past.last
 
     def _stopped(self) -> None:
-        if not self.is_closed:
+        if not self.life.is_over:
             show(self._play, description="▶ Play")
             self._show()
 
@@ -250,9 +219,3 @@ def _facts(stage: StageState) -> list[str]:
     facts = [f"round {stage.round}"] if stage.round > 1 else []
     facts += [f"{stage.attempts} attempts"] if stage.attempts > 1 else []
     return facts + ([shorten(stage.error.strip().rpartition("\n")[2], COLUMNS)] if stage.error else [])
-
-
-def _button(words: str, meaning: str, clicked: Callable[[w.Button], None]) -> w.Button:
-    button = w.Button(description=words, tooltip=meaning, layout=w.Layout(width="auto"))
-    button.on_click(clicked)
-    return button

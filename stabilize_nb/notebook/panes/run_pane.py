@@ -16,17 +16,17 @@ from markupsafe import Markup
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.notebook.gates import deadline_words
 from stabilize_nb.notebook.looks import LOOKS, shorten
-from stabilize_nb.notebook.panes import afterlife
+from stabilize_nb.notebook.panes.afterlife import Life, Pictures
 from stabilize_nb.notebook.panes.buttons import Buttons
 from stabilize_nb.notebook.panes.drawings import Drawings
 from stabilize_nb.notebook.panes.fold import Fold
+from stabilize_nb.notebook.panes.gate_list import GateForms
 from stabilize_nb.notebook.panes.log_tail import LogTail
 from stabilize_nb.notebook.panes.painter import PAINTER
-from stabilize_nb.notebook.panes.waiting import Gates
 from stabilize_nb.notebook.panes.widgets import close_all, hear_at_once, html, show
 from stabilize_nb.notebook.progress import StageTable, badge, count_of
 from stabilize_nb.notebook.tables import duration
-from stabilize_nb.notebook.views import status_of
+from stabilize_nb.notebook.views import run_bundle, status_of
 
 if TYPE_CHECKING:
     from stabilize_nb.models.workflow import Workflow
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from stabilize_nb.run import Run
 
 S = WorkflowStatus
-#: Beats between two signs of life.
-LIFE: Final = 5
 #: Seconds that pictures are not brought up to date again, and that widgets are shown at least: a page that is still
 #: making a widget when it is closed shows an error in its place.
 PICTURE: Final = 2.0
@@ -56,33 +54,29 @@ _NOTE: Final = Markup('<div role="note">{}</div>')
 class RunPane:
     """The widgets of one run; `box` holds them all. The painter calls `paint` and `beat`."""
 
-    def __init__(self, run: Run, pictures: afterlife.Pictures) -> None:
+    def __init__(self, run: Run, pictures: Pictures) -> None:
         self.run = run
-        self.is_closed = False
+        self.life = Life(run.id, swaps=True)
         self._pictures = pictures
-        self._place = ""
         self._seen: Snapshot | None = None
         self._born = time.monotonic()
         self._pictured = self._born
         self._rested = 0.0
-        self._beats = 0
         self._views = 0
         self._status, self._clock, self._note = html(), html(), html()
         self._graph, self._table, self._rest = html(flex="0 1 auto", max_width="100%"), html(), html()
         self._drawings: Drawings | None = None
         self._fold = Fold("more stages", self._rest)
         self._fold.paint("", hidden=True)
-        self._gates = Gates(run)
+        self._gates = GateForms(lambda _: run)
         self._log = LogTail()
         self._buttons = Buttons(run, self.refresh, self.close)
-        self._pulse = html(afterlife.heartbeat(run.id, 0, swaps=True))
         head = w.HBox([self._status, self._clock], layout=w.Layout(flex_flow="row wrap", grid_gap="0 16px"))
-        alive = [html(afterlife.hiding(run.id)), head, self._note, self._body(), self._buttons.box]
+        alive = [html(self.life.hiding), head, self._note, self._body(), self._buttons.box]
         for part in alive:
             part.add_class("sn-alive")
-        self.box = w.VBox([*alive, self._pulse])
+        self.box = self.life.box(*alive, self.life.pulse)
         hear_at_once(self.box)
-        self.box.add_class(f"sn-live-{afterlife.token(run.id)}")
         self.box._view_count = 0  # noqa: SLF001 - ipywidgets has no other name for it
         self.box.observe(self._viewed, "_view_count")
 
@@ -96,7 +90,7 @@ class RunPane:
 
     def display(self) -> None:
         """Show the pane in the output of the cell that runs."""
-        self._place = afterlife.show_widgets(self.box, self.run.id)
+        self.life.begin(self.box, f"Buttons and live progress of run {self.run.id} are here while its kernel runs.")
 
     def refresh(self) -> None:
         """Read the run anew and paint it."""
@@ -106,14 +100,14 @@ class RunPane:
 
     def paint(self, seen: Snapshot) -> None:
         """Show what was read."""
-        if self.is_closed:
+        if self.life.is_over:
             return
         self._seen = seen
         show(self._status, value=_header(seen))
         show(self._note, value=_notes(seen))
         self._drawings = self._drawings or Drawings(seen.workflow, TALL)
         show(self._graph, value=self._drawings.of(seen.workflow))
-        self._gates.paint(seen)
+        self._gates.paint(seen.gates, seen.now)
         self._paint_time(seen, seen.now)
         self._log.paint(seen)
         self._buttons.paint(seen.workflow)
@@ -122,11 +116,9 @@ class RunPane:
 
     def beat(self) -> None:
         """Give a sign of life, and let the time go on that is shown."""
-        if self.is_closed:
+        if self.life.is_over:
             return
-        self._beats += 1
-        if self._beats % LIFE == 0:
-            show(self._pulse, value=afterlife.heartbeat(self.run.id, self._beats, swaps=self._views <= 1))
+        self.life.beat(swaps=self._views <= 1)
         if self._seen is not None and not self._seen.workflow.status.is_complete:
             now = self.run.engine.database.clock()
             self._paint_time(self._seen, now)
@@ -136,11 +128,7 @@ class RunPane:
 
     def close(self) -> None:
         """Take the widgets off the page; the pictures stay."""
-        if not self.is_closed:
-            self.is_closed = True
-            PAINTER.forget(self)
-            afterlife.empty(self._place)
-            self._gates.close()
+        if self._end():
             close_all(self.box)
 
     # -- parts ------------------------------------------------------------------------------------
@@ -159,7 +147,7 @@ class RunPane:
         now = time.monotonic()
         if self._seen is not None and (is_last or now - self._pictured >= PICTURE):
             self._pictured = now
-            self._pictures.update(self._seen)
+            self._pictures.update(run_bundle(self.run, seen=self._seen))
 
     def _end_if_over(self) -> None:
         """Leave the page when the run has ended; one that failed can be tried again, so its buttons stay."""
@@ -170,18 +158,22 @@ class RunPane:
             self._leave()
 
     def _leave(self) -> None:
+        """A page that was opened anew hears nothing of its pictures: there the last one is shown by the widgets."""
         if self._views <= 1:
             self.close()
-            return
-        # A page that was opened anew hears nothing of its pictures: the last one is shown by the widgets.
-        self.is_closed = True
-        PAINTER.forget(self)
-        afterlife.empty(self._place)
-        self._gates.close()
-        hiding, *others = self.box.children
-        self.box.children = [hiding, html(self._pictures.shown)]
-        for other in others:
-            close_all(other)
+        elif self._end():
+            hiding, *others = self.box.children
+            self.box.children = [hiding, html(self._pictures.shown)]
+            for other in others:
+                close_all(other)
+
+    def _end(self) -> bool:
+        """Be painted no more; return False when that is so already."""
+        is_new = self.life.end()
+        if is_new:
+            PAINTER.forget(self)
+            self._gates.close()
+        return is_new
 
     def _viewed(self, change: Any) -> None:
         if change["new"] is not None and change["new"] > (change["old"] or 0):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import ipywidgets as w
@@ -19,6 +20,13 @@ def show(widget: w.Widget, **traits: Any) -> None:
         wanted = str(value) if isinstance(value, Markup) else value
         if getattr(widget, name) != wanted:
             setattr(widget, name, wanted)
+
+
+def button(words: str, meaning: str, clicked: Callable[[w.Button], None]) -> w.Button:
+    """Return a button as wide as its words."""
+    made = w.Button(description=words, tooltip=meaning, layout=w.Layout(width="auto"))
+    made.on_click(clicked)
+    return made
 
 
 def hide(widget: w.DOMWidget, *, hidden: bool) -> None:
