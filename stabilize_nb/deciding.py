@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.decisions import decisions_in, last_of, order, who_and_when
 from stabilize_nb.errors import StageNotReadyError
-from stabilize_nb.gates import Gate, gate_of, is_gate
+from stabilize_nb.gates import Gate, gate_of, takes_decision
 from stabilize_nb.models.gate import APPROVE
 
 if TYPE_CHECKING:
@@ -62,8 +62,8 @@ def _only(run: Run) -> Gate:
 def _named(run: Run, name: str) -> Gate:
     """Return a gate that waits or will wait."""
     stage = run._stage(name)  # noqa: SLF001 - its own module
-    if not is_gate(stage):
-        gates = ", ".join(repr(each.ref_id) for each in run.workflow.stages if is_gate(each)) or "none"
+    if not takes_decision(stage):
+        gates = ", ".join(repr(each.ref_id) for each in run.workflow.stages if takes_decision(each)) or "none"
         raise StageNotReadyError(f"stage {name!r} of run {run.id} asks nobody for a decision; its gates are: {gates}")
     if stage.status.is_complete:
         raise StageNotReadyError(f"gate {name!r} of run {run.id} {_was_decided(run, stage)}")

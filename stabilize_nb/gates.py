@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.forms import Field, fields_of
-from stabilize_nb.models.gate import APPROVAL, APPROVE, REJECT, choices_of, deadline_of, fingerprint_of, on_timeout_of
+from stabilize_nb.models.gate import APPROVE, REJECT, choices_of, deadline_of, fingerprint_of, is_gate, on_timeout_of
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.models.values import EMPTY
 from stabilize_nb.store.codec import loads
@@ -48,9 +48,9 @@ class Gate:
         return fields_of(self.form)
 
 
-def is_gate(stage: StageExecution) -> bool:
-    """Whether a person decides at a stage: it waits for a signal now, or one of its tasks is an approval."""
-    return stage.status is WorkflowStatus.SUSPENDED or any(task.implementing_class == APPROVAL for task in stage.tasks)
+def takes_decision(stage: StageExecution) -> bool:
+    """Whether a decision can be sent to a stage: it waits for a signal now, or it is a gate."""
+    return stage.status is WorkflowStatus.SUSPENDED or is_gate(task.implementing_class for task in stage.tasks)
 
 
 def gates_in(database: Database, run_id: str | None = None) -> list[Gate]:

@@ -20,14 +20,9 @@ if TYPE_CHECKING:
 S = WorkflowStatus
 
 
-def is_gate(row: StageRow) -> bool:
-    """Whether a person decides at a stage."""
-    return any(implementing == gate.APPROVAL for _, implementing in row.spec.tasks)
-
-
 def refused(draft: Draft, row: StageRow, message: SignalStage) -> bool:
     """Refuse a decision that cannot count, and say so in the log; of two for one gate the first counts."""
-    if message.signal_name not in gate.DECISIONS or not is_gate(row):
+    if message.signal_name not in gate.DECISIONS or not _is_gate(row):
         return False
     reason = _refusal(draft, row, message)
     if reason is None:
@@ -64,13 +59,17 @@ def _is_decided(draft: Draft, row: StageRow) -> bool:
 
 def refused_kept(draft: Draft, row: StageRow, signal: SignalRow) -> bool:
     """Refuse a decision that came before its gate waited, and that it does not offer."""
-    if not is_gate(row) or signal.name not in gate.DECISIONS:
+    if not _is_gate(row) or signal.name not in gate.DECISIONS:
         return False
     if gate.is_offered(row.context, signal.name, signal.data):
         return False
     reason = Refusal.CHOICE.value
     draft.record(SignalRefused(row.id, signal.name, dict(signal.data), reason, signal=signal.id))
     return True
+
+
+def _is_gate(row: StageRow) -> bool:
+    return gate.is_gate(implementing for _, implementing in row.spec.tasks)
 
 
 def deliver(draft: Draft, row: StageRow, task: TaskRow, signal: SignalDelivered, decision_id: str = "") -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from hashlib import blake2b
 from typing import Any, Final
@@ -36,6 +36,11 @@ class Refusal(StrEnum):
     CHANGED = "changed"  # it was about something else than what the gate shows
     CHOICE = "choice"  # the gate does not offer it
     NOT_WAITING = "not waiting"  # the gate was decided, withdrawn, or does not wait yet
+
+
+def is_gate(tasks: Iterable[str]) -> bool:
+    """Whether a person decides at a stage that has tasks of these classes."""
+    return APPROVAL in tasks
 
 
 def choices_of(context: Mapping[str, Any]) -> tuple[str, ...]:

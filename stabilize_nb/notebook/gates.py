@@ -17,6 +17,7 @@ from stabilize_nb.models.gate import APPROVE, FAIL, REJECT
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.notebook.looks import LOOKS, shorten
 from stabilize_nb.notebook.preview import preview
+from stabilize_nb.notebook.signs import is_approval
 from stabilize_nb.notebook.tables import duration, join, moment
 
 if TYPE_CHECKING:
@@ -38,14 +39,9 @@ _BREAK: Final = Markup("<br>")
 SEEN: Final[dict[tuple[str, str], Gate]] = {}
 
 
-def is_gate(stage: StageExecution) -> bool:
-    """Whether a person decides at a stage."""
-    return stage.type == "approval" or any(task.implementing_class == "approval" for task in stage.tasks)
-
-
 def is_asking(stage: StageExecution) -> bool:
     """Whether a decision is waited for now."""
-    return stage.status is WorkflowStatus.SUSPENDED and is_gate(stage)
+    return stage.status is WorkflowStatus.SUSPENDED and is_approval(stage)
 
 
 def handle(run_id: str) -> str:

@@ -20,7 +20,7 @@ from stabilize_nb.models.multi_instance import PARENT_REF_ID
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.notebook.config import settings
 from stabilize_nb.notebook.draw import data_uri, svg_of
-from stabilize_nb.notebook.gates import is_gate
+from stabilize_nb.notebook.gates import is_asking
 from stabilize_nb.notebook.looks import LOOKS, shorten
 from stabilize_nb.notebook.progress import StageTable
 from stabilize_nb.notebook.shown import tally
@@ -119,7 +119,7 @@ class Scene:
                 f"all: {tally([row.status for row in self.rows])}"
             )
         for stage in self.workflow.stages:
-            if stage.status is S.SUSPENDED and is_gate(stage):
+            if is_asking(stage):
                 question = shorten(str(stage.context.get("message") or "go on?"), COLUMNS)
                 yield f"{LOOKS[S.SUSPENDED].symbol} {stage.ref_id} waited for a decision: {question}"
 

@@ -19,8 +19,8 @@ from stabilize_nb.models.stage import StageExecution
 from stabilize_nb.models.status import COMPLETE, FAILURE, OPEN, WorkflowStatus
 from stabilize_nb.models.workflow import Workflow
 from stabilize_nb.notebook.folds import EACH
-from stabilize_nb.notebook.gates import is_gate
 from stabilize_nb.notebook.looks import LOOKS, shorten
+from stabilize_nb.notebook.signs import is_approval
 from stabilize_nb.notebook.tables import Table, duration, join, moment
 
 S = WorkflowStatus
@@ -104,7 +104,7 @@ class StageTable:
             self._bar(stage),
             moment(stage.start_time, self.now),
             took(stage, self.now),
-            str(attempts) if attempts and not is_gate(stage) else "",
+            str(attempts) if attempts and not is_approval(stage) else "",
             shorten((stage.error or "").strip().rpartition("\n")[2], COLUMNS),
         ]
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
+from stabilize_nb.models.gate import APPROVAL, is_gate
 from stabilize_nb.models.multi_instance import JOIN_TYPE, MultiInstanceConfig
 from stabilize_nb.models.stage import JoinType, SplitType, StageExecution
 from stabilize_nb.models.status import WorkflowStatus
@@ -175,6 +176,11 @@ def frames_of(stage: StageExecution) -> Iterator[Frame]:
         yield Frame(FrameKind.CHOICE, stage.deferred_choice_group)
     if stage.critical_section is not None:
         yield Frame(FrameKind.SECTION, f"{stage.critical_section} ({stage.mutex_key})")
+
+
+def is_approval(stage: StageExecution) -> bool:
+    """Whether a stage is shown as a gate: it has such a task, or its type says so."""
+    return stage.type == APPROVAL or is_gate(task.implementing_class for task in stage.tasks)
 
 
 def is_nested(stage: StageExecution) -> bool:

@@ -28,6 +28,7 @@ from stabilize_nb.notebook.signs import (
     condition_of,
     frames_of,
     instances_of,
+    is_approval,
     is_nested,
     join_of,
     join_of_instances,
@@ -112,7 +113,7 @@ def _box(grouping: Grouping, ref: str, note: str, *, cannot_run: bool, is_repeat
         parts=_parts(stage, here.parts),
         frames=tuple(frames_of(stage)),
         end=stage.ends_workflow,
-        is_gate=_is_gate(stage),
+        is_gate=is_approval(stage),
         is_nested=is_nested(stage),
         is_stack=activity is not None,
         cannot_run=cannot_run,
@@ -154,11 +155,6 @@ def _says_something(detail: Detail) -> bool:
     return bool(detail.words)
 
 
-def _is_gate(stage: StageExecution) -> bool:
-    tasks = {task.implementing_class for task in stage.tasks}
-    return stage.type == "approval" or "approval" in tasks or "_gate" in stage.context
-
-
 def _join(grouping: Grouping, ref: str, stage: StageExecution) -> Detail | None:
     parent = parent_of_join(ref)
     if parent in grouping.stages and grouping.is_join_of(parent, ref):
@@ -181,7 +177,7 @@ def _settings(here: Group, stage: StageExecution) -> Iterator[Detail]:
 
 def _progress(here: Group, stage: StageExecution, status: WorkflowStatus) -> Iterator[Detail]:
     statuses = [run.status for run in here.runs]
-    if _is_gate(stage):
+    if is_approval(stage):
         yield Detail("waits for approval" if status is S.SUSPENDED else "approval")
     elif status is S.SUSPENDED:
         yield Detail("waits for its sub-workflow" if is_nested(stage) else "waits for a signal", Sign.WAIT)

@@ -224,12 +224,8 @@ def test_further_runs_share_the_box_of_their_stage():
 
 @pytest.mark.parametrize(
     "gate",
-    [
-        stage("g", type="approval"),
-        stage("g", tasks=[TaskExecution.create("ask", "approval")]),
-        stage("g", context={"_gate": {}}),
-    ],
-    ids=["type", "task", "context"],
+    [stage("g", type="approval"), stage("g", tasks=[TaskExecution.create("ask", "approval")])],
+    ids=["type", "task"],
 )
 def test_gate_has_a_shape_of_its_own(gate: StageExecution):
     """Where a person decides, corners are cut, a person is drawn and the word stands there."""
