@@ -14,8 +14,8 @@ from stabilize_nb.models.status import COMPLETE, WorkflowStatus
 from stabilize_nb.notebook.config import settings
 from stabilize_nb.notebook.export import module_of
 from stabilize_nb.notebook.order import Order, defined, definition
+from stabilize_nb.notebook.progress import status_of
 from stabilize_nb.notebook.runtime import RUNTIME, Definition
-from stabilize_nb.notebook.views import status_of
 from stabilize_nb.notebook.words import Line
 from stabilize_nb.run import Run
 from stabilize_nb.starting import How
@@ -113,8 +113,13 @@ def signal(order: Order) -> Run:
 def settled(run: Run, done: Callable[[], bool] = lambda: True) -> Run:
     """Give an order a moment to take effect, so that the run is shown after it."""
     _wait(run, done, SETTLE)
-    _wait(run, lambda: status_of(run.workflow) in AT_REST, FOLLOW)
+    _wait(run, lambda: _is_at_rest(run), FOLLOW)
     return run
+
+
+def _is_at_rest(run: Run) -> bool:
+    workflow = run.workflow
+    return status_of(workflow.status, workflow.stages) in AT_REST
 
 
 def _wait(run: Run, done: Callable[[], bool], seconds: float) -> None:

@@ -22,7 +22,7 @@ from stabilize_nb.notebook.config import settings
 from stabilize_nb.notebook.draw import data_uri, svg_of
 from stabilize_nb.notebook.gates import is_asking
 from stabilize_nb.notebook.looks import LOOKS, shorten
-from stabilize_nb.notebook.progress import StageTable
+from stabilize_nb.notebook.progress import StageTable, status_of
 from stabilize_nb.notebook.shown import tally
 from stabilize_nb.notebook.tables import Table, duration, join, moment
 from stabilize_nb.notebook.telling import sentence_of, who_of
@@ -79,10 +79,8 @@ class Scene:
 
     @property
     def status(self) -> WorkflowStatus:
-        """The status that a person wants to know: a running workflow that only waited was waiting."""
-        statuses = {row.status for row in self.rows}
-        waited = self.state.status is S.RUNNING and S.SUSPENDED in statuses and S.RUNNING not in statuses
-        return S.SUSPENDED if waited else self.state.status
+        """The status that a person wants to know."""
+        return status_of(self.state.status, self.rows)
 
     @property
     def facts(self) -> str:

@@ -8,9 +8,9 @@ is folded in <details>, and a status is a symbol and a word before it is a colou
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from markupsafe import Markup
 
@@ -22,6 +22,9 @@ from stabilize_nb.notebook.folds import EACH
 from stabilize_nb.notebook.looks import LOOKS, shorten
 from stabilize_nb.notebook.signs import is_approval
 from stabilize_nb.notebook.tables import Table, duration, join, moment
+
+if TYPE_CHECKING:
+    from stabilize_nb.core.rows import StageRow
 
 S = WorkflowStatus
 #: Rows that are always seen, and columns of an error.
@@ -150,6 +153,13 @@ def took(stage: StageExecution, now: int) -> str:
     if stage.start_time is None:
         return ""
     return duration((now if stage.end_time is None else stage.end_time) - stage.start_time)
+
+
+def status_of(status: WorkflowStatus, stages: Iterable[StageExecution | StageRow]) -> WorkflowStatus:
+    """Return the status of a run that a person wants to know: one that is running and only waits is waiting."""
+    statuses = {stage.status for stage in stages}
+    only_waits = status is S.RUNNING and S.SUSPENDED in statuses and S.RUNNING not in statuses
+    return S.SUSPENDED if only_waits else status
 
 
 def count_of(workflow: Workflow) -> tuple[int, int]:

@@ -31,9 +31,7 @@ class RunList(pd.DataFrame):
     def __repr__(self) -> str:
         if list(self.columns) != LISTED:
             return super().__repr__()
-        return Table(
-            ("run", "workflow", "status", "created", "took", "note"), [_row(row) for row in self.values]
-        ).text()
+        return Table(SHOWN, [_row(row) for row in self.values]).text()
 
 
 def _row(row: Any) -> list[str]:

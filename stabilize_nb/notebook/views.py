@@ -25,7 +25,7 @@ from stabilize_nb.notebook.draw import data_uri, svg_of
 from stabilize_nb.notebook.gates import Asked, is_asking
 from stabilize_nb.notebook.logs import folded_log, log_lines
 from stabilize_nb.notebook.panes.snapshot import Snapshot, read
-from stabilize_nb.notebook.progress import StageTable, took
+from stabilize_nb.notebook.progress import StageTable, status_of, took
 from stabilize_nb.notebook.standing import standing
 from stabilize_nb.notebook.tables import Table, duration, join
 from stabilize_nb.notebook.text import LOOKS, describe, shorten, to_text
@@ -236,16 +236,8 @@ def _wall() -> int:
     return time.time_ns() // 1_000_000
 
 
-def status_of(workflow: Workflow) -> WorkflowStatus:
-    """Return the status that a person wants to know: a running workflow that only waits is waiting."""
-    statuses = {stage.status for stage in workflow.stages}
-    if workflow.status is S.RUNNING and S.SUSPENDED in statuses and S.RUNNING not in statuses:
-        return S.SUSPENDED
-    return workflow.status
-
-
 def _facts(workflow: Workflow, now: int) -> str:
-    look = LOOKS[status_of(workflow)]
+    look = LOOKS[status_of(workflow.status, workflow.stages)]
     done = sum(stage.status.is_complete for stage in workflow.stages)
     facts = [f"{look.symbol} {look.word}", f"{done} of {_count(len(workflow.stages))}"]
     if workflow.start_time is not None:

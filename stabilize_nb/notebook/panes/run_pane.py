@@ -24,9 +24,9 @@ from stabilize_nb.notebook.panes.gate_list import GateForms
 from stabilize_nb.notebook.panes.log_tail import LogTail
 from stabilize_nb.notebook.panes.painter import PAINTER
 from stabilize_nb.notebook.panes.widgets import close_all, hear_at_once, html, show
-from stabilize_nb.notebook.progress import StageTable, badge, count_of
+from stabilize_nb.notebook.progress import StageTable, badge, count_of, status_of
 from stabilize_nb.notebook.tables import duration
-from stabilize_nb.notebook.views import run_bundle, status_of
+from stabilize_nb.notebook.views import run_bundle
 
 if TYPE_CHECKING:
     from stabilize_nb.models.workflow import Workflow
@@ -184,7 +184,8 @@ def _header(seen: Snapshot) -> Markup:
     workflow = seen.workflow
     at = ", ".join(gate.name for gate in seen.gates)
     words = f"for a decision at {shorten(at)}" if at else ""
-    return _HEADER.format(shorten(workflow.name), workflow.id, badge(status_of(workflow)), words)
+    status = status_of(workflow.status, workflow.stages)
+    return _HEADER.format(shorten(workflow.name), workflow.id, badge(status), words)
 
 
 def _facts(seen: Snapshot, now: int) -> str:
