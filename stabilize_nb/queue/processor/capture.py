@@ -187,7 +187,7 @@ def output_for(manner: str, run_id: str) -> Output | None:
     return Output(run_id, echoes=manner == "echo" or (manner == "auto" and _shell() is None))
 
 
-def check(manner: str) -> None:
+def check_manner(manner: str) -> None:
     """Raise ConfigError for a manner that is not known."""
     if manner not in get_args(Manner):
         msg = f"task_output {manner!r} is not known; expected one of {', '.join(get_args(Manner))}"

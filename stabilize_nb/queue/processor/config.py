@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 
 from stabilize_nb.errors import ConfigError
-from stabilize_nb.queue.processor.capture import check
+from stabilize_nb.queue.processor.capture import check_manner
 
 
 def _default_workers() -> int:
@@ -52,7 +52,7 @@ class QueueProcessorConfig:
     recovery_max_age_hours: float = 24
 
     def __post_init__(self) -> None:
-        check(self.task_output)
+        check_manner(self.task_output)
         for name in (
             "poll_frequency_ms",
             "max_workers",
