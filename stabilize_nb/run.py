@@ -9,19 +9,13 @@ from typing import TYPE_CHECKING, Any, overload
 
 from stabilize_nb.deciding import decide
 from stabilize_nb.decisions import Decision, decisions_in
-from stabilize_nb.errors import (
-    RunFailedError,
-    StageNotFoundError,
-    StageNotReadyError,
-    WaitTimeoutError,
-)
+from stabilize_nb.errors import StageNotFoundError, StageNotReadyError, WaitTimeoutError
 from stabilize_nb.events.frames import events_frame, stages_frame, tasks_frame
 from stabilize_nb.events.past import Past
 from stabilize_nb.explain import explain
 from stabilize_nb.explain_stage import explain_stage
 from stabilize_nb.gates import Gate, gates_in
 from stabilize_nb.models.gate import APPROVE, REJECT
-from stabilize_nb.models.multi_instance import PARENT_REF_ID, is_instance, join_ref
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.models.values import as_dict
 from stabilize_nb.printed import Lines, log_of
@@ -34,11 +28,11 @@ from stabilize_nb.queue.messages import (
     ResumeWorkflow,
     SignalStage,
 )
+from stabilize_nb.results import graph_of, result_of
 from stabilize_nb.run_diff import changes_between
 from stabilize_nb.run_state import Moment, RunState, state_at
 from stabilize_nb.store.waiting import look, settle
 from stabilize_nb.tasks.prints import plain_name
-from stabilize_nb.tasks.result import returned
 from stabilize_nb.versions import missing_code, newer_code
 from stabilize_nb.waiting import AwaitInterrupted, interruptible, look_after, stuck_at
 
@@ -366,49 +360,3 @@ class Run:
         # IPython calls this; nothing below the notebook may import it.
         bundle: dict[str, Any] = import_module("stabilize_nb.notebook.views").run_bundle(self)
         return bundle
-
-
-def result_of(workflow: Workflow) -> Any:
-    """
-    Return what a finished workflow was for; raises RunFailedError when it ended without success.
-
-    That is the return value of the one stage nothing follows, or ref_id -> value when several are last.
-    """
-    if workflow.status is not S.SUCCEEDED:
-        failures = {
-            stage.ref_id: stage.error or str(stage.status)
-            for stage in workflow.stages
-            if stage.status in (S.TERMINAL, S.STOPPED)
-        }
-        if not failures and workflow.error:
-            failures = {workflow.name: workflow.error}
-        raise RunFailedError(workflow.id, str(workflow.status), failures)
-    followed = {ref for stage in workflow.stages for ref in stage.requisite_stage_ref_ids}
-    followed |= {stage.ref_id for stage in workflow.stages if _is_part(stage, workflow)}
-    last = [
-        stage
-        for stage in workflow.stages
-        if stage.ref_id.partition("#")[0] not in followed and stage.status.is_complete and stage.outputs
-    ]
-    values = {stage.ref_id: returned(stage.outputs, stage.context) for stage in last}
-    return next(iter(values.values())) if len(values) == 1 else (values or None)
-
-
-def _is_part(stage: StageExecution, workflow: Workflow) -> bool:
-    """Whether a stage is a synthetic one, or an instance of an activity that has a join."""
-    if stage.parent_stage_id is not None:
-        return True
-    join = join_ref(stage.context.get(PARENT_REF_ID, ""))
-    return is_instance(stage.context) and any(each.ref_id == join for each in workflow.stages)
-
-
-def graph_of(workflow: Workflow) -> nx.DiGraph[str]:
-    """Return the graph of a workflow: nodes are ref_ids with `status` and `name`, edges point downstream."""
-    import networkx as nx  # noqa: PLC0415 - heavy, and only needed for this
-
-    graph: nx.DiGraph[str] = nx.DiGraph()
-    for stage in workflow.stages:
-        graph.add_node(stage.ref_id, status=stage.status.name, name=stage.name)
-    for stage in workflow.stages:
-        graph.add_edges_from((ref, stage.ref_id) for ref in sorted(stage.requisite_stage_ref_ids))
-    return graph
