@@ -249,19 +249,17 @@ def _judge(error: BaseException) -> bool | None:
     return False if isinstance(error, PERMANENT_BUILTINS) else None
 
 
+def _verdict(error: BaseException) -> bool | None:
+    """Return what the error, or the first of its causes that says anything, says of another try."""
+    verdicts = (_judge(link) for link in _causes(error))
+    return next((verdict for verdict in verdicts if verdict is not None), None)
+
+
 def is_transient(error: BaseException) -> bool:
     """Whether trying again may help: explicit classes before names, permanent before transient, causes included."""
-    for link in _causes(error):
-        verdict = _judge(link)
-        if verdict is not None:
-            return verdict
-    return False
+    return _verdict(error) is True
 
 
 def is_permanent(error: BaseException) -> bool:
     """Whether the error, or the first of its causes that says anything, excludes another try."""
-    for link in _causes(error):
-        verdict = _judge(link)
-        if verdict is not None:
-            return not verdict
-    return False
+    return _verdict(error) is False

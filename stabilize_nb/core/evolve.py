@@ -64,6 +64,12 @@ def _move(view: View, row: StageRow, status: WorkflowStatus, **changes: Any) -> 
     return _put(view, row, row._replace(status=status, waits="", **changes))
 
 
+def _move_head(view: View, status: WorkflowStatus, **changes: Any) -> None:
+    """Change the status of the workflow."""
+    validate_transition(view.head.status, status, "workflow", view.head.id)
+    view.head = view.head._replace(status=status, **changes)
+
+
 def _put(view: View, row: StageRow, changed: StageRow) -> StageRow:
     """Put a row in the place of another and count what holds the workflow open."""
     if row.status is not changed.status or row.waits != changed.waits:
@@ -125,18 +131,15 @@ def _workflow_created(view: View, fact: f.WorkflowCreated, at: int) -> None:
 
 
 def _workflow_started(view: View, _fact: f.WorkflowStarted, at: int) -> None:
-    validate_transition(view.head.status, S.RUNNING, "workflow", view.head.id)
-    view.head = view.head._replace(status=S.RUNNING, started_at=at)
+    _move_head(view, S.RUNNING, started_at=at)
 
 
 def _workflow_paused(view: View, _fact: f.WorkflowPaused, _at: int) -> None:
-    validate_transition(view.head.status, S.PAUSED, "workflow", view.head.id)
-    view.head = view.head._replace(status=S.PAUSED, paused=True)
+    _move_head(view, S.PAUSED, paused=True)
 
 
 def _workflow_resumed(view: View, _fact: f.WorkflowResumed, _at: int) -> None:
-    validate_transition(view.head.status, S.RUNNING, "workflow", view.head.id)
-    view.head = view.head._replace(status=S.RUNNING, paused=False)
+    _move_head(view, S.RUNNING, paused=False)
 
 
 def _workflow_ending(view: View, fact: f.WorkflowEnding, _at: int) -> None:
@@ -144,8 +147,7 @@ def _workflow_ending(view: View, fact: f.WorkflowEnding, _at: int) -> None:
 
 
 def _workflow_ended(view: View, fact: f.WorkflowEnded, at: int) -> None:
-    validate_transition(view.head.status, fact.status, "workflow", view.head.id)
-    view.head = view.head._replace(status=fact.status, ended_at=at, paused=False, error=fact.error or view.head.error)
+    _move_head(view, fact.status, ended_at=at, paused=False, error=fact.error or view.head.error)
 
 
 def _workflow_restarted(view: View, _fact: f.WorkflowRestarted, _at: int) -> None:
@@ -314,8 +316,12 @@ def _stage_retired(view: View, fact: f.StageRetired, _at: int) -> None:
 
 
 def _context_updated(view: View, fact: f.ContextUpdated, _at: int) -> None:
-    row = _stage(view, fact.stage)
-    view.put(StageKey(row.id), row._replace(context=_merged(row.context, fact.context)))
+    _tell(view, fact.stage, fact.context)
+
+
+def _tell(view: View, stage_id: str, context: Mapping[str, Any]) -> None:
+    row = _stage(view, stage_id)
+    view.put(StageKey(row.id), row._replace(context=_merged(row.context, context)))
 
 
 def _task_started(view: View, fact: f.TaskStarted, at: int) -> None:
@@ -359,8 +365,7 @@ def _task_retried(view: View, fact: f.TaskRetried, _at: int) -> None:
         task._replace(retries=task.retries + 1, due=fact.due, error=fact.error),
     )
     if fact.context:
-        row = _stage(view, fact.stage)
-        view.put(StageKey(row.id), row._replace(context=_merged(row.context, fact.context)))
+        _tell(view, fact.stage, fact.context)
 
 
 def _task_polled(view: View, fact: f.TaskPolled, _at: int) -> None:
@@ -370,8 +375,7 @@ def _task_polled(view: View, fact: f.TaskPolled, _at: int) -> None:
         task._replace(polls=task.polls + 1, due=fact.due, signal=None, error=None),
     )
     if fact.context:
-        row = _stage(view, fact.stage)
-        view.put(StageKey(row.id), row._replace(context=_merged(row.context, fact.context)))
+        _tell(view, fact.stage, fact.context)
 
 
 def _signal_buffered(view: View, fact: f.SignalBuffered, _at: int) -> None:

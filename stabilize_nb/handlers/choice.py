@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from stabilize_nb.core.facts import ChoiceMade
 from stabilize_nb.core.view import Members
-from stabilize_nb.handlers.claims import choice_of, give_back
+from stabilize_nb.handlers.claims import choice_of
 from stabilize_nb.handlers.ending import withdraw
 from stabilize_nb.queue.messages import Token
 
@@ -19,14 +19,6 @@ def is_lost(draft: Draft, row: StageRow) -> bool:
     """Whether the choice of a member has fallen on another one."""
     claim = draft.claim(choice_of(draft, row))
     return claim is not None and claim.settled and claim.holder != row.id
-
-
-def offer(draft: Draft, row: StageRow) -> None:
-    """A member waits for an event: the choice stays open, and the next member may begin."""
-    name = choice_of(draft, row)
-    claim = draft.claim(name)
-    if claim is not None and claim.holder == row.id and not claim.settled:
-        give_back(draft, row.id, name)
 
 
 def choose(draft: Draft, row: StageRow) -> None:

@@ -85,16 +85,20 @@ def _is_new(draft: Draft, key: WaiterKey, row: WaiterRow | None) -> bool:
 
 def let_go(draft: Draft, row: StageRow) -> None:
     """Give back what a run held that is over; a section holds its mutex until all its stages are over."""
-    spec = row.spec
     if row.status is WorkflowStatus.RUNNING:
         return  # it was withdrawn, reset and begun again meanwhile
-    if spec.mutex_key and _holds_mutex(draft, row) and not _is_needed(draft, row):
-        give_back(draft, row.id, mutex_of(row))
-    if spec.deferred_choice_group:
-        name = choice_of(draft, row)
-        claim = draft.claim(name)
-        if claim is not None and claim.holder == row.id and not claim.settled:
-            give_back(draft, row.id, name)
+    if row.spec.mutex_key:
+        _give_back_mutex(draft, row)
+    if row.spec.deferred_choice_group:
+        offer(draft, row)
+
+
+def offer(draft: Draft, row: StageRow) -> None:
+    """Leave a choice open that a member holds and that has not fallen: the next member may begin."""
+    name = choice_of(draft, row)
+    claim = draft.claim(name)
+    if claim is not None and claim.holder == row.id and not claim.settled:
+        give_back(draft, row.id, name)
 
 
 def let_go_of_reset(draft: Draft, row: StageRow, keeper: StageRow) -> None:
@@ -104,8 +108,8 @@ def let_go_of_reset(draft: Draft, row: StageRow, keeper: StageRow) -> None:
     """
     spec = row.spec
     kept = keeper.spec.mutex_key == spec.mutex_key and holder_of(draft, keeper) == holder_of(draft, row)
-    if spec.mutex_key and not kept and _holds_mutex(draft, row) and not _is_needed(draft, row):
-        give_back(draft, row.id, mutex_of(row))
+    if spec.mutex_key and not kept:
+        _give_back_mutex(draft, row)
     if spec.deferred_choice_group:
         name = choice_of(draft, row)
         claim = draft.claim(name)
@@ -113,9 +117,10 @@ def let_go_of_reset(draft: Draft, row: StageRow, keeper: StageRow) -> None:
             give_back(draft, row.id, name)
 
 
-def _holds_mutex(draft: Draft, row: StageRow) -> bool:
+def _give_back_mutex(draft: Draft, row: StageRow) -> None:
     claim = draft.claim(mutex_of(row))
-    return claim is not None and claim.holder == holder_of(draft, row)
+    if claim is not None and claim.holder == holder_of(draft, row) and not _is_needed(draft, row):
+        give_back(draft, row.id, claim.name)
 
 
 def _is_needed(draft: Draft, row: StageRow) -> bool:

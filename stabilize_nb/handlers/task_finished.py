@@ -18,7 +18,8 @@ from stabilize_nb.core.facts import (
 )
 from stabilize_nb.core.view import Buffered
 from stabilize_nb.handlers import gates
-from stabilize_nb.handlers.choice import choose, offer
+from stabilize_nb.handlers.choice import choose
+from stabilize_nb.handlers.claims import offer
 from stabilize_nb.handlers.ending import end_stage, fail_stage, has_children, withdraw
 from stabilize_nb.models.ids import derived_id
 from stabilize_nb.models.stage import SyntheticStageOwner
