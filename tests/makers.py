@@ -20,7 +20,16 @@ from stabilize_nb.store.store import WorkflowStore
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from stabilize_nb.core.draft import Limits
     from stabilize_nb.queue.processor.config import QueueProcessorConfig
+
+#: Rows that an ended workflow should not leave behind.
+LEFT_OVER = {
+    "message": "SELECT kind, stage_id, owner, error FROM message WHERE done_at IS NULL",
+    "signal": "SELECT stage_id, name FROM signal",
+    "waiter": "SELECT * FROM waiter",
+    "claim": "SELECT * FROM claim WHERE (holder <> '' AND settled = 0) OR taken <> 0",
+}
 
 
 def stage(ref_id: str, *after: str, task: str = "noop", **fields: Any) -> StageExecution:
@@ -54,6 +63,7 @@ class Bench:
         durability: str | None = None,
         tasks: dict[str, Any] | None = None,
         config: QueueProcessorConfig | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self.database = Database.open(url, durability=durability)
         self.store = WorkflowStore(self.database)
@@ -62,7 +72,7 @@ class Bench:
         self.registry.register("noop", NoOpTask)
         for name, task in (tasks or {}).items():
             self.registry.register(name, task)
-        self.processor = QueueProcessor(self.queue, config, self.store, self.registry)
+        self.processor = QueueProcessor(self.queue, config, self.store, self.registry, limits)
         self.orchestrator = Orchestrator(self.queue, self.store)
 
     def run(self, flow: Workflow, timeout: float = 20.0, workers: int = 1) -> Workflow:
@@ -80,6 +90,14 @@ class Bench:
     def statuses(self, flow: Workflow) -> dict[str, str]:
         """Return ref_id -> name of the status."""
         return {each.ref_id: each.status.name for each in self.store.retrieve(flow.id).stages}
+
+    def sql(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Ask the database."""
+        return self.database.call_read(lambda connection: list(connection.raw.execute(statement, values)))
+
+    def left_over(self) -> list[str]:
+        """Return what workflows should not leave behind when all of them have ended."""
+        return [f"{table} {row}" for table, question in LEFT_OVER.items() for row in self.sql(question)]
 
     def close(self) -> None:
         """Close everything."""

@@ -24,13 +24,13 @@ SECTOR = 512
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens at the `nth` operation of a kind, and at so many after it."""
+    """What happens at the `nth` operation of a kind; `seed`: of what the disk keeps when power is lost."""
 
     what: str
     kind: str
     nth: int
-    times: int = 1
     seed: int = 0
+    durability: str = "full"
 
 
 class Disk(apsw.VFS):
@@ -55,7 +55,7 @@ class Disk(apsw.VFS):
         """Count an operation; fail, or die, when it is the one."""
         self.counts[kind] += 1
         fault = self.fault
-        if fault is None or fault.kind != kind or not 0 <= self.counts[kind] - fault.nth < fault.times:
+        if fault is None or fault.kind != kind or fault.nth != self.counts[kind]:
             return
         match fault.what:
             case "kill":

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-import signal
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -12,33 +12,24 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stabilize_nb import NoOpTask, QueueProcessor, RetryableTask, StageExecution, SubWorkflowTask, TaskRegistry
+import apsw
+
+from stabilize_nb import RetryableTask, StageExecution, SubWorkflowTask
 from stabilize_nb.core.draft import Limits
 from stabilize_nb.events.history import entries_of
 from stabilize_nb.events.replay import fold
 from stabilize_nb.hitl import ApprovalTask
-from stabilize_nb.orchestrator import Orchestrator
-from stabilize_nb.queue.processor.config import QueueProcessorConfig
-from stabilize_nb.queue.queue import Queue
 from stabilize_nb.store import rows
-from stabilize_nb.store.database import Database
-from stabilize_nb.store.sqlite import Connection
-from stabilize_nb.store.store import WorkflowStore
+from stabilize_nb.testing.fuse import on_commit
 from tests.crash.shapes import Body, Shape, plain
+from tests.makers import Bench
 
 if TYPE_CHECKING:
     from stabilize_nb.queue.messages import Message
+    from stabilize_nb.store.sqlite import Connection
 
 #: Seconds after which a workflow that has not ended counts as stuck.
 PATIENCE = 20.0
-
-
-@dataclass(frozen=True)
-class Moment:
-    """When a process dies: "before" or "after" its n-th commit, or before its n-th "statement"."""
-
-    where: str
-    nth: int
 
 
 class _Scripted(RetryableTask):
@@ -60,23 +51,16 @@ class _Scripted(RetryableTask):
 class Victim:
     """An engine on the database in a folder, with the tasks of a shape."""
 
-    def __init__(self, folder: Path, shape: Shape, budget: int = 32) -> None:
+    def __init__(self, folder: Path, shape: Shape, durability: str = "full") -> None:
         self.folder = folder
         self.shape = shape
-        self.database = Database.open(f"sqlite:///{folder}/runs.db", durability="full")
-        self.store = WorkflowStore(self.database)
-        self.queue = Queue(self.database)
-        registry = TaskRegistry()
-        for name, body in {"plain": plain, **shape.tasks}.items():
-            registry.register(name, _Scripted(self, body))
-        registry.register("noop", NoOpTask)
-        registry.register("approval", ApprovalTask)
-        registry.register("sub", SubWorkflowTask)
-        config = QueueProcessorConfig(fold_budget=budget)
-        self.processor = QueueProcessor(
-            self.queue, config, self.store, registry, limits=Limits(backoff_min=1, backoff_max=2)
-        )
-        self.orchestrator = Orchestrator(self.queue, self.store)
+        self.bench = Bench(
+            f"sqlite:///{folder}/runs.db", durability=durability,
+            tasks={name: _Scripted(self, body) for name, body in {"plain": plain, **shape.tasks}.items()}
+            | {"approval": ApprovalTask, "sub": SubWorkflowTask},
+            limits=Limits(backoff_min=1, backoff_max=2),
+        )  # fmt: skip
+        self.database, self.store, self.sql = self.bench.database, self.bench.store, self.bench.sql
         known = folder / "flows"
         self.flows = known.read_text().split() if known.exists() else []
 
@@ -99,14 +83,23 @@ class Victim:
         os.write(handle, f"effect {stage.ref_id}{step}\n".encode())
         os.close(handle)
 
+    def acknowledge(self) -> None:
+        """Note outside the database, after each commit from now on, how many facts it has promised to keep."""
+
+        def note(connection: Connection) -> None:
+            count = connection.raw.execute(_FACTS).get
+            handle = os.open(self.folder / "kept", os.O_WRONLY | os.O_CREAT)
+            os.write(handle, f"{count:9}".encode())
+            os.close(handle)
+
+        on_commit(after=note)
+
     def push(self, message: Message, name: str) -> bool:
         """Push what a person orders; a second push under the same name changes nothing."""
-        asked = self.database.call_read(
-            lambda c: list(c.raw.execute("SELECT 1 FROM message WHERE id = ?", (f"{self.flow}-{name}",)))
-        )
+        asked = self.sql("SELECT 1 FROM message WHERE id = ?", f"{self.flow}-{name}")
         if asked:
             return False
-        self.queue.push(message, message_id=f"{self.flow}-{name}")
+        self.bench.queue.push(message, message_id=f"{self.flow}-{name}")
         return True
 
     def row(self, ref: str) -> StageExecution | None:
@@ -117,10 +110,10 @@ class Victim:
         """Start what was not started, and work until all workflows have ended."""
         for flow in self.flows:
             if self.store.retrieve(flow).status.name == "NOT_STARTED":
-                self.orchestrator.start(self.store.retrieve(flow))
+                self.bench.orchestrator.start(self.store.retrieve(flow))
         deadline = time.monotonic() + PATIENCE
         while True:
-            self.processor.process_all(timeout=PATIENCE)
+            self.bench.processor.process_all(timeout=PATIENCE)
             acted = [act(self) for act in self.shape.acts]
             if all(self.store.retrieve(flow).status.is_complete for flow in self.flows):
                 return
@@ -129,14 +122,9 @@ class Victim:
 
     def close(self) -> None:
         """Close the engine."""
-        self.processor.close()
-        self.database.close()
+        self.bench.close()
 
     # -- what holds -------------------------------------------------------------------------------
-
-    def sql(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Ask the database."""
-        return self.database.call_read(lambda connection: list(connection.raw.execute(statement, values)))
 
     def report(self) -> dict[str, Any]:
         """Return what the run came to and every invariant that does not hold (I1 to I8 of reliability.md, part B)."""
@@ -147,25 +135,14 @@ class Victim:
             stages[f"{number}"] = [picture.status.name, picture.error]
             for each in picture.stages:
                 stages[f"{number}/{each.ref_id}"] = [each.status.name, each.outputs]
-        return {"stages": stages, "effects": self.effects(), "broken": [*self._left_over(), *self._doubled(),
+        return {"stages": stages, "effects": effects(self.folder), "broken": [*self._left_over(), *self._doubled(),
                                                                         *self._differing(flows)]}  # fmt: skip
 
-    def effects(self) -> dict[str, int]:
-        """Return how often each stage's body was run."""
-        file = self.folder / "effects"
-        return dict(Counter(line.split()[1] for line in file.read_text().splitlines())) if file.exists() else {}
-
     def _left_over(self) -> list[str]:
-        questions = {
-            "stuck": "SELECT name, status FROM workflow WHERE ended_at IS NULL",
-            "message left": "SELECT kind, stage_id, owner, error FROM message WHERE done_at IS NULL",
-            "signal left": "SELECT stage_id, name FROM signal",
-            "waiter left": "SELECT * FROM waiter",
-            "claim left": "SELECT * FROM claim WHERE (holder <> '' AND settled = 0) OR taken <> 0",
-        }
-        found = [f"{name}: {row}" for name, question in questions.items() for row in self.sql(question)]
+        stuck = self.sql("SELECT name, status FROM workflow WHERE ended_at IS NULL")
         check = self.sql("PRAGMA integrity_check")
-        return found + ([] if check == [("ok",)] else [f"integrity: {check}"])
+        damage = [] if check == [("ok",)] else [f"integrity: {check}"]
+        return [*(f"stuck: {row}" for row in stuck), *self.bench.left_over(), *damage]
 
     def _doubled(self) -> list[str]:
         """Return results that were committed twice: a task ends once in a generation and attempt."""
@@ -189,67 +166,53 @@ class Victim:
         return broken
 
 
-# -- dying --------------------------------------------------------------------------------------------
+# -- what will hold -----------------------------------------------------------------------------------
 
 
-class Fuse:
-    """Counts the commits (or statements) of this process and kills it at one of them."""
+@dataclass(frozen=True)
+class Left:
+    """What a dead process has left: how often bodies were run (`noted`) and came to an end that is kept (`ended`).
 
-    def __init__(self, moment: Moment | None) -> None:
-        self.moment = moment
-        self.commits = self.statements = 0
-        self._commit = Connection.commit
-
-    def light(self, database: Database) -> None:
-        """Begin to count: everything that is written goes through one connection."""
-        Connection.commit = self._counted()
-        if self.moment is None or self.moment.where == "statement":
-            database.writer.raw.exec_trace = self._trace
-
-    def _counted(self) -> Any:
-        commit = self._commit
-
-        def counted(connection: Connection) -> None:
-            self.commits += 1
-            self._reached("before", self.commits)
-            commit(connection)
-            self._reached("after", self.commits)
-
-        return counted
-
-    def _trace(self, *_: Any) -> bool:
-        self.statements += 1
-        self._reached("statement", self.statements)
-        return True
-
-    def _reached(self, where: str, nth: int) -> None:
-        if self.moment == Moment(where, nth):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-
-def predicted(folder: Path, reference: dict[str, int]) -> dict[str, int]:
+    `lost`: facts that it was told are committed, and that are not there.
     """
-    Return how often each body will have been run in the end, after a kill.
 
-    That is as often as it was run so far, and once for each end that is still to be committed: a body that had run and
-    whose end was not committed is run again, and no other.
-    """
+    noted: dict[str, int]
+    ended: dict[str, int]
+    lost: int
+
+    def predicted(self, reference: dict[str, int]) -> dict[str, int]:
+        """
+        Return how often each body will have been run in the end.
+
+        That is as often as it was run so far, and once for each end that is still to be committed: a body that had run
+        and whose end was not committed is run again, and no other.
+        """
+        return {ref: self.noted.get(ref, 0) + times - self.ended.get(ref, 0) for ref, times in reference.items()}
+
+
+def left_in(folder: Path) -> Left:
+    """Look at a copy of a database: opening it changes it."""
     copy = folder / "look"
     copy.mkdir()
     for name in ("runs.db", "runs.db-wal", "runs.db-journal"):
         if (folder / name).exists():
             shutil.copy(folder / name, copy / name)
-    database = Database.open(f"sqlite:///{copy}/runs.db")
-    try:
-        ended = dict(database.call_read(lambda connection: list(connection.raw.execute(_ENDED))))
-    finally:
-        database.close()
-        shutil.rmtree(copy)
+    with contextlib.closing(apsw.Connection(str(copy / "runs.db"))) as connection:
+        ended = dict(connection.execute(_ENDED))
+        facts = connection.execute(_FACTS).get
+    shutil.rmtree(copy)
+    kept = folder / "kept"
+    promised = int(kept.read_text()) if kept.exists() else 0
+    return Left(effects(folder), ended, max(0, promised - facts))
+
+
+def effects(folder: Path) -> dict[str, int]:
+    """Return how often each body was run, and each step in one."""
     file = folder / "effects"
-    noted = Counter(line.split()[1] for line in file.read_text().splitlines()) if file.exists() else Counter()
-    return {ref: noted[ref] + times - ended.get(ref, 0) for ref, times in reference.items()}
+    return dict(Counter(line.split()[1] for line in file.read_text().splitlines())) if file.exists() else {}
 
 
+_FACTS = "SELECT count(*) FROM event"
 #: How often the bodies of each stage have come to an end, and the steps in them.
 _ENDED = """
 SELECT s.ref_id, count(*) FROM event AS e JOIN stage AS s ON s.id = e.stage_id

@@ -400,20 +400,12 @@ class World:
 
     def sql(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         """Ask the database."""
-        return self.bench.database.call_read(lambda connection: list(connection.raw.execute(statement, values)))
+        return self.bench.sql(statement, *values)
 
     def left_over(self) -> list[str]:
         """Return what ended workflows should not have left behind; nothing while a workflow has not ended."""
-        tables = {name for (name,) in self.sql("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-        if self.sql("SELECT id FROM workflow WHERE ended_at IS NULL"):
-            return []
-        questions = {
-            "message": "SELECT kind, stage_id, owner, error FROM message WHERE done_at IS NULL",
-            "signal": "SELECT stage_id, name FROM signal",
-            "waiter": "SELECT * FROM waiter",
-            "claim": "SELECT * FROM claim WHERE (holder <> '' AND settled = 0) OR taken <> 0",
-        }
-        return [f"{table} {row}" for table in questions if table in tables for row in self.sql(questions[table])]
+        under_way = self.sql("SELECT id FROM workflow WHERE ended_at IS NULL")
+        return [] if under_way else self.bench.left_over()
 
     def _begun(self) -> Iterator[Call]:
         yield from sorted([*self.calls, *self.dropped], key=lambda call: call.began)

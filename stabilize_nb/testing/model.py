@@ -1,10 +1,9 @@
 """
-What tests and tutorials need instead of the world: a language model that answers from a script, and deterministic mode.
+A language model that answers from a script.
 
-The model is a real HTTP server on this machine, so the client and its errors are the real ones; neither a key nor a
-network is needed. Deterministic mode is described in `stabilize_nb.deterministic`.
+It is a real HTTP server on this machine, so the client and its errors are the real ones; neither a key nor a network
+is needed.
 """
-
 from __future__ import annotations
 
 import json
@@ -15,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
-from stabilize_nb.deterministic import deterministic as deterministic  # noqa: PLC0414 - found here by users
 from stabilize_nb.errors import PreconditionError
 from stabilize_nb.llm.tools import Api, ToolCall
 

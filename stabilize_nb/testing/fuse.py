@@ -1,0 +1,66 @@
+"""The moment at which a process is killed, counted in commits or statements of its database."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from stabilize_nb.store.sqlite import Connection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from stabilize_nb.store.database import Database
+
+
+def _ignore(_connection: Connection) -> None:
+    """Do nothing."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When a process dies: "before" or "after" its n-th commit, or before its n-th "statement" or "inside" a body."""
+
+    where: str
+    nth: int
+
+
+class Fuse:
+    """Counts what a process reaches and kills it at one moment; None: at none."""
+
+    def __init__(self, moment: Moment | None) -> None:
+        self.moment = moment
+        self.counts: Counter[str] = Counter()
+
+    def light(self, database: Database) -> None:
+        """Begin to count: everything that is written goes through one connection."""
+        on_commit(lambda _connection: self.reached("before"), lambda _connection: self.reached("after"))
+        if self.moment is None or self.moment.where == "statement":
+            database.writer.raw.exec_trace = self._trace
+
+    def reached(self, where: str) -> None:
+        """Count, and die when this is the moment."""
+        self.counts[where] += 1
+        if self.moment == Moment(where, self.counts[where]):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def _trace(self, *_: Any) -> bool:
+        self.reached("statement")
+        return True
+
+
+def on_commit(
+    before: Callable[[Connection], None] = _ignore, after: Callable[[Connection], None] = _ignore
+) -> None:
+    """Have every commit of this process watched; it is a fork, and ends with it."""
+    commit = Connection.commit
+
+    def watched(connection: Connection) -> None:
+        before(connection)
+        commit(connection)
+        after(connection)
+
+    Connection.commit = watched  # type: ignore[method-assign]
