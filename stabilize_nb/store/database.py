@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
@@ -23,7 +23,7 @@ from stabilize_nb.store.sqlite import DURABILITY, Connection, database_path, sto
 from stabilize_nb.store.waiting import Changes, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from stabilize_nb.tasks.registry import TaskRegistry
@@ -246,6 +246,15 @@ class Database:
     def call_read(self, work: Callable[[Connection], T]) -> T:
         """Read on behalf of a caller that is no engine thread."""
         return self.call(lambda: self.read(work))
+
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """Let nobody use a connection meanwhile: in a fork, a lock that another thread holds is never freed."""
+        locks = dict.fromkeys((self._write_lock, self._read_lock, self._sweep_lock))
+        with ExitStack() as held:
+            for lock in locks:
+                held.enter_context(lock)
+            yield
 
     def write_version(self, busy: int = -1) -> int:
         """Return a number that changes when another process commits; `busy` when the writer is at work just now."""

@@ -19,14 +19,19 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from stabilize_nb.errors import StabilizeError
 from stabilize_nb.store.database import Database
 
 T = TypeVar("T")
+#: Says JSON data to whoever has forked this process.
+Say = Callable[[Any], None]
+#: What a process does.
+Work = Callable[[Say], None]
 #: A folder in memory, where the system has one: a killed process loses nothing there, and nothing waits for a disk.
 MEMORY = Path("/dev/shm")  # noqa: S108 - folders in it are made by tempfile
 
 
-class ForkError(RuntimeError):
+class ForkError(StabilizeError):
     """What a forked process raised, as text."""
 
 
@@ -37,45 +42,40 @@ def warm() -> None:
     gc.freeze()
 
 
-def forked(work: Callable[[], Any], timeout: float | None = None) -> Any:
-    """
-    Return what `work` returns, JSON data, in a process of its own; None when it was killed.
-
-    Raises ForkError for what it raised, TimeoutError when it took longer than `timeout` seconds; it is killed then.
-    """
-    child = _Child(lambda say: say(json.dumps({"said": work()})))
-    try:
-        with selectors.DefaultSelector() as selector:
-            selector.register(child.pipe, selectors.EVENT_READ)
-            while child.pipe in selector.get_map():
-                if not selector.select(timeout):
-                    os.kill(child.pid, signal.SIGKILL)
-                    msg = f"a process has said nothing for {timeout} s and was killed"
-                    raise TimeoutError(msg)
-                if not child.hear():
-                    selector.unregister(child.pipe)
-    finally:
-        child.bury()
-    return next(child.lines(), None)
+def forked(work: Callable[[], Any]) -> Any:
+    """Return what `work` returns, JSON data, in a process of its own; None when it was killed. Raises ForkError."""
+    return next(fan_out(lambda _: work(), [None], 1), None)
 
 
 def fan_out(work: Callable[[T], Any], items: Sequence[T], jobs: int) -> Iterator[Any]:
     """Yield what `work` returns for each item, as it comes, from `jobs` processes; raises ForkError."""
 
-    def share(first: int) -> Callable[[Callable[[str], None]], None]:
-        def each(say: Callable[[str], None]) -> None:
+    def share(first: int) -> Work:
+        def each(say: Say) -> None:
             for item in items[first::jobs]:
-                say(json.dumps({"said": work(item)}))
+                say(work(item))
 
         return each
 
-    children = [_Child(share(first)) for first in range(min(jobs, len(items)))]
+    return told_by([Child(share(first)) for first in range(min(jobs, len(items)))])
+
+
+def told_by(children: Sequence[Child], silence: float | None = None) -> Iterator[Any]:
+    """
+    Yield what processes say until all have ended.
+
+    Raises ForkError for what one of them raised, TimeoutError after `silence` seconds in which none said anything.
+    """
     try:
         with selectors.DefaultSelector() as selector:
             for child in children:
                 selector.register(child.pipe, selectors.EVENT_READ, child)
             while selector.get_map():
-                for key, _ in selector.select():
+                ready = selector.select(silence)
+                if not ready:
+                    msg = f"the processes have said nothing for {silence} s"
+                    raise TimeoutError(msg)
+                for key, _ in ready:
                     if not key.data.hear():
                         selector.unregister(key.fileobj)
                     yield from key.data.lines()
@@ -90,10 +90,10 @@ def scratch() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="stabilize-", dir=place)
 
 
-class _Child:
-    """A forked process that says lines of JSON."""
+class Child:
+    """A forked process; `work` is given the function by which it says JSON data, a line each."""
 
-    def __init__(self, work: Callable[[Callable[[str], None]], None]) -> None:
+    def __init__(self, work: Work) -> None:
         self.pipe, writer = os.pipe()
         self._heard = b""
         self.pid = os.fork()
@@ -117,24 +117,26 @@ class _Child:
             yield answer["said"]
 
     def bury(self) -> None:
-        """Wait for its end; one that is still at work is killed."""
+        """Wait for its end; one that is still at work is killed, and its session if it has one of its own."""
         os.close(self.pipe)
-        with contextlib.suppress(ProcessLookupError):
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
             os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
 
 
-def _live(work: Callable[[Callable[[str], None]], None], writer: int) -> None:
+def _live(work: Work, writer: int) -> None:
     """Work in a forked process, and never return to what its parent was about to do."""
     with os.fdopen(writer, "w") as pipe:
 
-        def say(line: str) -> None:
-            pipe.write(line + "\n")
+        def say(answer: Any, kind: str = "said") -> None:
+            pipe.write(json.dumps({kind: answer}) + "\n")
             pipe.flush()
 
         try:
             work(say)
         except BaseException:  # noqa: BLE001 - its parent reports it
             with contextlib.suppress(OSError):
-                say(json.dumps({"raised": traceback.format_exc()}))
+                say(traceback.format_exc(), "raised")
     os._exit(0)

@@ -35,11 +35,13 @@ class Fuse:
         self.moment = moment
         self.counts: Counter[str] = Counter()
 
-    def light(self, database: Database) -> None:
-        """Begin to count: everything that is written goes through one connection."""
+    def light(self) -> None:
+        """Count commits from now on: everything that is written goes through one connection."""
         on_commit(lambda _connection: self.reached("before"), lambda _connection: self.reached("after"))
-        if self.moment is None or self.moment.where == "statement":
-            database.writer.raw.exec_trace = self._trace
+
+    def trace(self, database: Database) -> None:
+        """Count statements from now on."""
+        database.writer.raw.exec_trace = self._trace
 
     def reached(self, where: str) -> None:
         """Count, and die when this is the moment."""
@@ -52,9 +54,7 @@ class Fuse:
         return True
 
 
-def on_commit(
-    before: Callable[[Connection], None] = _ignore, after: Callable[[Connection], None] = _ignore
-) -> None:
+def on_commit(before: Callable[[Connection], None] = _ignore, after: Callable[[Connection], None] = _ignore) -> None:
     """Have every commit of this process watched; it is a fork, and ends with it."""
     commit = Connection.commit
 
@@ -63,4 +63,4 @@ def on_commit(
         commit(connection)
         after(connection)
 
-    Connection.commit = watched  # type: ignore[method-assign]
+    Connection.commit = watched  # type: ignore[method-assign, assignment]

@@ -4,6 +4,7 @@ A language model that answers from a script.
 It is a real HTTP server on this machine, so the client and its errors are the real ones; neither a key nor a network
 is needed.
 """
+
 from __future__ import annotations
 
 import json

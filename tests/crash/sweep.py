@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import sys
 import time
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
 from stabilize_nb.testing.forks import fan_out, scratch, warm
-from tests.crash.plan import Plan, scenarios
+from tests.crash.plan import SHORT, Plan, scenarios
 from tests.crash.trial import Trial
 
 JOURNALS = ("WAL", "TRUNCATE")
@@ -52,3 +54,15 @@ def sweep(name: str, journal: str, plan: Plan, jobs: int = 1) -> dict[str, Any]:
                 found["wrong"] += [wrong] if wrong else []
     return {"kinds": dict(kinds), "repeated": repeated, "wrong": found["wrong"],
             "seconds": round(time.perf_counter() - begun, 1)}  # fmt: skip
+
+
+def serve() -> None:
+    """Run the short plan of each shape and journal mode that a line of stdin names."""
+    ready()
+    for line in sys.stdin:
+        name, journal = json.loads(line)
+        print(json.dumps(sweep(name, journal, SHORT)), flush=True)
+
+
+if __name__ == "__main__":
+    serve()

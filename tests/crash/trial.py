@@ -2,7 +2,7 @@
 One scenario: a workflow whose processes are killed, or whose disk fails, and a process that ends it afterwards.
 
 What is compared: statuses and outputs with those of a run that nobody disturbed, effects outside the database with the
-prediction (once, and once more for a body that had run when its process died), and the invariants (I1 to I8 of the plan).
+prediction (once, and once more for a body that had run when its process died), and the invariants I1 to I8.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class Trial:
                 victim = Victim(folder, self.shape, fault.durability if fault else "full")
                 try:
                     if fault is None:
-                        fuse.light(victim.database)
+                        self._light(fuse, victim)
                     elif fault.durability == "full":
                         victim.acknowledge()
                     victim.drive()
@@ -129,3 +129,8 @@ class Trial:
                     raise
         return {**report, "counts": {**fuse.counts, **(disk.counts if disk else {})},
                 "failed": disk.failed if disk else 0, "errors": errors}  # fmt: skip
+
+    def _light(self, fuse: Fuse, victim: Victim) -> None:
+        fuse.light()
+        if fuse.moment is None or fuse.moment.where == "statement":
+            fuse.trace(victim.database)
