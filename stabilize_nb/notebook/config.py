@@ -11,6 +11,7 @@ import getpass
 import os
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from traitlets import TraitType, Unicode
@@ -87,6 +88,18 @@ def display_mode() -> str:
     if is_deterministic():
         return "deterministic"
     return "live" if has_kernel() and is_attended() else "static"
+
+
+def live_panes() -> Any:
+    """
+    Return the module that shows live panes.
+
+    Raises NotImplementedError where there are none to be shown: IPython asks for the bundle then.
+    """
+    if display_mode() != "live":
+        raise NotImplementedError
+    # Only here are widgets wanted: a kernel that shows none need not load them.
+    return import_module("stabilize_nb.notebook.panes.showing")
 
 
 def load(shell: Shell, on_mode: Callable[[bool], None]) -> StabilizeNB:

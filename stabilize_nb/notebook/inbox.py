@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from markupsafe import Markup
 
 from stabilize_nb.engine import store_path
 from stabilize_nb.gates import gates_in
-from stabilize_nb.notebook.config import display_mode
+from stabilize_nb.notebook.config import display_mode, live_panes
 from stabilize_nb.notebook.doctor import shown_path
 from stabilize_nb.notebook.gates import Asked
 from stabilize_nb.notebook.looks import shorten
@@ -24,9 +23,7 @@ _OF: Final = Markup("<p><small>{} {}</small></p>")
 
 def show(engine: Engine) -> None:
     """Show the inbox in the output of the cell that runs; raises NotImplementedError where there are no widgets."""
-    if display_mode() != "live":
-        raise NotImplementedError
-    import_module("stabilize_nb.notebook.panes.showing").show_inbox(engine)
+    live_panes().show_inbox(engine)
 
 
 def heading(engine: Engine, count: int) -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from stabilize_nb.events.past import Past
-from stabilize_nb.notebook.config import display_mode
+from stabilize_nb.notebook.config import live_panes
 from stabilize_nb.notebook.past import Scene, bundle, heading
 from stabilize_nb.notebook.tables import Table, moment
 from stabilize_nb.notebook.telling import sentence_of, who_of
@@ -59,10 +58,7 @@ class Replay:
         return f"Replay({self.run.id}, fact {self.position} of {self.past.last})"
 
     def _ipython_display_(self) -> None:
-        # Raises NotImplementedError where there are no widgets: IPython asks for the bundle then.
-        if display_mode() != "live":
-            raise NotImplementedError
-        import_module("stabilize_nb.notebook.panes.showing").show_replay(self)
+        live_panes().show_replay(self)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Mapping[str, str]:
         scene, steps = Scene(self.state), self.steps()

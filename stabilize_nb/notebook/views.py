@@ -11,14 +11,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from IPython.core.getipython import get_ipython
 from markupsafe import Markup
 
 from stabilize_nb.models.status import FAILURE, WorkflowStatus
-from stabilize_nb.notebook.config import display_mode, settings
+from stabilize_nb.notebook.config import live_panes, settings
 from stabilize_nb.notebook.dot import Direction
 from stabilize_nb.notebook.doubts import doubts_of, under
 from stabilize_nb.notebook.draw import data_uri, svg_of
@@ -135,10 +134,7 @@ def run_bundle(run: Run, *, direction: Direction = "auto", seen: Snapshot | None
 
 def show_live(run: Run) -> None:
     """Show a run in a live pane; raises NotImplementedError where there are none."""
-    if display_mode() != "live":
-        raise NotImplementedError
-    # Only here are widgets wanted: a kernel that shows none need not load them.
-    import_module("stabilize_nb.notebook.panes.showing").show(run)
+    live_panes().show(run)
 
 
 def _bundle(
