@@ -21,6 +21,7 @@ from stabilize_nb.queue.processor.custody import Owner, owner_of
 from stabilize_nb.queue.processor.processor import QueueProcessor
 from stabilize_nb.queue.queue import Queue, letters_in
 from stabilize_nb.run import Run
+from stabilize_nb.salvage import SalvageReport, salvage
 from stabilize_nb.store.database import Database
 from stabilize_nb.store.sqlite import database_path
 from stabilize_nb.store.store import WorkflowStore
@@ -188,6 +189,15 @@ class Engine:
         for run_id in dict.fromkeys(put_back):
             self.work(run_id)
         return len(put_back)
+
+    @staticmethod
+    def salvage(damaged: str | os.PathLike[str], target: str | os.PathLike[str]) -> SalvageReport:
+        """
+        Write what can be read of a damaged store into a new one, in which unfinished runs go on; see `salvage`.
+
+        Raises ConfigError when the target is there already, StoreError when nothing of the damaged one can be read.
+        """
+        return salvage(database_path(store_url(damaged)), database_path(store_url(target)))
 
     def close(self, timeout: float = 30.0) -> None:
         """Stop working, waiting at most `timeout` seconds for bodies at work, and give the database back."""

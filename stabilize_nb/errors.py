@@ -83,6 +83,13 @@ class StoreUnavailableError(StoreError):
     """The database cannot be used now: its disk is full or fails, or another process locks it. It may be back soon."""
 
 
+class StoreDamagedError(StoreError):
+    """The database file is not as it was written, and nothing more is done with it.
+
+    `stabilize-nb doctor FILE` says what is wrong with it and what can be saved.
+    """
+
+
 class SchemaError(StoreError):
     """The database holds another schema than this version of the package."""
 

@@ -19,7 +19,9 @@ def explain(run: Run) -> list[str]:
     if workflow.status.is_complete:
         return [f"ended {workflow.status}" + (f": {workflow.error}" if workflow.error else "")]
     missing = run.waiting_for_code()
-    sentences = [f"waits for code: task {name!r} is not registered in this process" for name in missing]
+    trouble = run.engine.processor.desk.trouble
+    sentences = [] if trouble is None else [f"cannot go on: {trouble}"]
+    sentences += [f"waits for code: task {name!r} is not registered in this process" for name in missing]
     sentences += [letter.said for letter in letters_in(run.engine.database, run.id)]
     if workflow.status is S.PAUSED:
         sentences.append("paused: run.resume() goes on")

@@ -94,6 +94,9 @@ def interruptible(wait: Callable[Concatenate[Run, P], T]) -> Callable[Concatenat
 
 def look_after(run: Run, *, awaits: bool) -> None:
     """Raise what ends a wait for a run that cannot go on, as far as it can be known here."""
+    processor = run.engine.processor
+    if processor.is_hopeless and processor.desk.trouble is not None and not run.status.is_complete:
+        raise processor.desk.trouble
     if not run.engine.processor.custody.shares and run.engine.owner_of(run.id) is None and not run.status.is_complete:
         raise WaitingForResume(run.id)
     if WATCH.look is not None and run.engine.rehearsal is None:

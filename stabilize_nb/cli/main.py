@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 #: Name -> module; the command is the function in it that bears the name.
 COMMANDS = {
     "demo": "stabilize_nb.cli.demo",
+    "doctor": "stabilize_nb.cli.doctor",
 }
 
 

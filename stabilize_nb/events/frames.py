@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from stabilize_nb.errors import StoreDamagedError
 from stabilize_nb.events.bus import EventType
 from stabilize_nb.events.history import STATUS_AFTER, History, Names, entries_of
 from stabilize_nb.models.status import WorkflowStatus
@@ -204,11 +205,29 @@ def dead_letters_frame(letters: Iterable[DeadLetter]) -> pd.DataFrame:
 
 
 def frame_of(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> pd.DataFrame:
-    """Make a frame of rows; times and durations come as ms, None is missing."""
+    """
+    Make a frame of rows; times and durations come as ms, None is missing.
+
+    Raises StoreDamagedError when the values of a column are not of its kind.
+    """
     import pandas as pd  # noqa: PLC0415 - heavy, and the engine needs none
 
     values = list(zip(*rows, strict=True)) or [()] * len(columns)
-    return pd.DataFrame({column.name: _series(column, cells) for column, cells in zip(columns, values, strict=True)})
+    series = {}
+    for column, cells in zip(columns, values, strict=True):
+        try:
+            series[column.name] = _series(column, cells)
+        except (TypeError, ValueError, OverflowError) as error:
+            said = f"column {column.name!r} of a frame cannot be made ({error}): the database is damaged"
+            raise StoreDamagedError(f"{said}; `stabilize-nb doctor` on its file says more") from error
+    return pd.DataFrame(series)
+
+
+def _known(cells: Iterable[str | None], categories: Sequence[str]) -> list[str | None]:
+    """Return the cells; what a newer version or a damaged row says is "unknown", or missing."""
+    other = "unknown" if "unknown" in categories else None
+    known = {None: None} | dict(zip(categories, categories, strict=True))
+    return [known.get(cell, other) for cell in cells]
 
 
 def _series(column: Column, cells: Sequence[Any]) -> pd.Series[Any]:
@@ -217,7 +236,7 @@ def _series(column: Column, cells: Sequence[Any]) -> pd.Series[Any]:
 
     match column.dtype:
         case "category":
-            return pd.Series(pd.Categorical(list(cells), categories=list(column.categories)))
+            return pd.Series(pd.Categorical(_known(cells, column.categories), categories=list(column.categories)))
         case _ if column.dtype == TIME:
             at = np.array(cells, dtype="datetime64[ms]").astype("datetime64[us]")
             return pd.Series(at).dt.tz_localize("UTC")

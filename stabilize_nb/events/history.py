@@ -10,12 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from stabilize_nb.core.evolve import evolve, genesis
+from stabilize_nb.core.facts import from_data
+from stabilize_nb.errors import StoreDamagedError
 from stabilize_nb.models.multi_instance import instance_ref
+from stabilize_nb.models.status import InvalidStateTransitionError
 from stabilize_nb.store.codec import loads
+from stabilize_nb.store.rows import UNREADABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from stabilize_nb.core.view import View
     from stabilize_nb.store.database import Database
 
 #: The status that an event brings about, where its data does not say it.
@@ -54,6 +60,33 @@ def entries_of(database: Database, run_id: str, until: int | None = None, *, aft
         Entry(sequence, kind, at, stage_id, data)
         for (_, _, sequence, kind, at, stage_id, _), data in zip(rows, documents, strict=True)
     ]
+
+
+def unfit(entry: Entry, error: Exception) -> StoreDamagedError:
+    """Return the sentence for a fact that does not follow from those before it."""
+    cause = f"{type(error).__name__}: {error}"
+    return StoreDamagedError(
+        f"fact {entry.sequence} ({entry.type}) of the log does not fit those before it ({cause}): the database is "
+        "damaged, or was salvaged with gaps; `stabilize-nb doctor` on its file says more"
+    )
+
+
+def beginning(first: Entry) -> View:
+    """Return the view that the first fact of a log makes the rows of; raises StoreDamagedError for another one."""
+    try:
+        return genesis(first.data["definition"])
+    except UNREADABLE as error:
+        raise unfit(first, error) from error
+
+
+def after(view: View, entry: Entry) -> None:
+    """Let the next fact of a log have happened; raises StoreDamagedError when it cannot have."""
+    try:
+        if entry.sequence != view.head.sequence + 1:
+            raise ValueError(f"fact {view.head.sequence + 1} is missing")
+        evolve(view, from_data(entry.data), entry.at)
+    except (*UNREADABLE, InvalidStateTransitionError) as error:
+        raise unfit(entry, error) from error
 
 
 class Names:
@@ -139,8 +172,11 @@ class History:
         self._begun: int | None = None
         self._count: dict[str, int] = {}
         for entry in entries:
-            self._names.learn(entry.data)
-            self._take(entry, entry.data)
+            try:
+                self._names.learn(entry.data)
+                self._take(entry, entry.data)
+            except UNREADABLE as error:
+                raise unfit(entry, error) from error
 
     def _take(self, entry: Entry, data: dict[str, Any]) -> None:
         at, stage_id = entry.at, entry.stage_id

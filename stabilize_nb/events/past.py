@@ -10,10 +10,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from stabilize_nb.core.evolve import evolve, genesis
-from stabilize_nb.core.facts import from_data
 from stabilize_nb.errors import WorkflowNotFoundError
-from stabilize_nb.events.history import Entry, Names, entries_of
+from stabilize_nb.events.history import Entry, Names, after, beginning, entries_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,7 +44,7 @@ class Past:
         if not found:
             msg = f"run {run_id!r} is not in the log {database.url}"
             raise WorkflowNotFoundError(msg)
-        self._newest = genesis(found[0].data["definition"])
+        self._newest = beginning(found[0])
         self._read(found)
 
     @property
@@ -81,7 +79,7 @@ class Past:
     def view(self, sequence: int) -> View:
         """Return the rows as they were right after a fact; they are complete and nobody else's."""
         copies = sequence // self.every
-        view = self._copies[copies - 1].fork() if copies else genesis(self.entries[0].data["definition"])
+        view = self._copies[copies - 1].fork() if copies else beginning(self.entries[0])
         self._fold(view, self.entries[copies * self.every : sequence])
         return view
 
@@ -101,5 +99,5 @@ class Past:
 
     def _fold(self, view: View, entries: Iterable[Entry]) -> None:
         for entry in entries:
-            evolve(view, from_data(entry.data), entry.at)
+            after(view, entry)
             self.folded += 1

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from stabilize_nb.core.evolve import evolve, genesis
-from stabilize_nb.core.facts import from_data
 from stabilize_nb.errors import ConfigError, WorkflowNotFoundError
-from stabilize_nb.events.history import Entry, entries_of
+from stabilize_nb.events.history import Entry, after, beginning, entries_of
 from stabilize_nb.store.store import picture
 
 if TYPE_CHECKING:
@@ -83,9 +81,9 @@ class EventReplayer:
 
 def fold(entries: Sequence[Entry]) -> View:
     """Return the rows that the facts of a log, from the first one on, bring about."""
-    view = genesis(entries[0].data["definition"])
+    view = beginning(entries[0])
     for entry in entries:
-        evolve(view, from_data(entry.data), entry.at)
+        after(view, entry)
     return view
 
 

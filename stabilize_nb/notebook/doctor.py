@@ -12,6 +12,7 @@ from pathlib import Path
 
 import IPython
 
+from stabilize_nb import checkup
 from stabilize_nb.deterministic import is_deterministic
 from stabilize_nb.engine import default_url, store_path
 from stabilize_nb.errors import ConfigError
@@ -24,8 +25,8 @@ from stabilize_nb.notebook.tables import Table
 
 def examine() -> Table:
     """Return what was found: columns check, found, advice (empty where all is well)."""
-    rows = [*_versions(), _front_end(), _attended(), _clicks(), _store(), _drawing(), _dot(), _postgres(), _mode()]
-    return Table(("check", "found", "advice"), rows)
+    here = (_front_end(), _attended(), _clicks(), _store(), _state(), _drawing(), _dot(), _postgres(), _mode())
+    return Table(("check", "found", "advice"), [*_versions(), *here])
 
 
 def _version(package: str) -> str:
@@ -58,15 +59,29 @@ def _clicks() -> tuple[str, str, str]:
     )
 
 
-def _store() -> tuple[str, str, str]:
+def _url() -> str:
     engines = RUNTIME.engines()
-    url = engines[0].url if engines else default_url()
+    return engines[0].url if engines else default_url()
+
+
+def _store() -> tuple[str, str, str]:
+    url = _url()
     path = store_path(url)
     if path is None:
         return "store", url, "" if is_deterministic() else "in memory: nothing survives a restart of the kernel"
     folder = next(parent for parent in path.parents if parent.exists())
     writable = os.access(path if path.exists() else folder, os.W_OK)
     return "store", shown_path(path), "" if writable else "cannot be written: %workflow store FILE"
+
+
+def _state() -> tuple[str, str, str]:
+    path = store_path(_url())
+    if path is None or not path.exists():
+        return "state of the store", "nothing is in it yet", ""
+    found = checkup.examine(str(path.absolute()))
+    if found.is_healthy:
+        return "state of the store", f"healthy: {found.ended} runs ended, {found.unfinished} not", ""
+    return "state of the store", found.findings[0].what, f"stabilize-nb doctor {shown_path(path)}"
 
 
 def _drawing() -> tuple[str, str, str]:

@@ -6,7 +6,7 @@ import json
 from json.encoder import c_make_encoder, encode_basestring  # type: ignore[attr-defined]
 from typing import TYPE_CHECKING, Any
 
-from stabilize_nb.errors import StoreError
+from stabilize_nb.errors import StoreDamagedError
 from stabilize_nb.models.values import EMPTY
 
 if TYPE_CHECKING:
@@ -24,12 +24,12 @@ def dumps(value: Any) -> str:
 
 
 def loads(text: str) -> Any:
-    """Return the data of JSON text; raises StoreError when the text is damaged."""
+    """Return the data of JSON text; raises StoreDamagedError when the text is damaged."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         msg = f"the database holds text that is not JSON ({error}): {text[:60]!r}; run `stabilize-nb doctor` on it"
-        raise StoreError(msg) from error
+        raise StoreDamagedError(msg) from error
 
 
 def mapping(text: str) -> Mapping[str, Any]:

@@ -18,8 +18,9 @@ import apsw
 
 from stabilize_nb.errors import ConfigError, StoreError
 from stabilize_nb.events.bus import EventBus, get_event_bus
+from stabilize_nb.store.files import refuse_unusable
 from stabilize_nb.store.migrate import migrate
-from stabilize_nb.store.sqlite import DURABILITY, Connection, database_path, store_error
+from stabilize_nb.store.sqlite import DURABILITY, Connection, database_path, refuse_unsound, store_error
 from stabilize_nb.store.waiting import Changes, Reply
 
 if TYPE_CHECKING:
@@ -86,15 +87,18 @@ class Database:
         self.followers: list[Follower] = []
         self._users = 0
         self._closed = False
+        if not self.in_memory:
+            refuse_unusable(path)
+            refuse_unsound(path)
         self._writer = Connection(path, durability)
         self._write_lock = threading.Lock()
         try:
             migrate(self._writer)
-        except apsw.Error as error:
-            self._writer.close()
+        except (apsw.Error, UnicodeDecodeError) as error:
+            self._writer.close_untouched()
             raise store_error(path, error) from error
         except StoreError:
-            self._writer.close()
+            self._writer.close_untouched()
             raise
         self._reader = self._writer if self.in_memory else Connection(path, durability)
         self._read_lock = self._write_lock if self.in_memory else threading.Lock()
@@ -111,8 +115,8 @@ class Database:
         """
         Return the database of `url`, shared with everything in this process that opened it before.
 
-        Raises ConfigError for a URL or durability that is not known, StoreError when it cannot be opened, SchemaError
-        when it belongs to a newer version or another program.
+        Raises ConfigError for a URL or durability that is not known, StoreError when it cannot be opened,
+        StoreDamagedError when it is no whole database, SchemaError when a newer version or another program wrote it.
         """
         if durability not in (None, *DURABILITY):
             msg = f"durability {durability!r} is not known; expected one of {', '.join(DURABILITY)}"
@@ -183,7 +187,7 @@ class Database:
                 except BaseException:
                     connection.rollback()
                     raise
-            except apsw.Error as error:
+            except (apsw.Error, UnicodeDecodeError) as error:
                 raise store_error(self.path, error) from error
             self._unswept += 1
             if then is not None:
@@ -210,7 +214,7 @@ class Database:
         with self._read_lock:
             try:
                 return work(self._reader)
-            except apsw.Error as error:
+            except (apsw.Error, UnicodeDecodeError) as error:
                 raise store_error(self.path, error) from error
 
     def call(self, work: Callable[[], T]) -> T:
@@ -262,6 +266,8 @@ class Database:
             return busy
         try:
             return self._writer.data_version()
+        except apsw.Error as error:
+            raise store_error(self.path, error) from error
         finally:
             self._write_lock.release()
 

@@ -9,6 +9,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from stabilize_nb.errors import SchemaError
+from stabilize_nb.store.files import advice
 from stabilize_nb.store.queries import sql_file
 
 if TYPE_CHECKING:
@@ -29,15 +30,7 @@ def migrate(connection: Connection) -> list[str]:
 
     Raises SchemaError when the database was written by a newer version, or by another program.
     """
-    known = migrations()
-    version = connection.user_version()
-    if version > len(known):
-        msg = (
-            f"{connection.path} has schema {version}; this version of stabilize_nb knows {len(known)}: "
-            "install a newer version to open it"
-        )
-        raise SchemaError(msg)
-    if version == len(known):
+    if refuse_newer(connection) == len(migrations()):
         return []
     connection.begin()
     try:
@@ -47,6 +40,24 @@ def migrate(connection: Connection) -> list[str]:
         connection.rollback()
         raise
     return applied
+
+
+def refuse_newer(connection: Connection) -> int:
+    """Return the number of a database's schema; raises SchemaError when it is not known here, or not ours."""
+    version = connection.user_version()
+    if version > len(migrations()):
+        raise SchemaError(_newer(connection, version))
+    return version
+
+
+def _newer(connection: Connection, version: int) -> str:
+    known = {name for name, _ in migrations()}
+    strange = [row[0] for row in connection.all("migrations", {}) if row[0] not in known]
+    what = f"has the migration {', '.join(strange)}" if strange else f"says that it has schema {version}"
+    return (
+        f"database {connection.path} {what}, which this version of stabilize_nb does not know: install a newer version "
+        f"to open it ({advice(connection.path)})"
+    )
 
 
 def _apply(connection: Connection, version: int) -> list[str]:

@@ -24,7 +24,10 @@ NARROW = 8
 def load_head(connection: Connection, workflow_id: str) -> Head | None:
     """Return the header row of a workflow."""
     row = connection.one("head", {"workflow_id": workflow_id})
-    return None if row is None else rows.head(row)
+    try:
+        return None if row is None else rows.head(row)
+    except rows.UNREADABLE as error:
+        raise rows.unreadable(workflow_id, error) from error
 
 
 class Reader:
@@ -37,9 +40,12 @@ class Reader:
 
     def answer(self, query: q.Query, message: Message) -> Answers:
         """Return the answer to a query, with what the message is known to ask for next."""
-        answers = self._answer(query)
-        if isinstance(query, q.StageKey) and answers[query] is not None:
-            answers |= self._hint(answers[query], message)
+        try:
+            answers = self._answer(query)
+            if isinstance(query, q.StageKey) and answers[query] is not None:
+                answers |= self._hint(answers[query], message)
+        except rows.UNREADABLE as error:
+            raise rows.unreadable(self._workflow, error) from error
         return answers
 
     def foresee(self, message: Message, seen: Mapping[Any, Any]) -> Answers:
@@ -49,7 +55,10 @@ class Reader:
                 row = seen.get(q.StageKey(stage_id))
                 if row is None or len(row.spec.edges) != 1 or position + 1 < len(row.spec.tasks):
                     return {}
-                return self._next(row.spec.edges[0].stage_id)
+                try:
+                    return self._next(row.spec.edges[0].stage_id)
+                except rows.UNREADABLE as error:
+                    raise rows.unreadable(self._workflow, error) from error
             case _:
                 return {}
 

@@ -18,6 +18,7 @@ from stabilize_nb.core.rows import (
     spec_data,
     spec_from_data,
 )
+from stabilize_nb.errors import StoreDamagedError
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.queue.messages import Token
 from stabilize_nb.store.codec import dumps, loads, mapping
@@ -27,6 +28,19 @@ if TYPE_CHECKING:
 
 _STATUS = {status.name: status for status in WorkflowStatus}
 _TOKEN = {token.name: token for token in Token}
+
+
+#: What comes of reading a row that is not as it was written.
+UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, IndexError)
+
+
+def unreadable(workflow_id: str, error: Exception) -> StoreDamagedError:
+    """Return the sentence for rows of a workflow that are not as they were written."""
+    cause = f"{type(error).__name__}: {error}"
+    return StoreDamagedError(
+        f"the rows of workflow {workflow_id} are not as they were written ({cause}): the database is damaged; "
+        "`stabilize-nb doctor` on its file says what can be saved"
+    )
 
 
 @lru_cache(maxsize=20_000)

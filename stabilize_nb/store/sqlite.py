@@ -9,26 +9,31 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import random
+import time
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import apsw
 
-from stabilize_nb.errors import ConfigError, SchemaError, StoreError, StoreUnavailableError
+from stabilize_nb.errors import ConfigError, SchemaError, StoreDamagedError, StoreError, StoreUnavailableError
+from stabilize_nb.store.files import APPLICATION_ID, advice, has_content
 from stabilize_nb.store.queries import statements
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 log = logging.getLogger("stabilize_nb")
-#: "StNb" in ASCII: says that a file is a store of this package.
-APPLICATION_ID = 0x53744E62
 #: Statements kept prepared: more than a step runs, and few, since apsw looks through all of them for every statement.
 PREPARED = 64
 DURABILITY = {"full": "FULL", "normal": "NORMAL"}
 #: Pages in the WAL at which a writer moves them into the database itself: 16 MiB. Before that a thread beside it does.
 CHECKPOINT_LATEST = 4_000
+#: The part of SQLite's user_version that numbers the schema.
+VERSIONS = 0xFFFF
+#: Seconds for which a database that comes with a WAL is looked through when it is opened.
+LOOK = 0.5
 _JOURNAL_MODES = ("WAL", "DELETE", "TRUNCATE", "PERSIST")
 _SYNCHRONOUS = ("NORMAL", "FULL", "EXTRA")
 
@@ -64,24 +69,34 @@ class Part(Enum):
 class Connection:
     """One apsw connection with the engine's settings; used by one thread at a time."""
 
-    def __init__(self, path: str, durability: str) -> None:
+    def __init__(self, path: str, durability: str = "full", *, read_only: bool = False) -> None:
         self.path = path
         self._part = Part.FIRST
         self._statements = statements()
         try:
-            self._db = apsw.Connection(path, statementcachesize=PREPARED)
-            self._configure(durability)
-            self._cursor = self._db.cursor()  # one for all statements: making one costs as much as a small statement
+            flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+            self._db = apsw.Connection(path, flags=flags, statementcachesize=PREPARED)
         except apsw.Error as error:
             raise store_error(path, error) from error
+        try:
+            self._limit()
+            if not read_only:
+                self._configure(durability)
+            self._cursor = self._db.cursor()  # one for all statements: making one costs as much as a small statement
+        except (apsw.Error, UnicodeDecodeError) as error:
+            self.close_untouched()
+            raise store_error(path, error) from error
+
+    def _limit(self) -> None:
+        """Wait for locks of others, and honour nothing that a hostile file may hold."""
+        self._db.set_busy_timeout(busy_timeout())
+        self._db.pragma("trusted_schema", False)
+        self._db.pragma("cell_size_check", True)
+        self._db.pragma("temp_store", "MEMORY")
 
     def _configure(self, durability: str) -> None:
         journal = _choice("SQLITE_JOURNAL_MODE", "WAL", _JOURNAL_MODES)
         synchronous = _choice("SQLITE_SYNCHRONOUS", DURABILITY[durability], _SYNCHRONOUS)
-        self._db.set_busy_timeout(int(setting("SQLITE_BUSY_TIMEOUT_MS", "30000")))
-        self._db.pragma("trusted_schema", False)
-        self._db.pragma("cell_size_check", True)
-        self._db.pragma("temp_store", "MEMORY")
         if self.path != ":memory:":
             self._db.pragma("journal_mode", journal)
             self._db.wal_autocheckpoint(CHECKPOINT_LATEST)
@@ -166,15 +181,31 @@ class Connection:
         application: int = self._db.pragma("application_id")
         tables = self._db.execute("SELECT count(*) FROM sqlite_schema").get
         if application not in (APPLICATION_ID, 0) or (application == 0 and tables):
-            msg = f"{self.path} is a database of another program (application_id {application:#x}); choose another file"
-            raise SchemaError(msg)
-        version: int = self._db.pragma("user_version")
-        return version
+            msg = (
+                f"database {self.path}: it is of another program (application_id {application:#x}); choose another file"
+            )
+            raise SchemaError(f"{msg} ({advice(self.path)})")
+        return int(self._db.pragma("user_version")) & VERSIONS
 
     def mark(self, version: int) -> None:
-        """Say that the file is ours and which schema it has."""
+        """Say that the file is ours, which schema it has, and by a number which store it is (files.Header.identity)."""
         self._db.pragma("application_id", APPLICATION_ID)
-        self._db.pragma("user_version", version)
+        identity = int(self._db.pragma("user_version")) >> 16 or random.randrange(1, 1 << 15)  # noqa: S311 - no secret
+        self._db.pragma("user_version", identity << 16 | version)
+
+    def faults(self, most: int = 20) -> list[str]:
+        """Return what SQLite finds wrong with the pages of the file, at most so many sentences."""
+        found = [str(row[0]) for row in self._db.execute(f"PRAGMA integrity_check({most})")]
+        return [] if found == ["ok"] else found
+
+    def free_bytes(self) -> int:
+        """Return how much of the file is free for new rows."""
+        return int(self._db.pragma("freelist_count")) * int(self._db.pragma("page_size"))
+
+    def close_untouched(self) -> None:
+        """Close the connection and leave what lies in the WAL there."""
+        self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        self.close()
 
     def close(self) -> None:
         """Close the connection. A disk that fails now loses nothing: what is committed stays in the WAL."""
@@ -197,18 +228,64 @@ def is_of_store(error: Exception) -> bool:
     return isinstance(error, apsw.Error) and not isinstance(error, _OF_ROWS)
 
 
-def store_error(path: str, error: apsw.Error) -> StoreError:
-    """Return the sentence for what SQLite said."""
-    advice = {
+def busy_timeout() -> int:
+    """Return the ms that a lock of another process is waited for."""
+    return int(setting("SQLITE_BUSY_TIMEOUT_MS", "30000"))
+
+
+def refuse_unsound(path: str) -> None:
+    """
+    Refuse a database of which a WAL makes something that is none: a WAL of another database, or a damaged one.
+
+    A WAL is there when a process has died or works still. What follows from it is looked through for `LOOK` seconds at
+    most, and left where it is.
+
+    Raises StoreDamagedError, or StoreUnavailableError when it cannot be read now.
+    """
+    if not has_content(f"{path}-wal"):
+        return
+    end = time.monotonic() + LOOK
+    try:
+        with contextlib.closing(apsw.Connection(path)) as database:
+            database.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            database.set_busy_timeout(busy_timeout())
+            database.set_progress_handler(lambda: time.monotonic() > end, 1_000)
+            found = database.pragma("quick_check", 1)
+    except apsw.InterruptError:
+        return
+    except (apsw.Error, UnicodeDecodeError) as error:
+        raise store_error(path, error) from error
+    if found != "ok":
+        raise damaged(path, f"{path}-wal is damaged or belongs to another database, or the file is: {found}")
+
+
+def store_error(path: str, error: apsw.Error | UnicodeDecodeError) -> StoreError:
+    """Return the sentence for what SQLite said, or for text of the database that is none."""
+    if _is_damage(error):
+        return damaged(path, str(error))
+    known: dict[type[Exception], str] = {
         apsw.CantOpenError: "check that its folder exists and may be written",
-        apsw.NotADBError: "it is not a SQLite database",
-        apsw.CorruptError: "the file is damaged: `stabilize-nb doctor` says what can be saved",
         apsw.BusyError: "another process holds it locked",
         apsw.FullError: "the disk is full: free space, then the engine goes on by itself",
-        apsw.ReadOnlyError: "it may not be written",
-    }.get(type(error), "see the cause")
+        apsw.ReadOnlyError: f"it may not be written; {advice(path)}",
+    }
+    what = known.get(type(error), advice(path))
     kind = StoreUnavailableError if isinstance(error, _PASSING) else StoreError
-    return kind(f"database {path}: {error} ({advice})")
+    return kind(f"database {path}: {error} ({what})")
+
+
+def damaged(path: str, what: str) -> StoreDamagedError:
+    """Return the sentence for a file that is not as it was written."""
+    return StoreDamagedError(
+        f"database {path} is damaged: {what} (`stabilize-nb doctor {path}` says what can be saved)"
+    )
+
+
+def _is_damage(error: apsw.Error | UnicodeDecodeError) -> bool:
+    """Whether the file is to blame: its pages, its text, or its tables, which are not those that were made."""
+    if isinstance(error, apsw.SQLError):
+        return any(sign in str(error) for sign in ("no such ", "malformed", "has no column"))
+    return isinstance(error, apsw.CorruptError | apsw.NotADBError | UnicodeDecodeError)
 
 
 #: What is wrong with a row, and not with the database.

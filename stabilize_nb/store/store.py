@@ -217,7 +217,17 @@ def create(connection: Connection, definition: dict[str, Any], now: int) -> Work
 
 def _insert(connection: Connection, view: View, definition: dict[str, Any]) -> None:
     head: Head = view.head
-    about = {"trigger": definition["trigger"], "pipeline_config_id": definition["pipeline_config_id"]}
+    insert_header(
+        connection, head, {"trigger": definition["trigger"], "pipeline_config_id": definition["pipeline_config_id"]}
+    )  # fmt: skip
+    stages: list[StageRow] = [row for key, row in view.changed.items() if key.kind == "stage"]
+    tasks: list[TaskRow] = [row for key, row in view.changed.items() if key.kind == "task"]
+    connection.many("insert_stage", [rows.new_stage_params(row, head.id) for row in stages])
+    connection.many("put_task", [rows.task_params(row) for row in tasks])
+
+
+def insert_header(connection: Connection, head: Head, about: dict[str, Any]) -> None:
+    """Write the header row of a new workflow; `about` is what it keeps beside its state."""
     connection.run(
         "insert_workflow",
         {
@@ -227,10 +237,6 @@ def _insert(connection: Connection, view: View, definition: dict[str, Any]) -> N
             "keeps_waiting": int(head.keeps_waiting),
         },
     )  # fmt: skip
-    stages: list[StageRow] = [row for key, row in view.changed.items() if key.kind == "stage"]
-    tasks: list[TaskRow] = [row for key, row in view.changed.items() if key.kind == "task"]
-    connection.many("insert_stage", [rows.new_stage_params(row, head.id) for row in stages])
-    connection.many("put_task", [rows.task_params(row) for row in tasks])
 
 
 def _exists(connection: Connection, workflow_id: str) -> bool:
@@ -248,11 +254,14 @@ def _retrieve(connection: Connection, workflow_id: str) -> Workflow | None:
     head = load_head(connection, workflow_id)
     if head is None:
         return None
-    about_row = connection.one("head_about", here)
-    about = loads(about_row[0]) if about_row else {}
-    stages = [rows.stage(row) for row in connection.all("stages_of_workflow", here)]
-    tasks = connection.all("tasks", {"ids": dumps([row.id for row in stages])})
-    return picture(head, about, stages, map(rows.task, tasks))
+    try:
+        about_row = connection.one("head_about", here)
+        about = loads(about_row[0]) if about_row else {}
+        stages = [rows.stage(row) for row in connection.all("stages_of_workflow", here)]
+        tasks = connection.all("tasks", {"ids": dumps([row.id for row in stages])})
+        return picture(head, about, stages, map(rows.task, tasks))
+    except rows.UNREADABLE as error:
+        raise rows.unreadable(workflow_id, error) from error
 
 
 def picture(head: Head, about: dict[str, Any], stages: Sequence[StageRow], tasks: Iterable[TaskRow]) -> Workflow:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from stabilize_nb.core.draft import Body
+    from stabilize_nb.errors import StoreError
     from stabilize_nb.queue.messages import TaskFinished
     from stabilize_nb.queue.processor.body import Running
     from stabilize_nb.queue.processor.commit import Leased
@@ -56,6 +57,7 @@ class Desk:
         self.processed = 0
         self.allowance: int | None = None  # messages that may still be taken; None: any number
         self.retry_at = 0.0  # monotonic time before which nobody leads: the store was not available
+        self.trouble: StoreError | None = None  # why the store cannot be used now
 
     def next_job(self, now_ms: int) -> tuple[Job | None, float | None]:
         """Say what the asking worker does, or None and how many seconds it may wait. The lock is held."""
@@ -105,6 +107,16 @@ class Desk:
         batch = list(self.finished)
         self.finished.clear()
         return batch
+
+    def give_up(self) -> None:
+        """Begin nothing more and forget what was not committed: the store is damaged."""
+        with self.changed:
+            self.hired = 0
+            for left in (self.finished, self.ready, self.hooks):
+                left.clear()
+            self.changed.notify_all()
+            self.calm.notify_all()
+            self.tick.notify()
 
     def put_back(self, batch: Iterable[Finished], pause: float) -> None:
         """Keep finished bodies that could not be committed, and let nobody lead for `pause` seconds."""

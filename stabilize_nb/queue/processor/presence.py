@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -92,14 +93,23 @@ class Presence:
 
 def is_gone(database: Database, connection: Connection, owner: str) -> bool:
     """Whether a processor is not there any more; called by an engine thread, inside a transaction."""
+    return not _is_there(_path_of(database), connection, owner)
+
+
+def is_at_work(connection: Connection, owner: str) -> bool:
+    """Whether a processor is there, by a connection to its file alone."""
+    path = f"{connection.path}.alive"
+    return _is_there(path if Path(path).exists() else "", connection, owner)
+
+
+def _is_there(path: str, connection: Connection, owner: str) -> bool:
     if owner in _alive_here:
-        return False
-    path = _path_of(database)
-    row = connection.one("processor", {"owner": owner}) if path else None
-    if row is None:
         return True
+    row = connection.one("processor", {"owner": owner}) if path and fcntl is not None else None
+    if row is None:
+        return False
     slot, host = row
-    return host == socket.gethostname() and not _is_locked(path, slot)
+    return host != socket.gethostname() or _is_locked(path, slot)
 
 
 def _path_of(database: Database) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stabilize_nb.core.draft import Limits
-from stabilize_nb.errors import ConfigError, StabilizeError
+from stabilize_nb.errors import ConfigError, StabilizeError, StoreDamagedError
 from stabilize_nb.models.ids import new_id
 from stabilize_nb.queue.processor.config import QueueProcessorConfig
 from stabilize_nb.queue.processor.desk import Desk
@@ -115,6 +115,11 @@ class QueueProcessor(Workshop):
         reply.wait(timeout + 1 if wait else 1)
 
     @property
+    def is_hopeless(self) -> bool:
+        """Whether the store is damaged, so that nothing more is done with it."""
+        return isinstance(self.desk.trouble, StoreDamagedError)
+
+    @property
     def running(self) -> bool:
         """Whether the processor works in the background."""
         return self.desk.hired > 0
@@ -174,6 +179,8 @@ class QueueProcessor(Workshop):
                     desk.slots = drain.workers
                 self._open_shop(drain.workers)
             self._wait_quiet(drain)
+            if self.is_hopeless and desk.trouble is not None:
+                raise desk.trouble
         finally:
             if own:
                 self._close_shop(EXIT_BUDGET)
@@ -188,7 +195,7 @@ class QueueProcessor(Workshop):
         desk = self.desk
         deadline = time.monotonic() + drain.timeout
         with desk.changed:
-            while not drain.cancelled and not desk.quiet(self.database.clock()):
+            while not (drain.cancelled or desk.quiet(self.database.clock()) or self.is_hopeless):
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return
@@ -203,6 +210,8 @@ class QueueProcessor(Workshop):
                 return
             desk.hired = workers
             desk.dirty = True
+            if self.is_hopeless:
+                desk.trouble = None  # whoever orders something more has it looked at again
             if self._keeping:
                 self.hire_for(1)
                 desk.changed.notify()
@@ -264,7 +273,8 @@ class QueueProcessor(Workshop):
         with self.desk.changed:
             self.hire_for(1)
         next_look = next_renewal = next_keeping = time.monotonic()
-        seen = self.database.in_memory or self.database.write_version()
+        seen = self._see()
+        said = ""
         while self._stay():
             now = time.monotonic()
             try:
@@ -279,10 +289,22 @@ class QueueProcessor(Workshop):
                 if now >= next_keeping:
                     next_keeping = now + KEEP_OUTPUT
                     self._keep_output()
+                said = ""
             except StabilizeError as error:
-                log.warning("%s", error)
+                if isinstance(error, StoreDamagedError):
+                    self.complain(error)
+                elif said != str(error):
+                    log.warning("%s", error)
+                said = str(error)
             self._end_late_bodies()
         self._go_home()
+
+    def _see(self) -> int:
+        """Return what `_look_outside` compares with; a store that cannot be read is looked at again later."""
+        try:
+            return self.database.in_memory or self.database.write_version()
+        except StabilizeError:
+            return -1
 
     def _stay(self) -> bool:
         """Wait a little and return whether the keeper is still needed."""

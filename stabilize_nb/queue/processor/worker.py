@@ -16,6 +16,7 @@ from stabilize_nb.core.facts import ConditionFailed, InstanceRefused, StageEnded
 from stabilize_nb.errors import (
     StabilizeError,
     StageNotFoundError,
+    StoreDamagedError,
     StoreError,
     StoreUnavailableError,
     WorkflowNotFoundError,
@@ -135,9 +136,29 @@ class Workshop:
             desk.put_back(batch, STORE_RETRY)
             if not isinstance(error, StoreError):
                 raise
-            log.warning("%s; the work goes on by itself when the store is back", error)
+            self.complain(error)
             return
+        if desk.trouble is not None:
+            self.forgive()
         self._settle(done, due)
+
+    def complain(self, error: StoreError) -> None:
+        """Say once that the store cannot be used now; with a damaged one nothing more is done."""
+        known = self.desk.trouble
+        self.desk.trouble = error
+        hopeless = isinstance(error, StoreDamagedError)
+        if hopeless:
+            self.desk.give_up()
+        if type(known) is not type(error):
+            end = "nothing more is done with it" if hopeless else "the work goes on by itself when the store is back"
+            log.warning("%s; %s", error, end)
+        self.database.changes.notify(origin=self.wake)
+
+    def forgive(self) -> None:
+        """Say that the store can be used again."""
+        self.desk.trouble = None
+        log.warning("database %s: it can be used again, the work goes on", self.database.path)
+        self.database.changes.notify(origin=self.wake)
 
     def _announce(self, committed: tuple[list[Done], Due]) -> None:
         """Tell everybody what has just been committed, in the order of commits."""
@@ -229,6 +250,9 @@ class Workshop:
             result = self._bury(connection, leased.id, leased.workflow_id, str(error))
         except StoreUnavailableError:
             raise
+        except StoreDamagedError as error:  # its rows: trying again cannot help, and others may be well
+            connection.undo_part()
+            result = self._bury(connection, leased.id, leased.workflow_id, str(error))
         except Exception as error:
             if is_of_store(error):
                 raise
@@ -241,7 +265,7 @@ class Workshop:
         """Process a message with what folds into it; alone when that fails, so that what follows fails for itself."""
         try:
             return process(connection, leased, message, env, claim, budget=self.config.fold_budget)
-        except (LeaseLost, StoreUnavailableError):
+        except (LeaseLost, StoreUnavailableError, StoreDamagedError):
             raise
         except Exception as error:
             if is_of_store(error):

@@ -271,6 +271,13 @@ VALUES (:id, :workflow_id, :stage_id, :kind, :task_type, :payload, :counts, :tim
        :deliveries, :deliveries)
 ON CONFLICT (id) DO NOTHING;
 
+-- insert_message_row -- A message as it was in another store, claimed by nobody.
+INSERT INTO message (id, workflow_id, stage_id, kind, task_type, payload, counts, timer, due_at, deliveries, fence, lost, done_at,
+       dead_at, error)
+VALUES (:id, :workflow_id, :stage_id, :kind, :task_type, :payload, :counts, :timer, :due_at, :deliveries, :fence, :lost, :done_at,
+       :dead_at, :error)
+ON CONFLICT (id) DO NOTHING;
+
 -- due -- Free messages that are due and are no bodies, oldest first, timers last; of an owner, or of all. Index message_due.
 SELECT * FROM (
     SELECT id, workflow_id, stage_id, kind, task_type, payload, deliveries, fence, lost FROM message
@@ -552,3 +559,68 @@ SELECT position FROM event WHERE workflow_id = :workflow_id AND sequence = :sequ
 -- forget_other_log -- An earlier workflow of the same id, which was deleted, leaves the log. Index event_by_sequence.
 DELETE FROM event WHERE workflow_id = :workflow_id
       AND EXISTS (SELECT 1 FROM event WHERE workflow_id = :workflow_id AND sequence = 1 AND at <> :at);
+
+-- doctor_gaps -- Workflows whose log has not as many facts as their header says.
+SELECT w.id, w.sequence, count(e.sequence) FROM workflow AS w LEFT JOIN event AS e ON e.workflow_id = w.id
+WHERE json_extract(w.about, '$.salvaged') IS NULL
+GROUP BY w.id HAVING count(e.sequence) <> w.sequence OR coalesce(max(e.sequence), 0) <> w.sequence;
+
+-- doctor_orphans -- Rows that belong to nothing, by what they are.
+SELECT 'messages without their workflow', count(*) FROM message
+WHERE done_at IS NULL AND NOT EXISTS (SELECT 1 FROM workflow WHERE id = message.workflow_id)
+UNION ALL
+SELECT 'stages without their workflow', count(*) FROM stage
+WHERE NOT EXISTS (SELECT 1 FROM workflow WHERE id = stage.workflow_id)
+UNION ALL
+SELECT 'tasks without their stage', count(*) FROM task WHERE NOT EXISTS (SELECT 1 FROM stage WHERE id = task.stage_id)
+UNION ALL
+SELECT 'signals without their workflow', count(*) FROM signal
+WHERE NOT EXISTS (SELECT 1 FROM workflow WHERE id = signal.workflow_id)
+UNION ALL
+SELECT 'results of steps without their stage', count(*) FROM journal
+WHERE NOT EXISTS (SELECT 1 FROM stage WHERE id = journal.stage_id);
+
+-- doctor_stuck -- Unfinished workflows that nothing moves: no message, no wait, no pause.
+SELECT w.id, w.name, w.status FROM workflow AS w
+WHERE w.ended_at IS NULL AND w.paused = 0 AND w.status <> 'NOT_STARTED'
+      AND NOT EXISTS (SELECT 1 FROM message WHERE workflow_id = w.id AND done_at IS NULL AND dead_at IS NULL)
+      AND NOT EXISTS (SELECT 1 FROM stage WHERE workflow_id = w.id AND (status = 'SUSPENDED' OR waits <> ''))
+      AND NOT EXISTS (SELECT 1 FROM waiter WHERE workflow_id = w.id)
+ORDER BY w.created_at, w.id;
+
+-- doctor_idle -- Stages at work for whose task no message asks.
+SELECT s.workflow_id, s.ref_id FROM stage AS s JOIN workflow AS w ON w.id = s.workflow_id
+WHERE s.status = 'RUNNING' AND s.phase = '' AND w.ended_at IS NULL AND w.paused = 0
+      AND EXISTS (SELECT 1 FROM task WHERE stage_id = s.id)
+      AND NOT EXISTS (SELECT 1 FROM message WHERE workflow_id = w.id AND stage_id = s.id AND done_at IS NULL AND dead_at IS NULL);
+
+-- doctor_claims -- Claims of workflows that have ended or are not there.
+SELECT c.name, c.workflow_id FROM claim AS c LEFT JOIN workflow AS w ON w.id = c.workflow_id
+WHERE c.holder <> '' AND c.settled = 0 AND (w.id IS NULL OR w.ended_at IS NOT NULL);
+
+-- doctor_lines -- Who waits for a claim, and who holds it.
+SELECT r.workflow_id, s.ref_id, r.claim, c.workflow_id, coalesce(c.holder <> '' OR c.taken > 0, 0)
+FROM waiter AS r LEFT JOIN claim AS c ON c.name = r.claim LEFT JOIN stage AS s ON s.id = r.stage_id
+ORDER BY r.claim, r.ticket;
+
+-- doctor_waits -- Open stages of unfinished workflows, with their tasks that are due later.
+SELECT w.id, w.name, w.status, s.ref_id, s.status, s.waits,
+       (SELECT min(due_at) FROM message WHERE workflow_id = w.id AND stage_id = s.id AND done_at IS NULL AND dead_at IS NULL),
+       json_extract(s.context, '$._sub_workflow_id')
+FROM workflow AS w LEFT JOIN stage AS s ON s.workflow_id = w.id
+     AND (s.status = 'RUNNING' OR s.status = 'PAUSED' OR s.status = 'SUSPENDED' OR s.status = 'BUFFERED' OR s.waits <> '')
+WHERE w.ended_at IS NULL ORDER BY w.created_at, w.id, s.ordinal;
+
+-- doctor_claimed -- Who has claimed how many messages, and until when at most.
+SELECT m.owner, count(*), max(m.lease_until), p.pid, p.host FROM message AS m LEFT JOIN processor AS p ON p.owner = m.owner
+WHERE m.owner IS NOT NULL AND m.done_at IS NULL AND m.dead_at IS NULL GROUP BY m.owner;
+
+-- doctor_sizes -- How many bytes each table takes, with its indexes.
+SELECT t.tbl_name, sum(d.pgsize) FROM dbstat AS d JOIN sqlite_schema AS t ON t.name = d.name
+GROUP BY t.tbl_name ORDER BY 2 DESC;
+
+-- doctor_tables -- The tables that are there.
+SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name;
+
+-- doctor_counts -- How many workflows have ended, and how many have not.
+SELECT count(ended_at), count(*) - count(ended_at) FROM workflow;

@@ -1,0 +1,93 @@
+"""`stabilize-nb doctor`: what is wrong with a store, in plain lines, and what can be saved of it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from stabilize_nb.checkup import Checkup, examine
+from stabilize_nb.engine import default_url, store_url
+from stabilize_nb.salvage import salvage
+from stabilize_nb.store.sqlite import database_path
+
+if TYPE_CHECKING:
+    from stabilize_nb.salvage import SalvageReport
+
+HEALTHY, FINDINGS, CLOSED = 0, 1, 2
+
+
+@click.command(short_help="Say what is wrong with a store, and save what can be saved.")
+@click.argument("store", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--salvage", "target", type=click.Path(path_type=Path), help="Write what can be read into a new store.")
+def doctor(store: str | None, *, as_json: bool, target: Path | None) -> None:
+    """
+    Look through a store: its pages, its schema, and what its runs wait for. The file is only read.
+
+    STORE is a file or URL; without it the store of the notebook or script in this folder. The exit code is 0 for a
+    healthy store, 1 when something was found, 2 for one that cannot be opened. With --salvage it is 0 when no fact is
+    known to be lost, else 1.
+    """
+    path = database_path(default_url() if store is None else store_url(store))
+    if target is not None:
+        report = salvage(path, str(target.absolute()))
+        click.echo(json.dumps(asdict(report), indent=1)) if as_json else show_salvage(report)
+        sys.exit(FINDINGS if report.lost else HEALTHY)
+    found = examine(path)
+    click.echo(json.dumps(asdict(found), indent=1)) if as_json else show(found)
+    sys.exit(HEALTHY if found.is_healthy else FINDINGS if found.opens else CLOSED)
+
+
+def show(found: Checkup) -> None:
+    """Print what was found."""
+    console = Console(highlight=False, soft_wrap=True)
+    count = len(found.findings)
+    verdict = "healthy" if not count else "1 finding" if count == 1 else f"{count} findings"
+    state = verdict if found.opens else "cannot be opened"
+    console.print(f"{escape(found.path)}: [bold]{state}[/bold]")
+    for finding in found.findings:
+        console.print(f"  [bold]{finding.kind}[/bold]  {escape(finding.what)}")
+    if any(finding.kind in ("file", "pages") for finding in found.findings) and found.size:
+        console.print(f"  stabilize-nb doctor {escape(found.path)} --salvage NEW.db  writes what can be read")
+    if not found.sizes:
+        return
+    console.print(f"{found.ended} runs have ended, {found.unfinished} have not")
+    for line in found.waits:
+        console.print(f"  {escape(line)}")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("table")
+    table.add_column("size", justify="right")
+    for name, taken in found.sizes:
+        table.add_row(name, readable(taken))
+    table.add_row("file", readable(found.size), style="bold")
+    table.add_row("free in it", readable(found.free))
+    table.add_row("WAL", readable(found.wal))
+    console.print(table)
+
+
+def show_salvage(report: SalvageReport) -> None:
+    """Print what was saved."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(escape(str(report)))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for title in ("run", "name", "facts", "lost", "becomes"):
+        table.add_column(title, justify="right" if title in ("facts", "lost") else "left")
+    for run in report.runs:
+        table.add_row(run.run_id, escape(run.name), str(run.read), str(run.lost), run.becomes)
+    console.print(table)
+
+
+def readable(size: int) -> str:
+    """Return bytes as people say them."""
+    for unit, width in (("GB", 2**30), ("MB", 2**20), ("KB", 2**10)):
+        if size >= width:
+            return f"{size / width:.1f} {unit}"
+    return f"{size} B"
