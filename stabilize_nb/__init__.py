@@ -47,6 +47,7 @@ _HOMES = {
     "WaitingForCode": "errors",
     "WaitingForRedrive": "errors",
     "WaitingForResume": "errors",
+    "WaitingForSettlement": "errors",
     "WorkflowStream": "streaming",
     "approve": "hitl",
     "jump": "flow",

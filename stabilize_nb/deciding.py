@@ -7,9 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.decisions import decisions_in, last_of, order, who_and_when
-from stabilize_nb.errors import StageNotReadyError
+from stabilize_nb.errors import ConfigError, StageNotReadyError
 from stabilize_nb.gates import Gate, gate_of, takes_decision
 from stabilize_nb.models.gate import APPROVE
+from stabilize_nb.models.settling import DONE, OUTPUTS, SETTLEMENTS
 
 if TYPE_CHECKING:
     from stabilize_nb.engine import Engine
@@ -49,6 +50,26 @@ def decide(run: Run, gate: Gate | str | None, choice: str, payload: Mapping[str,
     if found.named and choice == APPROVE:
         choice = str(data.pop("decision", choice))
     return order(found, choice, data, bound=isinstance(gate, Gate), persistent=isinstance(gate, str))
+
+
+def settle(
+    run: Run, name: str, choice: str | None, outputs: Mapping[str, Any] | None, data: Mapping[str, Any]
+) -> SignalStage:
+    """
+    Return the message that says what became of a body whose process died while it ran.
+
+    Raises StageNotReadyError when nothing is to be settled there, ConfigError for a choice that there is not.
+    """
+    stage = run._stage(name)  # noqa: SLF001 - its own module
+    if choice is None and outputs is None:
+        words = ", ".join(map(repr, SETTLEMENTS))
+        raise ConfigError(f"it is not said what became of stage {name!r}: write one of {words}, or give outputs=")
+    gate = gate_of(run.id, run.name, stage)
+    if not gate.doubt:
+        done = _was_decided(run, stage) if stage.status.is_complete else f"is {stage.status}"
+        raise StageNotReadyError(f"stage {name!r} of run {run.id} has nothing to settle: it {done}")
+    given = {} if outputs is None else {OUTPUTS: outputs}
+    return order(gate, choice or DONE, {**given, **{word: said for word, said in data.items() if said}}, bound=False)
 
 
 def _only(run: Run) -> Gate:

@@ -10,6 +10,7 @@ from stabilize_nb.errors import ConfigError
 from stabilize_nb.forms import completed, fitted
 from stabilize_nb.models.gate import APPROVE, DEADLINE, DECISIONS, REJECT, Refusal, signal_for
 from stabilize_nb.models.ids import new_id
+from stabilize_nb.models.settling import DONE, OUTPUTS, SETTLE
 from stabilize_nb.models.values import EMPTY, plain_mapping
 from stabilize_nb.queue.messages import SignalStage
 from stabilize_nb.store.codec import loads
@@ -28,7 +29,8 @@ _TOLD: Final[Mapping[str, str]] = {APPROVE: "approved", REJECT: "rejected", DEAD
 class Decision:
     """A decision as the log has it. `at`: ms since the epoch (UTC). `refused`: why it had no effect, "" if it had.
 
-    `choice`: "approve", "reject", another one that the gate offers, or "deadline" for a gate that failed by itself.
+    `choice`: "approve", "reject", another one that the gate offers, "deadline" for a gate that failed by itself, or
+    "retry", "done" or "fail" where it was settled what became of a body.
     `fingerprint`: of what the gate showed when it was decided; of a refused one what its maker had seen.
     """
 
@@ -51,18 +53,19 @@ class Decision:
 
 
 def decisions_in(database: Database, run_id: str, stage_id: str | None = None) -> list[Decision]:
-    """Return the decisions at the gates of a run, or at one gate, in the order in which they came."""
+    """Return the decisions at the gates of a run, or at one, in the order in which they came; also what was settled."""
     here = {"workflow_id": run_id, "stage_id": stage_id}
     rows = database.call_read(lambda connection: connection.all("decisions", here))
-    return [_decision(run_id, row) for row in rows if loads(row[4])["name"] in DECISIONS]
+    return [_decision(run_id, row) for row in rows if loads(row[4]).get("name", SETTLE) in {*DECISIONS, SETTLE}]
 
 
 def _decision(run_id: str, row: Sequence[Any]) -> Decision:
     sequence, at, stage_id, ref_id, text = row
     fact = loads(text)
     data = fact["data"]
+    choice = str(data.get("decision") or fact.get("name", SETTLE))
     return Decision(
-        run_id=run_id, gate=ref_id or "", stage_id=stage_id, choice=str(data.get("decision") or fact["name"]),
+        run_id=run_id, gate=ref_id or "", stage_id=stage_id, choice=choice,
         user=str(data.get("user") or ""), at=at, sequence=sequence, data=data,
         fingerprint=fact.get("fingerprint", ""), decision_id=fact.get("decision_id", ""),
         refused=fact.get("reason", ""),
@@ -107,16 +110,19 @@ def order(gate: Gate, choice: str, data: Mapping[str, Any], *, bound: bool, pers
     Raises ConfigError for a choice that is not on offer, for a value that does not fit its field, and for an approval
     that lacks a field which has to be filled in.
     """
-    place = f"gate {gate.name!r}"
+    place = f"stage {gate.name!r}" if gate.doubt else f"gate {gate.name!r}"
     if choice not in gate.choices:
         raise ConfigError(f"{place} does not offer {choice!r}; choose one of {', '.join(map(repr, gate.choices))}")
     given = fitted(gate.form, data, place)
+    if gate.doubt and choice != DONE and given.get(OUTPUTS):
+        raise ConfigError(f"{place} gets outputs only when its body is said to be done, not with {choice!r}")
     if choice != REJECT:
         given = completed(gate.form, given, place)
     if gate.named:
         given = {**given, "decision": choice}
     return SignalStage(
-        execution_id=gate.run_id, stage_id=gate.stage_id, signal_name=signal_for(choice), persistent=persistent,
+        execution_id=gate.run_id, stage_id=gate.stage_id, persistent=persistent,
+        signal_name=SETTLE if gate.doubt else signal_for(choice),
         signal_data=plain_mapping(given, f"decision at {place}"), generation=gate.generation if bound else None,
         fingerprint=gate.fingerprint if bound else "", decision_id=new_id(),
     )  # fmt: skip

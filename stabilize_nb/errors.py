@@ -111,6 +111,20 @@ class WaitingForApproval(StabilizeExpectedError):
         )
 
 
+class WaitingForSettlement(WaitingForApproval):
+    """A run cannot go on before a person says what became of a body whose process died while it ran."""
+
+    def __init__(self, run_id: str, gates: Iterable[str], doubt: str) -> None:
+        super().__init__(run_id, gates)
+        first = repr(self.gates[0])
+        said = (
+            f"run {run_id} waits for somebody to say what became of {', '.join(map(repr, self.gates))} ({doubt}): call "
+            f"run.settle({first}, 'retry'), run.settle({first}, outputs={{...}}) or run.settle({first}, 'fail'), then "
+            "ask for the result again"
+        )
+        self.args = (said,)
+
+
 class WaitingForCode(StabilizeExpectedError):
     """A run cannot go on because tasks that it needs are not defined in this process."""
 

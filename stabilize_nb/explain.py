@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from stabilize_nb.explain_stage import to_settle
+from stabilize_nb.gates import doubt_about
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.queue.queue import letters_in
 
@@ -29,5 +31,7 @@ def explain(run: Run) -> list[str]:
         if stage.status is S.RUNNING:
             sentences.append(f"stage {stage.ref_id!r} runs")
         elif stage.status is S.SUSPENDED:
-            sentences.append(f"stage {stage.ref_id!r} waits for a decision or signal")
+            doubt, _ = doubt_about(stage)
+            words = to_settle(stage.ref_id, doubt) if doubt else "waits for a decision or signal"
+            sentences.append(f"stage {stage.ref_id!r} {words}")
     return sentences or ["nothing has begun yet"]

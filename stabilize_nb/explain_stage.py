@@ -97,6 +97,9 @@ class _Reader:
         return ""
 
     def _waits_for_a_signal(self, row: StageRow) -> str:
+        doubt = next((task.error for task in self._tasks(row) if task.is_in_doubt), None)
+        if doubt:
+            return to_settle(row.ref_id, doubt)
         tasks = [task.implementing_class for task in self._tasks(row) if task.status is S.SUSPENDED]
         if "sub_workflow" in tasks:
             return f"waits for its sub-workflow, the run {row.context.get('_sub_workflow_id')}"
@@ -231,6 +234,14 @@ def _last_line(text: str) -> str:
 
 def _time(ms: int) -> str:
     return f"{datetime.fromtimestamp(ms / 1_000, UTC):%H:%M:%S} UTC"
+
+
+def to_settle(ref_id: str, doubt: str) -> str:
+    """Say that a stage waits for somebody who says what became of its body."""
+    return (
+        f"waits for somebody to say what became of it: {doubt}; run.settle({ref_id!r}, 'retry'), "
+        f"run.settle({ref_id!r}, outputs={{...}}) or run.settle({ref_id!r}, 'fail')"
+    )
 
 
 def why(reason: str) -> str:

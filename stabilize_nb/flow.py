@@ -100,8 +100,9 @@ class Flow:
           it when this one has ended (WCP-19, 25). `milestone="review"` or `("review", "RUNNING")`: only while that
           stage has this status, and before `until` starts (WCP-18). `ends="SUCCEEDED"`: end the run (WCP-43).
         - `collect`: outputs of its branches to gather as lists. `reduce`: output -> reducer. `retry`: how often it is
-          tried again after a transient error. `timeout`: seconds. `context`: fixed values for its parameters. `name`:
-          its name (the function's). `title`: what people read.
+          tried again after a transient error. `on_crash`: what is done when its process died while it ran, "retry"
+          (default), "fail", or "ask" a person; with these two it runs at most once. `timeout`: seconds. `context`:
+          fixed values for its parameters. `name`: its name (the function's). `title`: what people read.
         """
         if function is not None:
             return self._add(function, {})

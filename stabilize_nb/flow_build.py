@@ -116,7 +116,7 @@ class Assembly:
 
     # -- words ------------------------------------------------------------------------------------
 
-    _ALL = ("race", "milestone", "mutex", "region", "cancels", "ends")
+    _ALL = ("race", "milestone", "mutex", "region", "cancels", "ends", "on_crash")
 
     def _place(self, made: StageExecution, stage: FlowStage, *words: str) -> None:
         """Say on a reference stage what some words of the flow say."""
@@ -125,6 +125,7 @@ class Assembly:
         made.mutex_key = given.get("mutex", made.mutex_key)
         made.cancel_region = given.get("region", made.cancel_region)
         made.ends_workflow = given.get("ends", made.ends_workflow)
+        made.on_crash = given.get("on_crash", made.on_crash)
         for name in given.get("cancels", ()):
             (made.cancels_stages if name in self.layout.nodes else made.cancels_regions).add(name)
         if "milestone" in given:
@@ -184,7 +185,7 @@ class Assembly:
         for instance in instances:
             instance.tasks = self._code(stage)
             instance.context = {**_fixed(stage), **instance.context}
-            self._place(instance, stage, "mutex", "region")
+            self._place(instance, stage, "mutex", "region", "on_crash")
         join.tasks = [self._task(f"{stage.name}.gather", GatherTask(self.names, stage.name))]
         self._place(join, stage, "region", "cancels", "ends")
         return [parent, *instances, join]
@@ -192,7 +193,8 @@ class Assembly:
     def _teach(self, parent: StageExecution, stage: FlowStage) -> None:
         """Say what an instance is that is made while the flow runs."""
         assert parent.mi_config is not None, "the builder has set it"  # noqa: S101 - tells mypy
-        shared = {"mutex_key": stage.settings.get("mutex"), "cancel_region": stage.settings.get("region")}
+        words = {"mutex_key": "mutex", "cancel_region": "region", "on_crash": "on_crash"}
+        shared = {name: stage.settings.get(word) for name, word in words.items()}
         instance = {
             "type": stage.kind, "name": stage.title, "context": _fixed(stage),
             "tasks": [[task.name, task.implementing_class] for task in self._code(stage)],

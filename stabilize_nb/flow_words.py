@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol, TypedDict, TypeVar
 from stabilize_nb.errors import ConfigError
 from stabilize_nb.expressions import ExpressionError, check_expression
 from stabilize_nb.models.gate import fault_in, seconds_of
+from stabilize_nb.models.settling import ON_CRASH
 from stabilize_nb.models.stage import JoinType
 from stabilize_nb.models.status import WorkflowStatus
 
@@ -89,6 +90,7 @@ class StageWords(CallWords, total=False):
 
     retry: int  # how often it is tried again after a transient error
     timeout: float  # seconds
+    on_crash: str  # "retry", "fail" or "ask": what is done when its process died while it ran
 
 
 def close(name: str, known: Iterable[str], cutoff: float = CLOSE) -> str:
@@ -262,7 +264,8 @@ def _seconds(given: Any) -> float:
 def _one_of(*known: str) -> Callable[[Any], str]:
     def member(given: Any) -> str:
         if given not in known:
-            raise Refusal(f"is not known; write {' or '.join(map(repr, known))}")
+            *rest, last = map(repr, known)
+            raise Refusal(f"is not known; write {', '.join(rest)} or {last}")
         return str(given)
 
     return member
@@ -279,7 +282,7 @@ _READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "choose": _one_of("one", "any"), "each": _each, "as_": _identifier, "enough": _whole(1), "race": _text,
     "mutex": _text, "region": _text, "cancels": names_of, "milestone": _milestone, "until": name_of,
     "ends": _one_of("SUCCEEDED", "CANCELED"), "title": _text, "name": _text, "collect": names_of, "reduce": _mapping,
-    "context": _mapping, "retry": _whole(0), "timeout": _seconds,
+    "context": _mapping, "retry": _whole(0), "timeout": _seconds, "on_crash": _one_of(*ON_CRASH),
 }  # fmt: skip
 
 

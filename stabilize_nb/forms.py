@@ -1,12 +1,14 @@
 """
 The form of a gate: what a person fills in, and how what was typed becomes the value that stages get.
 
-A form is JSON data: field -> "str", "int", "float", "bool" or "date", with "?" behind what may stay empty, or a list of
-values to choose from. A date is kept as ISO text ("2026-11-22"), which is what JSON has; `date.fromisoformat` reads it.
+A form is JSON data: field -> "str", "int", "float", "bool", "date" or "json", with "?" behind what may stay empty, or a
+list of values to choose from. A date is kept as ISO text ("2026-11-22"), which is what JSON has; `date.fromisoformat`
+reads it.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ KINDS: Final[Mapping[str, str]] = {
     "float": "a number",
     "bool": "yes or no",
     "date": "a date such as 2026-11-22",
+    "json": 'values by name as JSON, such as {"id": 7}',
 }
 
 
@@ -165,6 +168,13 @@ def _date(value: Any) -> str:
     return value.isoformat() if isinstance(value, date) else date.fromisoformat(str(value).strip()).isoformat()
 
 
+def _json(value: Any) -> dict[str, Any]:
+    found = dict(value) if isinstance(value, Mapping) else json.loads(value)
+    if not isinstance(found, dict):
+        raise TypeError
+    return found
+
+
 _MAKERS: Final[Mapping[str, Callable[[Any], Any]]] = {
-    "str": str, "int": _int, "float": _float, "bool": _bool, "date": _date,
+    "str": str, "int": _int, "float": _float, "bool": _bool, "date": _date, "json": _json,
 }  # fmt: skip

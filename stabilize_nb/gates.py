@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.forms import Field, fields_of
 from stabilize_nb.models.gate import APPROVE, REJECT, choices_of, deadline_of, fingerprint_of, is_gate, on_timeout_of
+from stabilize_nb.models.settling import OUTPUTS, SETTLEMENTS, fingerprint
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.models.values import EMPTY
 from stabilize_nb.store.codec import loads
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from stabilize_nb.models.stage import StageExecution
     from stabilize_nb.store.database import Database
 
@@ -24,7 +24,8 @@ class Gate:
 
     `choices`: the decisions on offer, of which "reject" rejects and every other one approves. `named`: whether its
     author named them, so that stages get `decision`. `fingerprint` stands for the question, what is shown, the form and
-    the choices: a decision that carries it counts only while the gate asks exactly that.
+    the choices: a decision that carries it counts only while the gate asks exactly that. `doubt`: why it is not known
+    what became of the stage's body, which is then what is to be settled; nothing for every other gate.
     """
 
     run_id: str
@@ -41,6 +42,7 @@ class Gate:
     on_timeout: str = REJECT
     generation: int = 0
     fingerprint: str = ""
+    doubt: str = ""
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -49,23 +51,44 @@ class Gate:
 
 
 def takes_decision(stage: StageExecution) -> bool:
-    """Whether a decision can be sent to a stage: it waits for a signal now, or it is a gate."""
+    """Whether a decision can be sent to a stage: it waits for somebody now, or it is a gate."""
     return stage.status is WorkflowStatus.SUSPENDED or is_gate(task.implementing_class for task in stage.tasks)
+
+
+def doubt_about(stage: StageExecution) -> tuple[str, int]:
+    """Return why it is not known what became of a stage's body, and of which attempt; "" when nothing is to settle."""
+    waiting = (task for task in stage.tasks if task.status is WorkflowStatus.SUSPENDED)
+    return next(((str(task.exception_details.get("error", "")), task.attempt) for task in waiting), ("", 0))
 
 
 def gates_in(database: Database, run_id: str | None = None) -> list[Gate]:
     """Return every suspended stage of a database, or of one run, that asks for a decision, oldest first."""
     rows = database.call_read(lambda connection: connection.all("suspended_stages", {"workflow_id": run_id}))
     return [
-        _gate(stage_id, of_run, ref_id, loads(context), since, generation, begun, run_name)
-        for stage_id, of_run, ref_id, context, since, generation, begun, run_name in rows
+        _in_doubt(_gate(stage_id, of_run, ref_id, loads(context), since, generation, begun, run_name), error, attempt)
+        for stage_id, of_run, ref_id, context, since, generation, begun, run_name, error, attempt in rows
     ]
 
 
 def gate_of(run_id: str, run_name: str, stage: StageExecution) -> Gate:
     """Return a gate as its stage has it, also one that does not wait yet."""
     begun = min((task.start_time for task in stage.tasks if task.start_time is not None), default=None)
-    return _gate(stage.id, run_id, stage.ref_id, stage.context, stage.start_time, stage.generation, begun, run_name)
+    gate = _gate(stage.id, run_id, stage.ref_id, stage.context, stage.start_time, stage.generation, begun, run_name)
+    return _in_doubt(gate, *doubt_about(stage))
+
+
+def _in_doubt(gate: Gate, error: str | None, attempt: int) -> Gate:
+    """Return a gate as it is, or one that asks what became of the body of its stage."""
+    if not error:
+        return gate
+    return replace(
+        gate, doubt=error, question=f"{error}. What became of it?", show=None, form=_OUTCOME, choices=SETTLEMENTS,
+        named=True, deadline=None, fingerprint=fingerprint(error, attempt),
+    )  # fmt: skip
+
+
+#: What a person may fill in about a body that is done.
+_OUTCOME: Mapping[str, Any] = {OUTPUTS: "json?"}
 
 
 def _gate(

@@ -7,7 +7,7 @@ import time
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, overload
 
-from stabilize_nb.deciding import decide
+from stabilize_nb.deciding import decide, settle
 from stabilize_nb.decisions import Decision, decisions_in
 from stabilize_nb.errors import StageNotFoundError, StageNotReadyError, WaitTimeoutError
 from stabilize_nb.events.frames import events_frame, stages_frame, tasks_frame
@@ -31,7 +31,8 @@ from stabilize_nb.queue.messages import (
 from stabilize_nb.results import graph_of, result_of
 from stabilize_nb.run_diff import changes_between
 from stabilize_nb.run_state import Moment, RunState, state_at
-from stabilize_nb.store.waiting import look, settle
+from stabilize_nb.store.waiting import look
+from stabilize_nb.store.waiting import settle as show_all
 from stabilize_nb.tasks.prints import plain_name
 from stabilize_nb.versions import missing_code, newer_code
 from stabilize_nb.waiting import AwaitInterrupted, interruptible, look_after, stuck_at
@@ -184,7 +185,7 @@ class Run:
             ticket = self.engine.database.changes.ticket()
             status = self.status
             if status.is_complete:
-                settle()
+                show_all()
                 return status
             self._pause(ticket.wait, deadline, status)
 
@@ -250,7 +251,7 @@ class Run:
     def _finished(self) -> Workflow | None:
         if not self.status.is_complete:
             return None
-        settle()
+        show_all()
         return self.workflow
 
     # -- ordering ---------------------------------------------------------------------------------
@@ -273,6 +274,22 @@ class Run:
     def decide(self, gate: Gate | str, choice: str, /, **payload: Any) -> str:
         """Take one of the choices that a gate offers; the id by which `run.decisions` has what became of it."""
         message = decide(self, gate, choice, payload)
+        self._push(message)
+        return message.decision_id
+
+    def settle(
+        self, stage: str, choice: str | None = None, *, outputs: Mapping[str, Any] | None = None, reason: str = "",
+        user: str = "",
+    ) -> str:  # fmt: skip
+        """
+        Say what became of a stage whose process died while it ran, and which waits for that (`on_crash="ask"`).
+
+        "retry": run it again; "done", which `outputs` says too: it is done, with these outputs; "fail": it has failed.
+        The first to say it counts. Returns the id by which `run.decisions` has what became of this.
+
+        Raises StageNotReadyError when the stage does not wait for this, ConfigError for another choice.
+        """
+        message = settle(self, stage, choice, outputs, {"reason": reason, "user": user})
         self._push(message)
         return message.decision_id
 

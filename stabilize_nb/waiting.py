@@ -13,7 +13,13 @@ from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeVar
 
-from stabilize_nb.errors import WaitingForApproval, WaitingForCode, WaitingForRedrive, WaitingForResume
+from stabilize_nb.errors import (
+    WaitingForApproval,
+    WaitingForCode,
+    WaitingForRedrive,
+    WaitingForResume,
+    WaitingForSettlement,
+)
 from stabilize_nb.queue.queue import letters_in
 from stabilize_nb.store.codec import dumps
 from stabilize_nb.tasks.prints import plain_name
@@ -120,6 +126,9 @@ def stuck_at(run: Run) -> WaitingForCode | WaitingForApproval | WaitingForRedriv
     if missing and not _at_work(run):
         return WaitingForCode(run.id, map(plain_name, missing), changed_code(run))
     if not running and (gates := run.gates):
+        doubts = [gate for gate in gates if gate.doubt]
+        if doubts:
+            return WaitingForSettlement(run.id, [gate.name for gate in doubts], doubts[0].doubt)
         return WaitingForApproval(run.id, [gate.name for gate in gates])
     if not _at_work(run) and (letters := letters_in(run.engine.database, run.id)):
         return WaitingForRedrive(run.id, [letter.said for letter in letters])

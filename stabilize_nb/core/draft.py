@@ -45,6 +45,7 @@ class Limits:
     backoff_min: int = 1_000
     backoff_max: int = 60_000
     jitter: float = 0.25
+    deaths: int = 3  # of the process of one body, before it is given up
 
 
 @named_record
@@ -93,12 +94,13 @@ class Decision:
     sends: tuple[Send, ...]
     bodies: tuple[Body, ...]
     children: tuple[dict[str, Any], ...] = ()
+    dead: str = ""  # why the message is a dead letter; nothing when it is done
 
 
 class Draft:
     """The pen of a handler."""
 
-    __slots__ = ("bodies", "children", "env", "facts", "sends", "view")
+    __slots__ = ("bodies", "children", "dead", "env", "facts", "sends", "view")
 
     def __init__(self, view: View, env: Env) -> None:
         self.view = view
@@ -107,6 +109,7 @@ class Draft:
         self.sends: list[Send] = []
         self.bodies: list[Body] = []
         self.children: list[dict[str, Any]] = []
+        self.dead = ""
 
     @property
     def head(self) -> Head:
@@ -204,6 +207,10 @@ class Draft:
     def begin_workflow(self, definition: dict[str, Any]) -> None:
         """Have a child workflow stored and started with the commit."""
         self.children.append(definition)
+
+    def bury(self, reason: str) -> None:
+        """Make a dead letter of the message: it is processed again when somebody puts it back."""
+        self.dead = reason
 
     def run(self, body: Body) -> None:
         """Have task code run once no transaction is open."""

@@ -262,7 +262,7 @@ def _stage_suspended(view: View, fact: f.StageSuspended, _at: int) -> None:
     row = _stage(view, fact.stage)
     _move(view, row, S.SUSPENDED, context=_merged(row.context, fact.context))
     task = _task(view, fact.stage, fact.position)
-    view.put(TaskKey(fact.stage, fact.position), task._replace(status=S.SUSPENDED, due=None, signal=None))
+    view.put(TaskKey(fact.stage, fact.position), task._replace(status=S.SUSPENDED, due=None, signal=None, error=None))
 
 
 def _stage_paused(view: View, fact: f.StagePaused, _at: int) -> None:
@@ -366,6 +366,19 @@ def _task_retried(view: View, fact: f.TaskRetried, _at: int) -> None:
     )
     if fact.context:
         _tell(view, fact.stage, fact.context)
+
+
+def _task_lost(view: View, fact: f.TaskLost, _at: int) -> None:
+    """A signal that was with the body stays: it is run again with it, if at all."""
+    _move(view, _stage(view, fact.stage), S.SUSPENDED)
+    task = _task(view, fact.stage, fact.position)
+    view.put(TaskKey(fact.stage, fact.position), task._replace(status=S.SUSPENDED, error=fact.error))
+
+
+def _task_settled(view: View, fact: f.TaskSettled, at: int) -> None:
+    _move(view, _stage(view, fact.stage), S.RUNNING)
+    task = _task(view, fact.stage, fact.position)
+    view.put(TaskKey(fact.stage, fact.position), task._replace(status=S.RUNNING, due=None, error=None))
 
 
 def _task_polled(view: View, fact: f.TaskPolled, _at: int) -> None:
@@ -562,6 +575,8 @@ _APPLY: dict[type[f.Fact], Callable[[View, Any, int], None]] = {
     f.TaskRetried: _task_retried,
     f.TaskPolled: _task_polled,
     f.TaskPrinted: _unchanged,
+    f.TaskLost: _task_lost,
+    f.TaskSettled: _task_settled,
     f.SignalBuffered: _signal_buffered,
     f.SignalDelivered: _signal_delivered,
     f.SignalDropped: _signal_dropped,

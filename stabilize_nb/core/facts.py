@@ -237,6 +237,29 @@ class TaskRetried(Fact):
 
 
 @record
+class TaskLost(Fact):
+    """The process of a body died while it ran, and a person is to say what became of it; `error` says why."""
+
+    TYPE: ClassVar[str] = "task.lost"
+    stage: str
+    position: int
+    attempt: int
+    error: str
+
+
+@record
+class TaskSettled(Fact):
+    """A person said what became of a lost body: "retry", "done" or "fail" is `decision` in `data`."""
+
+    TYPE: ClassVar[str] = "task.settled"
+    stage: str
+    position: int
+    data: dict[str, Json]
+    fingerprint: str = ""  # of the doubt that was settled
+    decision_id: str = ""
+
+
+@record
 class TaskPrinted(Fact):
     """A body printed or displayed this; each part is {"stdout": text}, {"stderr": text}, or data by mime type."""
 

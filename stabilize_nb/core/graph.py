@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.core.rows import Child, Edge, StageSpec, spec_from_data
 from stabilize_nb.models.multi_instance import PARENT_REF_ID, instance_ref, join_ref, parent_of_join
+from stabilize_nb.models.settling import RETRY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -97,6 +98,7 @@ def instance_spec(parent: StageSpec, parent_id: str, join: Edge | None, index: i
             "mutex_key": template.get("mutex_key", ""),
             "critical_section": template.get("critical_section", ""),
             "cancel_region": template.get("cancel_region", ""),
+            "on_crash": template.get("on_crash", RETRY),
         }
     )._replace(
         edges=() if join is None else (join,),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from stabilize_nb.models.ids import derived_id
 from stabilize_nb.models.multi_instance import MultiInstanceConfig
 from stabilize_nb.models.record import row_record
+from stabilize_nb.models.settling import RETRY
 from stabilize_nb.models.stage import JoinType, SplitType, SyntheticStageOwner
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.models.values import EMPTY
@@ -100,6 +101,7 @@ class StageSpec(NamedTuple):
     cancels_regions: tuple[str, ...] = ()
     ends_workflow: str = ""
     jump_targets: tuple[str, ...] = ()
+    on_crash: str = RETRY  # what happens when the process of a body dies
     parent_stage_id: str = ""  # of a synthetic stage
     synthetic_stage_owner: str = ""
     # What follows from the whole graph:
@@ -171,6 +173,11 @@ class TaskRow(NamedTuple):
     def is_polling(self) -> bool:
         """Whether the body asked to be called again and has not been yet."""
         return self.due is not None and self.signal is None and self.error is None
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether a person is to say what became of its body: one that waits has an error only then, which says why."""
+        return self.status is WorkflowStatus.SUSPENDED and self.error is not None
 
 
 @row_record
@@ -254,7 +261,8 @@ def spec_to_data(stage: StageExecution) -> dict[str, Json]:
         mutex_key=stage.mutex_key or "", critical_section=stage.critical_section or "",
         cancel_region=stage.cancel_region or "", cancels_stages=tuple(sorted(stage.cancels_stages)),
         cancels_regions=tuple(sorted(stage.cancels_regions)), ends_workflow=stage.ends_workflow or "",
-        jump_targets=tuple(sorted(stage.jump_targets)), parent_stage_id=stage.parent_stage_id or "",
+        jump_targets=tuple(sorted(stage.jump_targets)), on_crash=stage.on_crash,
+        parent_stage_id=stage.parent_stage_id or "",
         synthetic_stage_owner=stage.synthetic_stage_owner.value if stage.synthetic_stage_owner else "",
     )  # fmt: skip
     return spec_data(spec)
@@ -295,7 +303,8 @@ def written(spec: StageSpec) -> dict[str, Any]:
         "critical_section": spec.critical_section or None, "cancel_region": spec.cancel_region or None,
         "cancels_stages": set(spec.cancels_stages), "cancels_regions": set(spec.cancels_regions),
         "ends_workflow": spec.ends_workflow or None, "jump_targets": set(spec.jump_targets),
-        "output_reducers": dict(spec.output_reducers), "parent_stage_id": spec.parent_stage_id or None,
+        "output_reducers": dict(spec.output_reducers), "on_crash": spec.on_crash,
+        "parent_stage_id": spec.parent_stage_id or None,
         "synthetic_stage_owner": SyntheticStageOwner(owner) if owner else None,
     }  # fmt: skip
 

@@ -36,7 +36,7 @@ def decide(view: View, message: Message, env: Env) -> Decision:
     handler(draft, message)
     react(draft)
     return Decision(
-        draft.view, tuple(draft.facts), tuple(draft.sends), tuple(draft.bodies), tuple(draft.children)
+        draft.view, tuple(draft.facts), tuple(draft.sends), tuple(draft.bodies), tuple(draft.children), draft.dead
     )  # fmt: skip
 
 
@@ -46,7 +46,7 @@ class Step:
     `proceed` raises NotLoaded as `decide` does; call it again once the answer is in `view`: decisions already
     folded stay. When it returns, `facts`, `sends`, `runs` and `view` are what one transaction commits. A run is
     the RunTask message and its body; its message is `message` itself or one that was never queued. `children` are
-    definitions of workflows to store and start.
+    definitions of workflows to store and start. `dead`: why `message` is a dead letter; nothing when it is done.
     """
 
     __slots__ = (
@@ -56,6 +56,7 @@ class Step:
         "_slots",
         "bodies",
         "children",
+        "dead",
         "env",
         "facts",
         "message",
@@ -73,6 +74,7 @@ class Step:
         self.runs: list[tuple[RunTask, Body]] = []
         self.bodies: list[Body] = []
         self.children: list[dict[str, Any]] = []
+        self.dead = ""
         self._pending: deque[Message] = deque([message])
         self._decided = 0
         self._budget = budget
@@ -98,6 +100,7 @@ class Step:
         self.view = decision.view
         self.facts.extend(decision.facts)
         self.children.extend(decision.children)
+        self.dead = self.dead or decision.dead
         for body in decision.bodies:
             if isinstance(message, RunTask):
                 self.runs.append((message, body))

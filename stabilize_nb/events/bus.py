@@ -56,6 +56,8 @@ class EventType(StrEnum):
     TASK_RETRIED = "task.retried"
     TASK_POLLED = "task.polled"
     TASK_OUTPUT = "task.output"
+    TASK_LOST = "task.lost"
+    TASK_SETTLED = "task.settled"
     CODE_REPLACED = "code.replaced"
     SIGNAL_BUFFERED = "signal.buffered"
     SIGNAL_DELIVERED = "signal.delivered"

@@ -37,6 +37,8 @@ STATUS_AFTER = {
     "stage.resumed": "RUNNING",
     "stage.reset": "NOT_STARTED",
     "task.started": "RUNNING",
+    "task.lost": "SUSPENDED",
+    "task.settled": "RUNNING",
     "signal.delivered": "RUNNING",
 }
 
@@ -196,7 +198,10 @@ class History:
             case "StageSuspended":
                 self._run(stage_id).status = "SUSPENDED"
                 self._end(entry, "SUSPENDED")
-            case "StagePaused" | "StageResumed" | "SignalDelivered":
+            case "TaskLost":
+                self._run(stage_id).status = "SUSPENDED"
+                self._end(entry, "LOST")
+            case "StagePaused" | "StageResumed" | "SignalDelivered" | "TaskSettled":
                 self._run(stage_id).status = STATUS_AFTER[entry.type]
             case "StageReset" | "StageRetired":
                 self._reset[stage_id] = at

@@ -39,7 +39,7 @@ def _refusal(draft: Draft, row: StageRow, message: SignalStage) -> Refusal | Non
     bound = bool(message.fingerprint)
     if not draft.is_current(message, row):
         return Refusal.CHANGED if bound else None
-    if row.status is S.SUSPENDED:
+    if row.status is S.SUSPENDED and not _is_in_doubt(draft, row):
         if bound and message.fingerprint != gate.fingerprint_of(row.context):
             return Refusal.CHANGED
         offered = gate.is_offered(row.context, message.signal_name, message.signal_data)
@@ -47,6 +47,12 @@ def _refusal(draft: Draft, row: StageRow, message: SignalStage) -> Refusal | Non
     if bound or row.status.is_complete or _is_decided(draft, row):
         return Refusal.NOT_WAITING
     return None
+
+
+def _is_in_doubt(draft: Draft, row: StageRow) -> bool:
+    """Whether a gate waits for somebody to say what became of its body, and for no decision yet."""
+    task = draft.current_task(row)
+    return task is not None and task.is_in_doubt
 
 
 def _is_decided(draft: Draft, row: StageRow) -> bool:

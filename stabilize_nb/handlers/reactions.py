@@ -132,6 +132,8 @@ REACTIONS: dict[type[f.Fact], Callable[[Draft, Any], None]] = {
     f.StageStarted: _stage_started,
     f.StageEnded: _stage_ended,
     f.StageSuspended: _stage_moved,
+    f.TaskLost: _stage_moved,
+    f.TaskSettled: _stage_moved,
     f.SignalDelivered: _stage_moved,
     f.StagePaused: _stage_moved,
     f.StageResumed: _stage_moved,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from stabilize_nb.core.draft import Body
 from stabilize_nb.core.facts import StagePaused, TaskStarted
 from stabilize_nb.core.inputs import delivered, upstream, visible
+from stabilize_nb.handlers.settling import is_given_up, try_again
 from stabilize_nb.models.status import WorkflowStatus
 
 if TYPE_CHECKING:
@@ -19,10 +20,15 @@ S = WorkflowStatus
 def run_task(draft: Draft, message: RunTask) -> None:
     """Begin another attempt; a workflow that is paused parks the stage instead."""
     row = draft.find(message.stage_id)
-    if row is None or not draft.is_current(message, row) or row.status is not S.RUNNING:
+    if row is None or not draft.is_current(message, row) or row.status not in (S.RUNNING, S.SUSPENDED):
         return
     task = draft.task(row.id, message.position)
-    if task.status.is_complete:
+    if task.is_in_doubt:  # its dead letter was put back
+        try_again(draft, row, task)
+        row, task = draft.stage(row.id), draft.task(row.id, task.position)
+    if row.status is not S.RUNNING or task.status.is_complete:
+        return
+    if message.lost and is_given_up(draft, row, task, message):
         return
     if draft.head.paused:
         draft.record(StagePaused(row.id, message.position))

@@ -49,14 +49,15 @@ def task_finished(draft: Draft, message: TaskFinished) -> None:
     elif task.status is not S.RUNNING or task.due is not None:
         _discard(draft, message, f"attempt {task.attempt} has ended before")
     else:
-        _take(draft, row, task, message.outcome)
+        take(draft, row, task, message.outcome)
 
 
 def _discard(draft: Draft, message: TaskFinished, reason: str) -> None:
     draft.record(ResultDiscarded(message.stage_id, message.position, message.attempt, reason))
 
 
-def _take(draft: Draft, row: StageRow, task: TaskRow, outcome: Outcome) -> None:
+def take(draft: Draft, row: StageRow, task: TaskRow, outcome: Outcome) -> None:
+    """Move a stage on with what became of its body."""
     if row.spec.deferred_choice_group and outcome.kind is not OutcomeKind.SUSPENDED:
         choose(draft, row)
     match outcome.kind:

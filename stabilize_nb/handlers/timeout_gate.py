@@ -21,7 +21,7 @@ def timeout_gate(draft: Draft, message: TimeoutGate) -> None:
         return
     task = draft.current_task(row)
     deadline = None if task is None else deadline_of(row.context, task.first_started_at)
-    if task is None or deadline is None:
+    if task is None or task.is_in_doubt or deadline is None:
         return
     if draft.env.now < deadline:
         set_timer(draft, row, task)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from stabilize_nb.errors import StageNotReadyError
 from stabilize_nb.models.ids import new_id
+from stabilize_nb.models.settling import RETRY
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.models.values import as_dict
 
@@ -81,8 +82,9 @@ class StageExecution:
     """One stage of a workflow, as it is defined and as far as it has come.
 
     `ref_id` alone is enough. `requisite_stage_ref_ids` names the stages it follows. The fields of control flow, with a
-    runnable example of each, are in docs/patterns.md. `start_time` and `end_time` are ms since the epoch (UTC). Inside
-    a task body `context` is what the stage sees: its own context over the outputs of everything that led to it.
+    runnable example of each, are in docs/patterns.md. `on_crash`, "retry", "fail" or "ask": what is done
+    when the process of a body died (docs/resilience.md). `start_time` and `end_time` are ms since the epoch (UTC).
+    Inside a task body `context` is what the stage sees: its own context over the outputs of all that led to it.
     """
 
     ref_id: str = ""
@@ -114,6 +116,7 @@ class StageExecution:
     ends_workflow: str | None = None
     jump_targets: set[str] = field(default_factory=set)
     output_reducers: dict[str, str] = field(default_factory=dict)
+    on_crash: str = RETRY
     synthetic_stage_owner: SyntheticStageOwner | None = None
     parent_stage_id: str | None = None
     id: str = field(default_factory=new_id)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from stabilize_nb.errors import InvalidWorkflowError
 from stabilize_nb.expressions import ExpressionError, check_expression
 from stabilize_nb.models.multi_instance import join_ref
+from stabilize_nb.models.settling import ON_CRASH
 from stabilize_nb.models.stage import JoinType
 from stabilize_nb.models.status import WorkflowStatus
 
@@ -172,6 +173,14 @@ def _synthetic(stages: Sequence[StageExecution]) -> Iterator[str]:
                 yield f"{here} requires {ref!r}: both must be synthetic stages of the same parent and owner, or none"
 
 
+def _crashes(stages: Sequence[StageExecution]) -> Iterator[str]:
+    for stage in stages:
+        if stage.on_crash not in ON_CRASH:
+            expected = ", ".join(map(repr, ON_CRASH))
+            yield f"stage {stage.ref_id!r} has on_crash={stage.on_crash!r}; expected is one of {expected}"
+
+
 RULES = (
     _names, _edges, _cycles, _joins, _splits, _references, _milestones, _threads, _endings, _instances, _synthetic,
+    _crashes,
 )  # fmt: skip

@@ -96,6 +96,11 @@ COMMANDS: Final[Mapping[str, Command]] = {
             help="say no at a gate", twin="run.reject(gate, reason=...)",
         ),
         Command(
+            name="settle", arguments="RUN/STAGE retry|done|fail [name=value …]", takes="gate", call=deciding.settle,
+            help="say what became of a stage whose process died",
+            twin="run.settle(stage, choice), run.settle(stage, outputs={...})",
+        ),
+        Command(
             name="signal", arguments="RUN/STAGE NAME [name=value …]", takes="stage", call=acting.signal,
             help="send a signal to a stage", twin="run.signal(stage, name, data)",
         ),

@@ -14,6 +14,7 @@ from IPython.core.completer import CompletionContext, SimpleCompletion, context_
 from stabilize_nb.errors import WorkflowNotFoundError
 from stabilize_nb.flow import Flow
 from stabilize_nb.flow_words import CallWords, GateWords, OrderWords, StageWords
+from stabilize_nb.models.settling import ON_CRASH, SETTLEMENTS
 from stabilize_nb.models.workflow import Workflow
 from stabilize_nb.notebook.commands import COMMANDS, Command
 from stabilize_nb.notebook.complete_stage import in_stage_cell
@@ -45,6 +46,8 @@ _AFTER: Final = re.compile(
 )
 _PARAMETER: Final = re.compile(r"^[ \t]*(?:async[ \t]+)?def[ \t]+\w+\((?:[^)]*,[ \t]*)?(?P<part>\w*)$")
 
+#: Where the body of a cell says what is done when a process has died.
+_CRASH: Final = re.compile(r"\bon_crash[ \t]*=[ \t]*[\"'](?P<part>\w*)$")
 #: Where the body of a cell says a word about a stage.
 _WORD: Final = re.compile(r"\b(?P<what>stage|approval|call|loop)\((?:.*[,(][ \t]*)?(?P<part>\w*)$")
 _WORDS: Final[Mapping[str, Iterable[str]]] = {
@@ -109,6 +112,8 @@ def _in_body(before: str, text: str) -> Found | None:
     match = _PARAMETER.match(before)
     if match:
         return match["part"], [*_stages(text), "stage", "progress"]
+    if crash := _CRASH.search(before):
+        return crash["part"], ON_CRASH
     match = _WORD.search(before)
     return (match["part"], [f"{word}=" for word in _WORDS[match["what"]]]) if match else None
 
@@ -144,6 +149,8 @@ def _fields(command: Command, words: list[str], part: str) -> Found | None:
         return part, [f"{name}=" for name in work.inputs]
     if command.name == "dead" and words[1] == REDRIVE:
         return part, dead_ids()
+    if command.name == "settle" and len(words) == len(("settle", "RUN/STAGE", "CHOICE")):
+        return part, SETTLEMENTS
     if command.name != "approve":
         return None
     gates = {f"{gate.run_id}/{gate.name}": gate for engine in RUNTIME.engines() for gate in engine.inbox()}

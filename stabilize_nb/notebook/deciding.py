@@ -13,10 +13,11 @@ from typing import Any
 
 from IPython.core.error import UsageError
 
-from stabilize_nb.decisions import answer_to, decisions_in, why_refused
+from stabilize_nb.decisions import answer_to, why_refused
 from stabilize_nb.errors import ConfigError
 from stabilize_nb.gates import Gate
 from stabilize_nb.models.gate import APPROVE, REJECT
+from stabilize_nb.models.settling import DONE
 from stabilize_nb.notebook.acting import settled
 from stabilize_nb.notebook.config import settings
 from stabilize_nb.notebook.gates import SEEN
@@ -33,6 +34,23 @@ def approve(order: Order) -> Run:
 def reject(order: Order) -> Run:
     """Reject at a gate of a run."""
     return _decide(order, REJECT)
+
+
+def settle(order: Order) -> Run:
+    """Say what became of a body whose process died while it ran."""
+    if len(order.words) != len(("RUN/STAGE", "CHOICE")):
+        raise UsageError(f"a stage and what became of it are needed; usage: {order.usage}")
+    run, name = order.run_and_part()
+    if name is None:
+        raise UsageError(f"the stage is missing; usage: {order.usage}")
+    given, choice, who = dict(order.line.given), order.words[1], settings().who
+    if choice == DONE:
+        decision_id = run.settle(name, choice, outputs=given, user=who)
+    else:
+        decision_id = run.settle(name, choice, reason=str(given.pop("reason", "")), user=who)
+        if given:
+            raise UsageError(f"{next(iter(given))}=… is said only of what is done; usage: {order.usage}")
+    return _answered(run, name, decision_id)
 
 
 def _decide(order: Order, choice: str) -> Run:
@@ -52,13 +70,16 @@ def _decide_at(run: Run, gate: Gate, choice: str, payload: dict[str, Any]) -> Ru
     if gate.named and choice == APPROVE:
         choice = str(payload.pop("decision", choice))
     seen = SEEN.get((gate.run_id, gate.stage_id))
-    decision_id = run.decide(seen or gate.name, choice, **payload)
-    database = run.engine.database
-    settled(run, lambda: answer_to(decisions_in(database, run.id, gate.stage_id), decision_id) is not None)
-    decisions = decisions_in(database, run.id, gate.stage_id)
+    return _answered(run, gate.name, run.decide(seen or gate.name, choice, **payload))
+
+
+def _answered(run: Run, name: str, decision_id: str) -> Run:
+    """Wait until it is known what became of a decision, and say why if it had no effect."""
+    settled(run, lambda: answer_to(run.decisions, decision_id) is not None)
+    decisions = [each for each in run.decisions if each.gate == name]
     answer = answer_to(decisions, decision_id)
     if answer is not None and answer.refused:
-        sys.stdout.write(f"{gate.name}: {why_refused(answer, decisions)}\n")
+        sys.stdout.write(f"{name}: {why_refused(answer, decisions)}\n")
     return run
 
 

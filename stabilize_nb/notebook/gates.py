@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from markupsafe import Markup
 
-from stabilize_nb.gates import Gate, gate_of
+from stabilize_nb.gates import Gate, doubt_about, gate_of
 from stabilize_nb.models.gate import APPROVE, FAIL, REJECT
+from stabilize_nb.models.settling import DONE
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.notebook.looks import LOOKS, shorten
 from stabilize_nb.notebook.preview import preview
@@ -41,7 +42,7 @@ SEEN: Final[dict[tuple[str, str], Gate]] = {}
 
 def is_asking(stage: StageExecution) -> bool:
     """Whether a decision is waited for now."""
-    return stage.status is WorkflowStatus.SUSPENDED and is_approval(stage)
+    return stage.status is WorkflowStatus.SUSPENDED and (is_approval(stage) or bool(doubt_about(stage)[0]))
 
 
 def handle(run_id: str) -> str:
@@ -83,6 +84,9 @@ class Asked:
     def answers(self) -> dict[str, str]:
         """Return the lines that decide, by what they decide."""
         place = f"{handle(self.gate.run_id)}/{self.gate.name}"
+        if self.gate.doubt:
+            more = {DONE: " [name=value …]", FAIL: " reason=…"}
+            return {word: f"%workflow settle {place} {word}{more.get(word, '')}" for word in self.gate.choices}
         fields = "".join(f" {field.name}={_sample(field)}" for field in self.gate.fields)
         if not self.gate.named:
             return {"yes": f"%workflow approve {place}{fields}", "no": f"%workflow reject {place} reason=…"}

@@ -56,8 +56,9 @@ class WorkflowMagics(Magics):
         """Work with workflows and runs: `%workflow help` lists the sub-commands and their Python twins.
 
         %workflow list · show NAME · run NAME name=value · attach RUN · status RUN · approve RUN/GATE field=value
-        · reject RUN/GATE reason=… · signal RUN/STAGE NAME · resume · pause RUN · retry RUN/STAGE · cancel RUN
-        · dead redrive ID · events RUN · replay RUN · graph NAME|RUN · export NAME FILE.py · store URL · doctor · help
+        · reject RUN/GATE reason=… · settle RUN/STAGE retry · signal RUN/STAGE NAME · resume · pause RUN
+        · retry RUN/STAGE · cancel RUN · dead redrive ID · events RUN · replay RUN
+        · graph NAME|RUN · export NAME FILE.py · store URL · doctor · help
 
         RUN is an id, a unique beginning or end of one, `last`, or a variable.
         """
@@ -97,7 +98,7 @@ class WorkflowMagics(Magics):
         """Add a stage to a flow, or replace the one of its name: plain statements that leave `outputs = {...}`.
 
         %%stage FLOW.STAGE [--after STAGE,…] [--before STAGE,…] [--when CONDITION] [--join N] [--each LIST]
-                [--retry N] [--timeout S] [--otherwise] [--title TEXT] [-q] [--lr|--tb] [--remove]
+                [--retry N] [--timeout S] [--on-crash fail|ask] [--otherwise] [--title TEXT] [-q] [--lr|--tb] [--remove]
 
         Names that the statements read and that are stages or inputs are their values; `jump(...)` goes back. The flow
         gets a new version, drawn with the stage marked. Unfinished runs go on with theirs.

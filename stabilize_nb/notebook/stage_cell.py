@@ -37,6 +37,7 @@ OPTIONS: Final = {
     "--each": True,
     "--retry": True,
     "--timeout": True,
+    "--on-crash": True,
     "--title": True,
     "--remove": False,
     "-q": False,
@@ -45,11 +46,11 @@ OPTIONS: Final = {
 }
 USAGE: Final = (
     "%%stage FLOW.STAGE [--after STAGE,…] [--before STAGE,…] [--when CONDITION] [--join N] [--each LIST] "
-    "[--retry N] [--timeout S] [-q] [--remove]"
+    "[--retry N] [--timeout S] [--on-crash fail|ask] [-q] [--remove]"
 )
 #: Options that are words of a stage, and those of them that are text whatever they look like.
-_WORDS: Final = ("when", "otherwise", "join", "each", "retry", "timeout", "title")
-_TEXT: Final = frozenset({"when", "title"})
+_WORDS: Final = ("when", "otherwise", "join", "each", "retry", "timeout", "on_crash", "title")
+_TEXT: Final = frozenset({"when", "on_crash", "title"})
 
 
 def define_stage(shell: Shell, line: str, asked: Line, body: str) -> tuple[Definition, Definition | None]:
@@ -106,7 +107,8 @@ def _added(shell: Shell, line: str, asked: Line, body: str, flow: Flow, name: st
     shell.user_ns["jump"] = jump
     found: dict[str, Any] = {}
     exec(shell.compile(made.tree, file, "exec"), shell.user_ns, found)  # noqa: S102 - a cell is the user's own code
-    words = {word: _value(word, asked.options[f"--{word}"]) for word in _WORDS if f"--{word}" in asked.options}
+    said = {word: option for word in _WORDS if (option := f"--{word.replace('_', '-')}") in asked.options}
+    words = {word: _value(word, asked.options[option]) for word, option in said.items()}
     words["after"] = _stages(asked, "after", flow, name)
     place = f"stage {name!r}"
     stage = FlowStage(name, found[name], **read(place, words, [*StageWords.__annotations__]))

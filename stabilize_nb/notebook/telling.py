@@ -182,6 +182,8 @@ _SENTENCES: Final[Mapping[str, Callable[[_Told], str]]] = {
     "TaskStarted": lambda told: f"task of {told.task} began{told.attempt}",
     "TaskEnded": _task_ended,
     "TaskRetried": _retried,
+    "TaskLost": lambda told: f"{told.task} waits for somebody to say what became of it: {told['error']}",
+    "TaskSettled": lambda told: f"what became of {told.task} was settled{_said(told['data'])}",
     "TaskPrinted": lambda told: f"{told.task} printed or displayed something",
     "TaskPolled": lambda told: f"{told.task} asked to be called again",
     "SignalBuffered": lambda told: f"the signal {told['name']!r} is kept for {told.stage}{_said(told['data'])}",

@@ -95,11 +95,15 @@ class StartStage(StageMessage):
 
 @named_record
 class RunTask(StageMessage):
-    """Run the body of one task. `lost`: how often it was begun by this message and nothing came of it."""
+    """Run the body of one task.
+
+    `lost`: how often it was begun by this message and nothing came of it; `cause`: why not, when its process lives.
+    """
 
     position: int = 0
     task_type: str = ""
     lost: int = 0
+    cause: str = ""
 
 
 @named_record

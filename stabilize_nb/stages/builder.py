@@ -200,7 +200,7 @@ def _teach(stages: list[StageExecution]) -> None:
 
 
 #: What the instances of an activity have in common, beside their tasks, where a user gave it to the first.
-_SHARED = ("mutex_key", "critical_section", "cancel_region")
+_SHARED = ("mutex_key", "critical_section", "cancel_region", "on_crash")
 
 
 def task_names(stage: StageExecution) -> list[list[str]]:

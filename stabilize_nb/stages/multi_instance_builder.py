@@ -21,6 +21,7 @@ from stabilize_nb.models.multi_instance import (
     instance_ref,
     join_ref,
 )
+from stabilize_nb.models.settling import RETRY
 from stabilize_nb.models.stage import JoinType, StageExecution
 from stabilize_nb.stages.builder import StageBuilderError, get_builder, task_names, tasks_for
 
@@ -196,7 +197,8 @@ class _Plan:
             raise StageBuilderError(msg)
         sample = self._instance({INSTANCE_INDEX: 0})
         sample.tasks = tasks_for(sample, get_builder(self.type))
-        return {"type": self.type, "name": self.name, "tasks": task_names(sample), "context": {}}
+        crash = {} if sample.on_crash == RETRY else {"on_crash": sample.on_crash}
+        return {"type": self.type, "name": self.name, "tasks": task_names(sample), "context": {}, **crash}
 
     def made(self, contexts: Sequence[dict[str, Any]], config: MultiInstanceConfig) -> list[StageExecution]:
         """Return the instances and the join, and tell the parent about them."""
@@ -223,7 +225,7 @@ class _Plan:
         index = context[INSTANCE_INDEX]
         return StageExecution(
             ref_id=instance_ref(self.parent.ref_id, index), type=self.type, name=f"{self.name} {index}",
-            context=context, requisite_stage_ref_ids={self.parent.ref_id},
+            context=context, requisite_stage_ref_ids={self.parent.ref_id}, on_crash=self.parent.on_crash,
         )  # fmt: skip
 
     def _join(self, instances: Sequence[StageExecution], config: MultiInstanceConfig) -> StageExecution:

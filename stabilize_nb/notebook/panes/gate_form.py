@@ -17,6 +17,7 @@ from markupsafe import Markup
 from stabilize_nb.decisions import answer_to, decisions_in, last_of, who_and_when, why_refused
 from stabilize_nb.errors import StabilizeError
 from stabilize_nb.models.gate import APPROVE, REJECT
+from stabilize_nb.models.settling import DONE, FAIL
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.notebook.config import settings
 from stabilize_nb.notebook.gates import deadline_words
@@ -50,7 +51,7 @@ _SHOWN: Final = Markup(
 _SAID: Final = Markup('<div role="status" aria-live="polite">{}<small>{}</small></div>')
 _ALERT: Final = Markup('<div role="alert"><b>{}</b></div>')
 _DECIDED: Final = Markup("<div><b>{} {}</b>{}</div>")
-_STYLES: Final = {APPROVE: "success", REJECT: "danger"}
+_STYLES: Final = {APPROVE: "success", DONE: "success", REJECT: "danger", FAIL: "danger"}
 
 
 class GateForm:
@@ -160,7 +161,7 @@ class GateForm:
             return Markup()
         if self.decided is None:
             return _DECIDED.format(LOOKS[S.CANCELED].symbol, f"{shorten(self.gate.name)} does not wait any more", "")
-        look = LOOKS[S.TERMINAL if self.decided.choice in {REJECT, "deadline"} else S.SUCCEEDED]
+        look = LOOKS[S.TERMINAL if self.decided.choice in {REJECT, "deadline", FAIL} else S.SUCCEEDED]
         told = [shorten(str(value)) for name, value in self.decided.data.items() if name in _TOLD and value]
         words = f"{shorten(self.gate.name)} was {who_and_when(self.decided)}"
         return _DECIDED.format(look.symbol, words, "".join(f" “{each}”" for each in dict.fromkeys(told)))

@@ -9,6 +9,7 @@ from stabilize_nb.core.step import Step
 from stabilize_nb.core.view import NotLoaded, RowKey, StageKey, TaskKey, View
 from stabilize_nb.errors import StageNotFoundError, WorkflowNotFoundError
 from stabilize_nb.models.ids import serial_id
+from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.queue.messages import Message, RunTask, StageMessage, StartWorkflow, from_payload, to_payload
 from stabilize_nb.store.codec import dumps, loads
 from stabilize_nb.store.reader import Reader, load_head
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from stabilize_nb.core.facts import Fact, WorkflowCreated
     from stabilize_nb.core.rows import Head
     from stabilize_nb.store.sqlite import Connection
+
+
+S = WorkflowStatus
 
 
 class LeaseLost(Exception):
@@ -46,6 +50,11 @@ class Leased(NamedTuple):
     deliveries: int
     fence: int  # raised by every claim: whoever has an older number has lost the message
     seen: Seen | None = None
+
+    @property
+    def lost(self) -> int:
+        """How often its body was begun before, and nothing came of it."""
+        return self.message.lost if isinstance(self.message, RunTask) else 0
 
 
 class Claim(NamedTuple):
@@ -75,10 +84,10 @@ def nothing_done(workflow_id: str, at: int, *, left: bool = False) -> Done:
 
 def leased_from_row(row: Sequence[Any]) -> Leased:
     """Make a message of a row of the query `due`; raises StabilizeError when the row cannot be one."""
-    id_, workflow_id, stage_id, kind, _task_type, payload, deliveries, fence, lost = row
+    id_, workflow_id, stage_id, kind, _task_type, payload, deliveries, fence, lost, error = row
     message = from_payload(kind, workflow_id, stage_id, loads(payload))
     if lost and isinstance(message, RunTask):
-        message = replace(message, lost=lost)
+        message = replace(message, lost=lost, cause=error or "")
     return Leased(id_, workflow_id, message, None, deliveries, fence)
 
 
@@ -143,6 +152,9 @@ def _write(connection: Connection, leased: Leased, step: Step, claim: Claim, bef
         write_view(connection, view, before)
         rows = event_rows(view.head.id, view.head.sequence, step.facts, now)
         connection.many("insert_event", rows)
+    for stage_id in _gone_on(view):
+        here = {"workflow_id": view.head.id, "stage_id": stage_id, "except_id": leased.id, "now": now}
+        connection.run("withdraw_bodies", here)
     write_messages(connection, ((send.message, now + send.after) for send in step.sends))
     born = tuple(create(connection, definition, now) for definition in step.children)
     for fact in born:
@@ -158,12 +170,25 @@ def _write(connection: Connection, leased: Leased, step: Step, claim: Claim, bef
         else:
             mine = _hand_over(connection, leased.workflow_id, message, now, claim)
         runs.append((mine._replace(seen=_seen(view, body)), body))
-    if held:
+    if step.dead:
+        connection.run("bury", {"id": leased.id, "now": now, "error": step.dead})
+    elif held:
         _acknowledge(connection, leased, now)
     return Done(
         leased.workflow_id, tuple(step.facts), view.head.sequence, now, tuple(runs), tuple(step.bodies),
         left=bool(step.sends or born), born=born,
     )  # fmt: skip
+
+
+def _gone_on(view: View) -> list[str]:
+    """Return the stages that waited and do not any more: of an earlier body nothing is to be done."""
+    waited = ((key, view.loaded.get(key)) for key in view.changed if key.kind == "stage")
+    return [
+        key.id
+        for key, before in waited
+        if before is not None and before.status is S.SUSPENDED
+        and ((row := view.changed[key]) is None or row.status is not S.SUSPENDED)
+    ]  # fmt: skip
 
 
 def _claim(connection: Connection, leased: Leased, claim: Claim) -> Leased:

@@ -54,6 +54,8 @@ class JournalRows:
                 raise LeaseLost(self._leased.id)
             row = {"name": name, "number": number, "value": dumps(value), "at": self._database.clock()}
             connection.run("insert_journal", self._here | row)
+            if self._leased.lost:
+                connection.run("forget_losses", {"id": self._leased.id})
 
         self._when_possible(lambda: self._database.write(write))
 

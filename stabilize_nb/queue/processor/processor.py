@@ -378,6 +378,7 @@ class QueueProcessor(Workshop):
         with desk.changed:
             unbegun = list(desk.ready)
             desk.ready.clear()
+        self._suspects = set()
         now = self.database.clock()
         free = [{"id": leased.id, "owner": self.owner, "due_at": now, "error": None} for leased, _ in unbegun]
         try:

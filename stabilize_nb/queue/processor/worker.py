@@ -41,7 +41,7 @@ from stabilize_nb.store.sqlite import is_of_store
 from stabilize_nb.tasks.interface import is_awaitable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from stabilize_nb.core.draft import Body, Limits
     from stabilize_nb.core.facts import Fact
@@ -62,6 +62,9 @@ BATCH = 64
 SOON = 2_000
 #: Seconds before a store that was not available is tried again.
 STORE_RETRY = 0.5
+#: Where the rows of messages that are due say how often their body was lost, and a number that is never reached.
+LOST = 8
+NEVER = 2**31
 
 
 class Workshop:
@@ -84,6 +87,7 @@ class Workshop:
         self.desk = desk
         self.custody = Custody(database, owner)
         self._names: tuple[frozenset[str], frozenset[str]] | None = None
+        self._suspects: set[str] = set()  # messages in hand whose body may kill this process
 
     def forget_names(self) -> None:
         """Look at the registry anew: a name was registered."""
@@ -138,6 +142,7 @@ class Workshop:
                 raise
             self.complain(error)
             return
+        self._suspects = self._suspects.difference(leased.id for leased, _ in batch) | self._suspects_in(done)
         if desk.trouble is not None:
             self.forgive()
         self._settle(done, due)
@@ -177,15 +182,34 @@ class Workshop:
         free = desk.free_slots()
         for leased, message in batch:
             free = _after(free, self._one(connection, leased, message, free), done)
-        look = look or any(result.left for result in done)
+        ended = {leased.id for leased, _ in batch}
+        look = look or any(result.left for result in done) or bool(self._suspects & ended)
         if not look:
             return done, (desk.next_work, desk.next_due)
-        while len(done) < BATCH and (rows := self._due(connection, free)):
+        while len(done) < BATCH and (rows := self._due(connection, free, self._bound(done, ended))):
             for row in rows:
                 free = _after(free, self._taken(connection, row, free), done)
-        return done, self._next_due(connection, free)
+        return done, self._next_due(connection, free, self._bound(done, ended))
 
-    def _due(self, connection: Connection, free: int) -> list[Sequence[Any]]:
+    def _bound(self, done: Sequence[Done], ended: Collection[str]) -> int:
+        """
+        Return how often a body must have been lost not to be begun now.
+
+        One that would be given up if it was lost once more is begun while no other such one is at work: so those that
+        were beside a body that kills its process are not taken for it.
+        """
+        suspects = self._suspects.difference(ended) or self._suspects_in(done)
+        return self._limit_of_losses if suspects else NEVER
+
+    def _suspects_in(self, done: Iterable[Done]) -> set[str]:
+        bound = self._limit_of_losses
+        return {leased.id for result in done for leased, _ in result.runs if leased.lost >= bound}
+
+    @property
+    def _limit_of_losses(self) -> int:
+        return max(1, self.limits.deaths - 1)
+
+    def _due(self, connection: Connection, free: int, bound: int) -> list[Sequence[Any]]:
         desk = self.desk
         most = BATCH if desk.allowance is None else desk.allowance
         if most <= 0:
@@ -196,19 +220,24 @@ class Workshop:
         rows = connection.all("due", {"now": now, "most": most, **mine})[:most]
         for names, places in ((waiting, most - len(rows)), (threads, min(free, most - len(rows)))):
             if names and places > 0 and len(rows) < most:
-                bodies = {"now": now, "known": dumps(sorted(names)), "most": min(places, most - len(rows)), **mine}
-                rows += connection.all("due_bodies", bodies)
+                room = min(places, most - len(rows))
+                bodies = {"now": now, "known": dumps(sorted(names)), "most": room, "lost": bound, **mine}
+                found = connection.all("due_bodies", bodies)
+                if any(row[LOST] >= self._limit_of_losses for row in found):
+                    return rows + _with_one_suspect(found, self._limit_of_losses)
+                rows += found
         return rows
 
-    def _next_due(self, connection: Connection, free: int) -> Due:
+    def _next_due(self, connection: Connection, free: int, bound: int) -> Due:
         """Return when something is due that could be taken; a body that nobody is free for does not count."""
         threads, waiting = self.names()
-        due = self._due_among(connection, threads | waiting)
+        due = self._due_among(connection, threads | waiting, bound)
         self.desk.starved = free <= 0 and due[1] is not None and due[1] <= self.database.clock()
-        return self._due_among(connection, waiting) if self.desk.starved else due
+        return self._due_among(connection, waiting, bound) if self.desk.starved else due
 
-    def _due_among(self, connection: Connection, names: frozenset[str]) -> Due:
-        row = connection.one("next_due", {"known": dumps(sorted(names)), "owner": self.custody.filter})
+    def _due_among(self, connection: Connection, names: frozenset[str], bound: int) -> Due:
+        mine = {"known": dumps(sorted(names)), "owner": self.custody.filter, "lost": bound}
+        row = connection.one("next_due", mine)
         order, timer, body = row or (None, None, None)
         return _first(order, body), _first(order, timer, body)
 
@@ -470,6 +499,12 @@ def _warn(facts: Sequence[Fact]) -> None:
         elif isinstance(fact, ConditionFailed):
             way = f" of the way to {fact.edge!r}" if fact.edge else ""
             log.warning("the condition %r%s counts as false: %s", fact.condition, way, fact.error)
+
+
+def _with_one_suspect(rows: Sequence[Sequence[Any]], bound: int) -> list[Sequence[Any]]:
+    """Leave out all bodies but the first that were lost that often."""
+    first = next(at for at, row in enumerate(rows) if row[LOST] >= bound)
+    return [row for at, row in enumerate(rows) if at == first or row[LOST] < bound]
 
 
 def _first(*times: int | None) -> int | None:

@@ -280,23 +280,23 @@ ON CONFLICT (id) DO NOTHING;
 
 -- due -- Free messages that are due and are no bodies, oldest first, timers last; of an owner, or of all. Index message_due.
 SELECT * FROM (
-    SELECT id, workflow_id, stage_id, kind, task_type, payload, deliveries, fence, lost FROM message
+    SELECT id, workflow_id, stage_id, kind, task_type, payload, deliveries, fence, lost, error FROM message
     WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL AND task_type IS NULL AND timer = 0 AND due_at <= :now
           AND (:owner IS NULL OR EXISTS (SELECT 1 FROM custody AS c WHERE c.workflow_id = message.workflow_id AND c.owner = :owner))
     ORDER BY due_at, position LIMIT :most
 )
 UNION ALL
 SELECT * FROM (
-    SELECT id, workflow_id, stage_id, kind, task_type, payload, deliveries, fence, lost FROM message
+    SELECT id, workflow_id, stage_id, kind, task_type, payload, deliveries, fence, lost, error FROM message
     WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL AND task_type IS NULL AND timer = 1 AND due_at <= :now
           AND (:owner IS NULL OR EXISTS (SELECT 1 FROM custody AS c WHERE c.workflow_id = message.workflow_id AND c.owner = :owner))
     ORDER BY due_at, position LIMIT :most
 );
 
 -- due_bodies -- Free messages that are due and run a body whose code is here, oldest first. Index message_body.
-SELECT id, workflow_id, stage_id, kind, task_type, payload, deliveries, fence, lost FROM message
+SELECT id, workflow_id, stage_id, kind, task_type, payload, deliveries, fence, lost, error FROM message
 WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL AND task_type IS NOT NULL AND due_at <= :now
-      AND task_type IN (SELECT value FROM json_each(:known))
+      AND task_type IN (SELECT value FROM json_each(:known)) AND lost < :lost
       AND (:owner IS NULL OR EXISTS (SELECT 1 FROM custody AS c WHERE c.workflow_id = message.workflow_id AND c.owner = :owner))
 ORDER BY due_at, position LIMIT :most;
 
@@ -309,7 +309,7 @@ SELECT (SELECT min(due_at) FROM message
         AND (:owner IS NULL OR EXISTS (SELECT 1 FROM custody AS c WHERE c.workflow_id = message.workflow_id AND c.owner = :owner))),
        (SELECT due_at FROM message
         WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL AND task_type IS NOT NULL
-              AND task_type IN (SELECT value FROM json_each(:known))
+              AND task_type IN (SELECT value FROM json_each(:known)) AND lost < :lost
               AND (:owner IS NULL OR EXISTS (SELECT 1 FROM custody AS c WHERE c.workflow_id = message.workflow_id AND c.owner = :owner))
         ORDER BY due_at, position LIMIT 1);
 
@@ -383,6 +383,14 @@ SELECT m.id, m.workflow_id, m.stage_id, m.kind, m.payload, m.deliveries, m.dead_
 FROM message AS m LEFT JOIN stage AS s ON s.id = m.stage_id
 WHERE m.workflow_id = :workflow_id AND m.done_at IS NULL AND m.dead_at IS NOT NULL ORDER BY m.dead_at, m.position;
 
+-- withdraw_bodies -- What was to be done about a body of a stage is settled. Index message_left.
+UPDATE message SET done_at = :now, dead_at = NULL
+WHERE workflow_id = :workflow_id AND stage_id = :stage_id AND kind = 'RunTask' AND done_at IS NULL AND owner IS NULL
+      AND id <> :except_id;
+
+-- forget_losses -- A body has come further than before its process died.
+UPDATE message SET lost = 0 WHERE id = :id;
+
 -- redrive -- A dead letter is put back as it was, with fresh attempts. Unique id.
 UPDATE message SET dead_at = NULL, error = NULL, deliveries = 0, lost = 0, due_at = :now
 WHERE id = :id AND dead_at IS NOT NULL;
@@ -432,15 +440,16 @@ SELECT id, application, name, status, created_at, started_at, ended_at, error FR
 WHERE ended_at IS NULL AND (:application IS NULL OR application = :application) ORDER BY created_at, id;
 
 -- suspended_stages -- Stages of all workflows, or of one, that wait for a signal, but for those that wait for a child workflow. Index stage_open.
-SELECT s.id, s.workflow_id, s.ref_id, s.context, s.started_at, s.generation, t.first_started_at, w.name
+SELECT s.id, s.workflow_id, s.ref_id, s.context, s.started_at, s.generation, t.first_started_at, w.name, t.error, t.attempt
 FROM stage AS s JOIN workflow AS w ON w.id = s.workflow_id JOIN task AS t ON t.stage_id = s.id AND t.status = 'SUSPENDED'
-WHERE s.status = 'SUSPENDED' AND s.workflow_id = coalesce(:workflow_id, s.workflow_id) AND t.implementing_class <> 'sub_workflow'
+WHERE s.status = 'SUSPENDED' AND s.workflow_id = coalesce(:workflow_id, s.workflow_id)
+      AND (t.implementing_class <> 'sub_workflow' OR t.error IS NOT NULL)
 ORDER BY s.started_at, s.id;
 
 -- decisions -- Signals that stages of a workflow, or one of them, took or refused. Index event_by_sequence.
 SELECT e.sequence, e.at, e.stage_id, s.ref_id, e.data
 FROM event AS e LEFT JOIN stage AS s ON s.id = e.stage_id
-WHERE e.workflow_id = :workflow_id AND e.type IN ('signal.delivered', 'signal.refused') AND e.stage_id = coalesce(:stage_id, e.stage_id)
+WHERE e.workflow_id = :workflow_id AND e.type IN ('signal.delivered', 'signal.refused', 'task.settled') AND e.stage_id = coalesce(:stage_id, e.stage_id)
 ORDER BY e.sequence;
 
 -- unfinished_of_cell -- Workflows of an application that a cell began and that have not ended, oldest first. Index workflow_unfinished.
