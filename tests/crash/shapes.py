@@ -32,13 +32,15 @@ class Shape:
     """A workflow and everything that is needed to drive it to its end.
 
     `racing`: which of the stages runs is decided by the order of commits, so two runs may differ; then only the
-    status, the counts and the invariants are compared.
+    status, the counts and the invariants are compared. `once`: no body is run twice, and a run that a death has failed
+    has failed well.
     """
 
     make: Callable[[], list[Workflow]]
     tasks: Mapping[str, Body] = field(default_factory=dict)
     acts: tuple[Act, ...] = ()
     racing: bool = False
+    once: bool = False
 
 
 # -- bodies -------------------------------------------------------------------------------------------
@@ -136,6 +138,19 @@ def approves(ref: str) -> Act:
     return act
 
 
+def settles(ref: str) -> Act:
+    """Say that a body is done whose process died while it ran."""
+
+    def act(victim: Victim) -> bool:
+        row = victim.row(ref)
+        if row is None or row.status.name != "SUSPENDED":
+            return False
+        return victim.push(m.SignalStage(execution_id=victim.flow, stage_id=row.id, signal_name="settle",
+                                         signal_data={"decision": "done", "outputs": {ref: ref}}), f"settle-{ref}")  # fmt: skip
+
+    return act
+
+
 def cancels(kind: type[m.Message], when: str, ref: str = "", **fields: Any) -> Act:
     """Order a cancellation once a stage has the status SUSPENDED."""
 
@@ -211,6 +226,16 @@ def _gate(**context: Any) -> StageExecution:
     return stage("gate", "a", task="approval", context={"message": "go on?", **context})
 
 
+def _once(word: str) -> list[Workflow]:
+    """Make a diamond whose bodies are run at most once; the last is one that calls tools."""
+    return [
+        workflow(
+            stage("a", task="plain", on_crash=word), stage("b", "a", task="plain", on_crash=word),
+            stage("c", "a", task="plain", on_crash=word), stage("d", "b", "c", task="agent", on_crash=word),
+        )
+    ]  # fmt: skip
+
+
 def _or_pair() -> list[Workflow]:
     split = stage("s", task="plain", split_type=SplitType.OR, split_conditions={"a": "true", "b": "false", "c": "true"})
     return [
@@ -264,5 +289,7 @@ SHAPES: dict[str, Shape] = {
     "cancelled workflow": Shape(
         lambda: [workflow(stage("a", task="plain"), stage("b", "a", task="patient"), stage("c", "b", task="plain"))],
         {"patient": patient}, (cancels(m.CancelWorkflow, "b", user="me"),)),
+    "at most once, then fail": Shape(lambda: _once("fail"), {"agent": agent}, once=True),
+    "at most once, then ask": Shape(lambda: _once("ask"), {"agent": agent}, tuple(map(settles, "abcd")), once=True),
     "soft failure": Shape(lambda: [workflow(stage("a", task="soft"), stage("b", "a", task="plain"))], {"soft": soft}),
 }  # fmt: skip

@@ -66,6 +66,8 @@ class Trial:
         expected = left.predicted(self.reference["effects"])
         found = forked(lambda: self._live(folder, None))
         wrong = [*found["broken"], *([f"{left.lost} facts lost"] if left.lost else [])]
+        if self.shape.once:
+            return self._verdict(troubles, 0, [*wrong, *_repeated(found, troubles)])
         if self.shape.racing:
             if found["stages"]["0"] != self.reference["stages"]["0"]:
                 wrong.append(f"ended {found['stages']['0']}")
@@ -80,6 +82,8 @@ class Trial:
     def _judge_failed(self, troubles: Troubles, found: dict[str, Any]) -> Verdict:
         """Compare what a process came to that lived on: it may have run one body again."""
         wrong = list(found["broken"])
+        if self.shape.once:
+            return self._verdict(troubles, 0, [*wrong, *_repeated(found, troubles)])
         again = {ref: n - self.reference["effects"].get(ref, 0) for ref, n in found["effects"].items()}
         repeated = sum(n for n in again.values() if n > 0)
         if not self.shape.racing:
@@ -134,3 +138,13 @@ class Trial:
         fuse.light()
         if fuse.moment is None or fuse.moment.where == "statement":
             fuse.trace(victim.database)
+
+
+def _repeated(found: dict[str, Any], troubles: Troubles) -> list[str]:
+    """Return the bodies that were run twice, and a run that neither succeeded nor says that a process died."""
+    status, error = found["stages"]["0"]
+    if status != "SUCCEEDED" and "outcome unknown: the process died while it ran" not in (error or ""):
+        return [f"ended {status}: {error}"]
+    if any(isinstance(trouble, Fault) and trouble.durability == "normal" for trouble in troubles):
+        return []  # that a body was begun is not kept when the power is lost
+    return [f"{ref} ran {count} times" for ref, count in found["effects"].items() if count > 1]
