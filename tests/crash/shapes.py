@@ -145,8 +145,9 @@ def settles(ref: str) -> Act:
         row = victim.row(ref)
         if row is None or row.status.name != "SUSPENDED":
             return False
+        done = {"decision": "done", "outputs": {ref: ref}}
         return victim.push(m.SignalStage(execution_id=victim.flow, stage_id=row.id, signal_name="settle",
-                                         signal_data={"decision": "done", "outputs": {ref: ref}}), f"settle-{ref}")  # fmt: skip
+                                         signal_data=done), f"settle-{ref}")  # fmt: skip
 
     return act
 
