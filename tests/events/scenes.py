@@ -20,7 +20,14 @@ from stabilize_nb import (
 from stabilize_nb.events import EventType
 from stabilize_nb.hitl import ApprovalTask, approve, send_signal
 from stabilize_nb.models.stage import SplitType, SyntheticStageOwner
-from stabilize_nb.queue.messages import AddMultiInstance, CancelStage, CloseMultiInstance, MigrateWorkflow, RestartStage
+from stabilize_nb.queue.messages import (
+    AddMultiInstance,
+    CancelStage,
+    CloseMultiInstance,
+    MigrateWorkflow,
+    RestartStage,
+    SignalStage,
+)
 from stabilize_nb.stages.multi_instance_builder import MultiInstanceBuilder
 from stabilize_nb.tasks.interface import RetryableTask
 from tests.makers import Bench, stage, workflow
@@ -153,6 +160,21 @@ def _withdraw_at_work(bench: Bench, flow: Workflow) -> None:
     bench.processor.stop()
 
 
+def _die_at_work(bench: Bench, flow: Workflow) -> None:
+    """Take the message of a body away from its worker, as it is when the worker's process has died."""
+    body = bench.registry.get("stubborn")
+    bench.processor.start()
+    body.begun.wait(20)
+    bench.database.write(lambda connection: connection.run("free_owner", {"owner": bench.processor.owner}))
+    body.let_go.set()
+    bench.processor.stop()
+
+
+def _settle(bench: Bench, flow: Workflow) -> None:
+    stage_id, data = flow.stage_by_ref_id("a").id, {"decision": "done", "outputs": {"by": "hand"}}
+    bench.queue.push(SignalStage(execution_id=flow.id, stage_id=stage_id, signal_name="settle", signal_data=data))
+
+
 def _restart(bench: Bench, flow: Workflow) -> None:
     bench.queue.push(RestartStage(execution_id=flow.id, stage_id=flow.stage_by_ref_id("b").id))
 
@@ -248,6 +270,11 @@ SCENES = [
     Scene(
         name="retry",
         flow=lambda: workflow(stage("a", task="once"), stage("b", "a", task="give")),
+    ),
+    Scene(
+        name="process died at work",
+        flow=lambda: workflow(stage("a", task="stubborn", on_crash="ask"), stage("b", "a", task="give")),
+        play=(_die_at_work, work, _settle, work),
     ),
     Scene(name="poll", flow=lambda: workflow(stage("a", task="poll"))),
     Scene(
