@@ -121,17 +121,11 @@ class _File(apsw.VFSFile):
         if self._path is None or self._size is None:
             return
         with Path(self._path).open("r+b", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            is_undone = end < self._size and chance.random() < 0.5  # a file was shortened, or it was not
             for sector, content in self._before.items():
-                if chance.random() < 0.5:
+                if is_undone if sector * SECTOR >= end else chance.random() < 0.5:
                     file.seek(sector * SECTOR)
                     file.write(content)
-            end = file.seek(0, os.SEEK_END)
             if end > self._size and chance.random() < 0.7:
-                kept = chance.randint(self._size, end) if chance.random() < 0.5 else self._size
-                file.truncate(kept)
-            elif end < self._size:
-                file.truncate(self._size)
-                for sector, content in self._before.items():
-                    if sector * SECTOR >= end:
-                        file.seek(sector * SECTOR)
-                        file.write(content)
+                file.truncate(chance.randint(self._size, end) if chance.random() < 0.5 else self._size)

@@ -88,6 +88,8 @@ class Workshop:
         self.custody = Custody(database, owner)
         self._names: tuple[frozenset[str], frozenset[str]] | None = None
         self._suspects: set[str] = set()  # messages in hand whose body may kill this process
+        self._attempted: list[Done] = []  # by the transaction that is under way
+        self._doubtful: list[Leased] = []  # taken by commits that failed, or did they?
 
     def forget_names(self) -> None:
         """Look at the registry anew: a name was registered."""
@@ -137,6 +139,7 @@ class Workshop:
         try:
             done, due = self.database.write(lambda db: self._commit(db, batch, look=look), then=self._announce)
         except BaseException as error:
+            self._doubtful += [leased for result in self._attempted for leased, _ in result.runs]
             desk.put_back(batch, STORE_RETRY)
             if not isinstance(error, StoreError):
                 raise
@@ -145,6 +148,7 @@ class Workshop:
         self._suspects = self._suspects.difference(leased.id for leased, _ in batch) | self._suspects_in(done)
         if desk.trouble is not None:
             self.forgive()
+        self._doubtful.clear()
         self._settle(done, due)
 
     def complain(self, error: StoreError) -> None:
@@ -178,7 +182,8 @@ class Workshop:
     def _commit(self, connection: Connection, batch: Sequence[Finished], *, look: bool) -> tuple[list[Done], Due]:
         """Commit finished bodies, then take messages: those known to be due (`look`) and those just sent."""
         desk = self.desk
-        done: list[Done] = []
+        done = self._attempted = []
+        self._give_back_doubtful(connection)
         free = desk.free_slots()
         for leased, message in batch:
             free = _after(free, self._one(connection, leased, message, free), done)
@@ -190,6 +195,20 @@ class Workshop:
             for row in rows:
                 free = _after(free, self._taken(connection, row, free), done)
         return done, self._next_due(connection, free, self._bound(done, ended))
+
+    def _give_back_doubtful(self, connection: Connection) -> None:
+        """
+        Give back what a failed commit has taken.
+
+        A disk that fails in the last sync of a commit fails the commit and keeps it: the messages are claimed, and
+        nobody has them.
+        """
+        if self._doubtful:
+            now = self.database.clock()
+            claims = [{"id": one.id, "owner": self.owner, "fence": one.fence, "now": now} for one in self._doubtful]
+            connection.begin_part()
+            connection.many("give_back", claims)
+            connection.end_part()
 
     def _bound(self, done: Sequence[Done], ended: Collection[str]) -> int:
         """

@@ -335,6 +335,10 @@ SELECT EXISTS (SELECT 1 FROM message WHERE id = :id AND owner = :owner AND fence
 UPDATE message SET owner = NULL, lease_until = NULL, due_at = :due_at, error = :error
 WHERE id = :id AND owner = :owner AND done_at IS NULL AND dead_at IS NULL;
 
+-- give_back -- A claim of a commit that failed is dropped, if it was kept after all.
+UPDATE message SET owner = NULL, lease_until = NULL, due_at = :now
+WHERE id = :id AND owner = :owner AND fence = :fence AND done_at IS NULL AND dead_at IS NULL;
+
 -- postpone -- A message that failed is tried again later; that of a body is begun again.
 UPDATE message SET owner = NULL, lease_until = NULL, due_at = :due_at, error = :error, deliveries = deliveries + 1,
        lost = lost + (owner IS NOT NULL)
