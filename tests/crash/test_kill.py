@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING
 
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.queue.processor import QueueProcessorConfig
+from tests.crash.recovery import quantile, recover
 from tests.makers import Bench, stage, workflow
 
 if TYPE_CHECKING:
     from stabilize_nb.models.stage import StageExecution
 
+#: Real processes that are killed in the middle of a body; `python -m tests.crash.recovery` kills 200.
+KILLS = 40
 WORKER = """
 import os, sys, time
 from tests.makers import Bench
@@ -163,3 +166,13 @@ def test_worker_that_lost_its_claim_changes_nothing(tmp_path: Path) -> None:
         assert completions == 1
         if worker.stdout is not None:
             worker.stdout.close()
+
+
+def test_p99_of_recovery(record_property):
+    """From the death of a real process to the next body it takes a second at most (C8)."""
+    seconds, wrong = recover(KILLS, seed=1)
+
+    median, slow = quantile(seconds, 0.5), quantile(seconds, 0.99)
+    record_property("line", f"{KILLS} real processes killed: next body after {median:.2f} s (p50), {slow:.2f} s (p99)")
+    assert wrong == []
+    assert slow <= 1.0

@@ -1,5 +1,7 @@
 """
-A table at the end of a session: how many scenarios of each pattern were carried out, and how many passed.
+What stands at the end of a session: how many scenarios of each pattern passed, and lines that tests have said.
+
+A test says a line by `record_property("line", ...)`.
 
 The hooks are taken in by tests/conftest.py. A report carries what its case is about, so that the table is also right
 when other processes run the tests.
@@ -10,6 +12,7 @@ from __future__ import annotations
 import pytest
 
 _PATTERNS = range(1, 44)
+_lines: list[str] = []
 _passed: dict[str, tuple[tuple[int, ...], bool]] = {}  # id of a case -> its patterns, whether every cell passed
 
 
@@ -23,6 +26,8 @@ def pytest_runtest_makereport(item, call):
 
 
 def pytest_runtest_logreport(report):
+    if report.when == "call":
+        _lines.extend(value for name, value in report.user_properties if name == "line")
     for name, value in report.user_properties:
         if name == "case":
             case_id, patterns = value
@@ -31,6 +36,10 @@ def pytest_runtest_logreport(report):
 
 
 def pytest_terminal_summary(terminalreporter):
+    if _lines:
+        terminalreporter.section("counted")
+        for line in _lines:
+            terminalreporter.write_line(line)
     if not _passed:
         return
     terminalreporter.section("control-flow patterns: scenarios passed / carried out")
