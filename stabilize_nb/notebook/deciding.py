@@ -44,12 +44,11 @@ def settle(order: Order) -> Run:
     if name is None:
         raise UsageError(f"the stage is missing; usage: {order.usage}")
     given, choice, who = dict(order.line.given), order.words[1], settings().who
-    if choice == DONE:
-        decision_id = run.settle(name, choice, outputs=given, user=who)
-    else:
-        decision_id = run.settle(name, choice, reason=str(given.pop("reason", "")), user=who)
-        if given:
-            raise UsageError(f"{next(iter(given))}=… is said only of what is done; usage: {order.usage}")
+    outputs = given if choice == DONE else None
+    reason = "" if choice == DONE else str(given.pop("reason", ""))
+    if given and choice != DONE:
+        raise UsageError(f"{next(iter(given))}=… is said only of what is done; usage: {order.usage}")
+    decision_id = run.settle(name, choice, outputs=outputs, reason=reason, user=who)
     return _answered(run, name, decision_id)
 
 
