@@ -79,12 +79,15 @@ class Rehearsal:
 
     def name(self, workflow: Workflow) -> None:
         """Give a new workflow, its stages and tasks ids that count: run-0001, run-0001:plan, run-0001:plan:1."""
-        number = len(self._store.list(limit=10**9)) + 1
-        workflow.id = f"run-{number:04d}"
+        workflow.id = self.new_run_id()
         for stage in workflow.stages:
             stage.id = f"{workflow.id}:{stage.ref_id}"
             for position, task in enumerate(stage.tasks, 1):
                 task.id = f"{stage.id}:{position}"
+
+    def new_run_id(self) -> str:
+        """Return the id of the next run."""
+        return f"run-{len(self._store.list(limit=10**9)) + 1:04d}"
 
     def play(self) -> None:
         """Do what is queued and all that follows from it; returns when nothing is left but what waits for people."""

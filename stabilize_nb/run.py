@@ -14,6 +14,7 @@ from stabilize_nb.events.frames import events_frame, stages_frame, tasks_frame
 from stabilize_nb.events.past import Past
 from stabilize_nb.explain import explain
 from stabilize_nb.explain_stage import explain_stage
+from stabilize_nb.forks import Code, Origin, fork, forks_of, origin_of
 from stabilize_nb.gates import Gate, gates_in
 from stabilize_nb.models.gate import APPROVE, REJECT
 from stabilize_nb.models.status import WorkflowStatus
@@ -170,6 +171,41 @@ class Run:
     def replay(self, at: Moment | None = None) -> Any:
         """Return what goes through the run fact by fact: a slider in a notebook, else a table of its steps."""
         return import_module("stabilize_nb.notebook.replay").Replay(self, at)
+
+    # -- going another way -----------------------------------------------------------------------
+
+    def fork(
+        self,
+        at: str | Moment,
+        *,
+        inputs: Mapping[str, Any] | None = None,
+        outputs: Mapping[str, Any] | None = None,
+        code: Code = "current",
+    ) -> Run:
+        """
+        Start a run that takes over what this one has finished, runs the stage `at` and all that follows it again, and
+        whatever else was not finished here.
+
+        `at`: a stage that ran, or a moment (number of a fact, or datetime): what was finished then is taken over.
+        `inputs` replace those of the same name; `outputs` (stage -> what it returned) those of stages that are taken
+        over. `code`: "current", what is defined now, or "recorded", what this run would use.
+
+        Raises StageNotReadyError for a stage that never ran, StageNotFoundError, ConfigError for a moment that the run
+        does not have or a replacement that fits nothing. Nothing is stored then.
+        """
+        made = Run(self.engine, fork(self, at, inputs or {}, outputs or {}, code))
+        self.engine.work(made.id)
+        return made
+
+    @property
+    def forked_from(self) -> Origin | None:
+        """Where this run was forked from: its fields are `run`, `sequence` and `stage`; None when it is no fork."""
+        return origin_of(self.engine, self.id)
+
+    @property
+    def forks(self) -> list[Run]:
+        """The runs that were forked from this one, oldest first."""
+        return [Run(self.engine, run_id) for run_id in forks_of(self.engine, self.id)]
 
     # -- waiting ----------------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ from stabilize_nb.store.database import Database
 from stabilize_nb.store.files import has_content
 from stabilize_nb.store.finds import Found, read
 from stabilize_nb.store.rows import UNREADABLE, head_params
-from stabilize_nb.store.store import insert_header
+from stabilize_nb.store.store import about_of, insert_header
 from stabilize_nb.store.writer import message_params, write_view
 
 if TYPE_CHECKING:
@@ -183,8 +183,7 @@ def _rebuild(connection: Connection, found: Found, id_: str, view: View, now: in
     """Write the rows of a run whose log is whole, and what it needs to go on."""
     definition = json.loads(found.events[id_][1]["data"])["definition"]
     start = genesis(definition).head
-    about = {"trigger": definition["trigger"], "pipeline_config_id": definition["pipeline_config_id"]}
-    insert_header(connection, start._replace(created_at=view.head.created_at), about)
+    insert_header(connection, start._replace(created_at=view.head.created_at), about_of(definition))
     write_view(connection, view, start)
     ended = view.head.ended_at is not None
     if not ended:

@@ -16,6 +16,7 @@ from stabilize_nb.engine import Engine, default_engine
 from stabilize_nb.errors import ConfigError
 from stabilize_nb.flow_words import close
 from stabilize_nb.models.values import plain_mapping
+from stabilize_nb.models.workflow import ORIGIN
 from stabilize_nb.store.codec import loads
 from stabilize_nb.tasks.child import with_plain_stages
 from stabilize_nb.tasks.prints import print_of
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 #: "again": a run that this cell began with these inputs and that has not ended, else a new one. "new": a new one.
 #: "once": also one with these inputs that has succeeded with the same code, whoever began it.
 How = Literal["again", "new", "once"]
-#: Where the trigger of a workflow says which cell began it.
-ORIGIN: Final = "notebook"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

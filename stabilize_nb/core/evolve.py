@@ -154,6 +154,23 @@ def _workflow_restarted(view: View, _fact: f.WorkflowRestarted, _at: int) -> Non
     view.head = view.head._replace(status=S.RUNNING, ended_at=None, ending=None, error=None, cancels=False)
 
 
+def _workflow_forked(view: View, fact: f.WorkflowForked, at: int) -> None:
+    context = _merged(view.head.context, fact.inputs)
+    view.head = view.head._replace(context=context, created_at=at, started_at=at)
+
+
+def _outputs_replaced(view: View, fact: f.OutputsReplaced, _at: int) -> None:
+    row = _stage(view, fact.stage)
+    view.put(StageKey(row.id), row._replace(outputs=fact.outputs))
+    producer = [row.depth, row.ref_id, row.id]
+    for heir in [_stage(view, id_) for id_ in fact.heirs]:
+        others = {key: [each for each in known if each != producer] for key, known in heir.inherited.items()}
+        inherited = {key: known for key, known in others.items() if known}
+        for key in fact.outputs:
+            inherited[key] = sorted([*inherited.get(key, []), producer]) if key in heir.inherited else [producer]
+        view.put(StageKey(heir.id), heir._replace(inherited=inherited))
+
+
 def _token_arrived(view: View, fact: f.TokenArrived, _at: int) -> None:
     generation = _stage(view, fact.stage).generation
     view.put(
@@ -559,6 +576,8 @@ _APPLY: dict[type[f.Fact], Callable[[View, Any, int], None]] = {
     f.WorkflowEnding: _workflow_ending,
     f.WorkflowEnded: _workflow_ended,
     f.WorkflowRestarted: _workflow_restarted,
+    f.WorkflowForked: _workflow_forked,
+    f.OutputsReplaced: _outputs_replaced,
     f.TokenArrived: _token_arrived,
     f.JoinFired: _join_fired,
     f.JoinPassed: _join_passed,

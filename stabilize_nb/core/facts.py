@@ -82,6 +82,30 @@ class WorkflowRestarted(Fact):
 
 
 @record
+class WorkflowForked(Fact):
+    """All before this is the past of the run `run` up to its fact `until`; from here on this one goes its own way.
+
+    `stage` is where it does, and `inputs` replace those of the same name.
+    """
+
+    TYPE: ClassVar[str] = "workflow.forked"
+    run: str
+    until: int
+    stage: str
+    inputs: dict[str, Json] = field(default_factory=dict)
+
+
+@record
+class OutputsReplaced(Fact):
+    """A stage that is over counts as having put out this; `heirs` are the rows that saw what it had put out."""
+
+    TYPE: ClassVar[str] = "outputs.replaced"
+    stage: str
+    outputs: dict[str, Json]
+    heirs: list[str] = field(default_factory=list)
+
+
+@record
 class TokenArrived(Fact):
     """An edge gave its `number`-th outcome; one that is `held` has no effect before the workflow is restarted."""
 

@@ -36,6 +36,8 @@ class EventType(StrEnum):
     WORKFLOW_FAILED = "workflow.failed"
     WORKFLOW_CANCELED = "workflow.canceled"
     WORKFLOW_RESTARTED = "workflow.restarted"
+    WORKFLOW_FORKED = "workflow.forked"
+    OUTPUTS_REPLACED = "outputs.replaced"
     TOKEN_ARRIVED = "token.arrived"
     JOIN_FIRED = "join.fired"
     JOIN_PASSED = "join.passed"

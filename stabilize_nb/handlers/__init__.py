@@ -10,6 +10,7 @@ from stabilize_nb.handlers.cancel_workflow import cancel_workflow
 from stabilize_nb.handlers.complete_workflow import complete_workflow
 from stabilize_nb.handlers.control import pause_workflow, resume_workflow
 from stabilize_nb.handlers.enter_stage import enter_stage
+from stabilize_nb.handlers.fork_workflow import fork_workflow
 from stabilize_nb.handlers.jump_to_stage import jump_to_stage
 from stabilize_nb.handlers.keep_output import keep_output
 from stabilize_nb.handlers.migrate_workflow import migrate_workflow
@@ -43,6 +44,7 @@ HANDLERS: dict[type[m.Message], Callable[[Draft, Any], None]] = {
     m.SignalStage: signal_stage,
     m.JumpToStage: jump_to_stage,
     m.RestartStage: restart_stage,
+    m.ForkWorkflow: fork_workflow,
     m.EnterStage: enter_stage,
     m.CancelStage: cancel_stage,
     m.CancelRegion: cancel_region,

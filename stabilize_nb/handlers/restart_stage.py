@@ -12,6 +12,7 @@ from stabilize_nb.handlers.ending import withdraw
 from stabilize_nb.handlers.entering import activate, enter
 from stabilize_nb.handlers.instances import made_instances, reopen
 from stabilize_nb.handlers.slots import take_slot
+from stabilize_nb.models.stage import JoinType
 from stabilize_nb.models.status import OPEN, WorkflowStatus
 from stabilize_nb.queue.messages import RestartStage, StartStage, Token
 
@@ -44,15 +45,32 @@ def restart_stage(draft: Draft, message: RestartStage) -> None:
     again = [*region_of(draft, row.base_id)]
     ended = over or head.ending is not None
     if ended:
-        again.extend(_broken_off(draft))
+        again.extend(broken_off(draft))
         draft.record(WorkflowRestarted())
     arrivals = reset(draft, again, row.base_id)
-    begin_again(draft, row.base_id, arrivals, {})
+    if not _begins_by_itself(draft, row.base_id, arrivals):
+        begin_again(draft, row.base_id, arrivals, {})
     if ended:
         _release(draft, again)
 
 
-def _broken_off(draft: Draft) -> list[str]:
+def _begins_by_itself(draft: Draft, base_id: str, arrivals: Mapping[str, list[ArrivalRow]]) -> bool:
+    """Whether a stage runs for each of its threads, and they come again."""
+    each = draft.stage(base_id).spec.join_type is JoinType.MULTI_MERGE
+    return each and any(arrival.token is Token.LIVE for arrival in arrivals[base_id])
+
+
+def go_on(draft: Draft) -> None:
+    """Let an ended workflow go on with what its end broke off, and repeat nothing else."""
+    again = broken_off(draft)
+    draft.record(WorkflowRestarted())
+    if again:
+        reset(draft, again, again[0])
+    _release(draft, again)
+
+
+def broken_off(draft: Draft) -> list[str]:
+    """Return the first rows of the stages that failed or that the end of the workflow withdrew."""
     rows: list[StageRow] = draft.view.members(
         Broken(),
         "stage",

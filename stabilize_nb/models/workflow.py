@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from stabilize_nb.errors import ConfigError, StageNotFoundError
 from stabilize_nb.models.ids import new_id
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from stabilize_nb.models.stage import StageExecution
+
+
+#: Where the trigger of a workflow says which cell began it, with which version of its flow and which code.
+ORIGIN: Final = "notebook"
 
 
 class WorkflowType(Enum):

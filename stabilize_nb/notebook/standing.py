@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 from stabilize_nb.flow import Flow
 from stabilize_nb.models.status import WorkflowStatus
+from stabilize_nb.models.workflow import ORIGIN
 from stabilize_nb.notebook.gates import handle
 from stabilize_nb.notebook.looks import LOOKS
 from stabilize_nb.notebook.runtime import RUNTIME
 from stabilize_nb.queue.queue import letters_in
-from stabilize_nb.starting import ORIGIN
 from stabilize_nb.versions import changed_code, newer_code
 
 if TYPE_CHECKING:

@@ -168,6 +168,21 @@ class RestartStage(StageMessage):
 
 
 @named_record
+class ForkWorkflow(StageMessage):
+    """Go on from a copy of another run's past, at a stage, or with "" at whatever it had not finished.
+
+    It is never queued: it is decided in the commit that makes the copy. `outputs`: id of a stage that is over -> what
+    it counts as having put out; `codes` as in MigrateWorkflow.
+    """
+
+    run: str = ""
+    until: int = 0
+    inputs: dict[str, Any] = field(default_factory=dict)
+    outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    codes: dict[str, str] = field(default_factory=dict)
+
+
+@named_record
 class CancelStage(StageMessage):
     """Withdraw one stage; what needs it does not run (WCP-19)."""
 
@@ -247,8 +262,9 @@ MESSAGES: dict[str, type[Message]] = {
     kind.__name__: kind
     for kind in (
         StartWorkflow, StartStage, RunTask, TimeoutStage, TimeoutGate, SignalStage, JumpToStage, RestartStage,
-        EnterStage, CancelStage, CancelRegion, AddMultiInstance, CompleteMultiInstance, CloseMultiInstance,
-        KeepOutput, CancelWorkflow, PauseWorkflow, ResumeWorkflow, MigrateWorkflow, CompleteWorkflow,
+        ForkWorkflow, EnterStage, CancelStage, CancelRegion, AddMultiInstance, CompleteMultiInstance,
+        CloseMultiInstance, KeepOutput, CancelWorkflow, PauseWorkflow, ResumeWorkflow, MigrateWorkflow,
+        CompleteWorkflow,
     )
 }  # fmt: skip
 

@@ -9,6 +9,7 @@ from stabilize_nb.core.facts import WorkflowCreated
 from stabilize_nb.core.rows import spec_to_data, written
 from stabilize_nb.errors import ConfigError, InvalidWorkflowError, TaskNotFoundError, WorkflowNotFoundError
 from stabilize_nb.events.bus import announce
+from stabilize_nb.handlers.past_of_fork import FORKED_FROM
 from stabilize_nb.models.stage import StageExecution
 from stabilize_nb.models.task import TaskExecution
 from stabilize_nb.models.topology import check_topology
@@ -21,14 +22,15 @@ from stabilize_nb.store import rows
 from stabilize_nb.store.codec import dumps, loads
 from stabilize_nb.store.database import Database
 from stabilize_nb.store.reader import load_head
-from stabilize_nb.store.writer import event_rows, message_params, write_messages
+from stabilize_nb.store.writer import event_rows, message_params, write_messages, write_view
 from stabilize_nb.tasks.child import with_plain_stages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from stabilize_nb.core.rows import Head, StageRow, TaskRow
     from stabilize_nb.core.view import View
+    from stabilize_nb.handlers.past_of_fork import ForkedPast
     from stabilize_nb.store.sqlite import Connection
 
 Headers = list[dict[str, Any]]
@@ -215,18 +217,32 @@ def create(connection: Connection, definition: dict[str, Any], now: int) -> Work
     return fact
 
 
+def create_with_past(connection: Connection, past: ForkedPast, now: int) -> None:
+    """Write a workflow that begins with what another one has come to: its rows, and the log that says how."""
+    genesis_head = genesis(past.definition).head
+    insert_header(connection, genesis_head, about_of(past.definition))
+    write_view(connection, past.view, genesis_head)
+    numbered = enumerate(past.told, 1)
+    rows = (event_rows(genesis_head.id, number, [told.fact], told.at) for number, told in numbered)
+    connection.many("insert_event", [row for (row,) in rows])
+    write_messages(connection, ((message, now) for message in past.owed()))
+
+
 def _insert(connection: Connection, view: View, definition: dict[str, Any]) -> None:
     head: Head = view.head
-    insert_header(
-        connection, head, {"trigger": definition["trigger"], "pipeline_config_id": definition["pipeline_config_id"]}
-    )  # fmt: skip
+    insert_header(connection, head, about_of(definition))
     stages: list[StageRow] = [row for key, row in view.changed.items() if key.kind == "stage"]
     tasks: list[TaskRow] = [row for key, row in view.changed.items() if key.kind == "task"]
     connection.many("insert_stage", [rows.new_stage_params(row, head.id) for row in stages])
     connection.many("put_task", [rows.task_params(row) for row in tasks])
 
 
-def insert_header(connection: Connection, head: Head, about: dict[str, Any]) -> None:
+def about_of(definition: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a header keeps of a definition beside its state."""
+    return {name: definition[name] for name in ("trigger", "pipeline_config_id", FORKED_FROM) if name in definition}
+
+
+def insert_header(connection: Connection, head: Head, about: Mapping[str, Any]) -> None:
     """Write the header row of a new workflow; `about` is what it keeps beside its state."""
     connection.run(
         "insert_workflow",

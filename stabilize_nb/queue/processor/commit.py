@@ -111,15 +111,35 @@ def process(
     reader = Reader(connection, leased.workflow_id, leased.id)
     seen.update(reader.foresee(message, seen))
     step = Step(View(head, seen), message, env, budget=budget)
-    while True:
-        try:
-            step.proceed()
-            break
-        except NotLoaded as gap:
-            step.view.add(reader.answer(gap.query, step.current))
+    _decide(step, reader)
     if isinstance(message, StageMessage):
         _check_stage(connection, message, step.view)
     return _write(connection, leased, step, claim, head)
+
+
+def carry_out(connection: Connection, message: Message, env: Env, *, budget: int) -> tuple[tuple[Fact, ...], int]:
+    """
+    Decide a message that is not queued, about a workflow that is stored, and write everything; the caller commits.
+
+    Returns the facts and the number of the last one. Bodies are left to whoever takes the messages that order them.
+    """
+    head = load_head(connection, message.execution_id)
+    if head is None:
+        raise WorkflowNotFoundError(message.execution_id)
+    step = Step(View(head, {}), message, env, budget=budget)
+    _decide(step, Reader(connection, message.execution_id, ""))
+    _write_decided(connection, step, head)
+    return tuple(step.facts), step.view.head.sequence
+
+
+def _decide(step: Step, reader: Reader) -> None:
+    while True:
+        try:
+            step.proceed()
+        except NotLoaded as gap:
+            step.view.add(reader.answer(gap.query, step.current))
+        else:
+            return
 
 
 def _check_stage(connection: Connection, message: StageMessage, view: View) -> None:
@@ -146,7 +166,8 @@ def _seen(view: View, body: Body) -> Seen:
     return Seen(view.head.sequence, view.known(keys))
 
 
-def _write(connection: Connection, leased: Leased, step: Step, claim: Claim, before: Head) -> Done:
+def _write_decided(connection: Connection, step: Step, before: Head) -> tuple[WorkflowCreated, ...]:
+    """Write rows, log, messages and child workflows; returns the children."""
     view, now = step.view, step.env.now
     if step.facts:
         write_view(connection, view, before)
@@ -160,6 +181,12 @@ def _write(connection: Connection, leased: Leased, step: Step, claim: Claim, bef
     for fact in born:
         connection.run("inherit_custody", {"child": fact.definition["id"], "workflow_id": view.head.id})
     write_messages(connection, ((StartWorkflow(execution_id=fact.definition["id"]), now) for fact in born))
+    return born
+
+
+def _write(connection: Connection, leased: Leased, step: Step, claim: Claim, before: Head) -> Done:
+    view, now = step.view, step.env.now
+    born = _write_decided(connection, step, before)
     runs = []
     held = True
     for message, body in step.runs:

@@ -15,6 +15,12 @@ VALUES (:id, :application, :name, :status, :sequence, :context, :about, :created
 -- count_head -- The header row after a step that only counted.
 UPDATE workflow SET active = :active, sequence = :sequence WHERE id = :id;
 
+-- begin_anew -- The header row of a fork, which begins when it is made.
+UPDATE workflow SET context = :context, created_at = :created_at WHERE id = :id;
+
+-- forks_of -- Runs that were made of a run. Index workflow_forks.
+SELECT id FROM workflow WHERE json_extract(about, '$.forked_from.run') = :workflow_id ORDER BY created_at, id;
+
 -- update_head -- The header row after any other step.
 UPDATE workflow SET status = :status, paused = :paused, ending = :ending, cancels = :cancels,
        late_failures = :late_failures, slot = :slot, active = :active, sequence = :sequence, jumps = :jumps, error = :error,

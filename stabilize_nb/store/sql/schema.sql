@@ -29,6 +29,8 @@ CREATE TABLE workflow (
 ) WITHOUT ROWID;
 CREATE INDEX workflow_by_application ON workflow (application, created_at);
 CREATE INDEX workflow_unfinished ON workflow (created_at) WHERE ended_at IS NULL;
+CREATE INDEX workflow_forks ON workflow (json_extract(about, '$.forked_from.run'))
+    WHERE json_extract(about, '$.forked_from.run') IS NOT NULL;
 
 CREATE TABLE stage (
     id TEXT NOT NULL PRIMARY KEY,
