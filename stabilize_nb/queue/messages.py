@@ -262,9 +262,8 @@ MESSAGES: dict[str, type[Message]] = {
     kind.__name__: kind
     for kind in (
         StartWorkflow, StartStage, RunTask, TimeoutStage, TimeoutGate, SignalStage, JumpToStage, RestartStage,
-        ForkWorkflow, EnterStage, CancelStage, CancelRegion, AddMultiInstance, CompleteMultiInstance,
-        CloseMultiInstance, KeepOutput, CancelWorkflow, PauseWorkflow, ResumeWorkflow, MigrateWorkflow,
-        CompleteWorkflow,
+        EnterStage, CancelStage, CancelRegion, AddMultiInstance, CompleteMultiInstance, CloseMultiInstance,
+        KeepOutput, CancelWorkflow, PauseWorkflow, ResumeWorkflow, MigrateWorkflow, CompleteWorkflow,
     )
 }  # fmt: skip
 

@@ -79,7 +79,7 @@ def test_message_of_another_version_is_refused(kind: str, payload: dict, says: s
 
 def test_every_message_has_a_handler():
     """The table of handlers is complete: every message that can be queued, and the end of a body."""
-    assert set(HANDLERS) == {*m.MESSAGES.values(), m.TaskFinished}
+    assert set(HANDLERS) == {*m.MESSAGES.values(), m.TaskFinished, m.ForkWorkflow}
 
 
 def test_messages_that_hold_a_workflow_open_are_those_that_may_start_a_stage():
