@@ -7,7 +7,6 @@ it anew.
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stabilize_nb.core import facts as f
@@ -77,15 +76,16 @@ class ForkedPast:
                 yield message
 
     def _define(self, definition: Mapping[str, Any]) -> dict[str, Any]:
-        copy = deepcopy(dict(definition))
-        copy["id"] = self.ids[copy["id"]]
-        copy[FORKED_FROM] = self.origin
-        copy["context"] = {key: value for key, value in copy["context"].items() if key not in PARENT_KEYS}
-        for stage in copy["stages"]:
-            stage["id"] = self.ids[stage["id"]]
-            if "parent_stage_id" in stage["spec"]:
-                stage["spec"]["parent_stage_id"] = self.ids[stage["spec"]["parent_stage_id"]]
-        return copy
+        context = {key: value for key, value in definition["context"].items() if key not in PARENT_KEYS}
+        stages = [self._define_stage(stage) for stage in definition["stages"]]
+        own = {"id": self.ids[definition["id"]], "context": context, "stages": stages, FORKED_FROM: self.origin}
+        return {**definition, **own}
+
+    def _define_stage(self, stage: Mapping[str, Any]) -> dict[str, Any]:
+        spec = dict(stage["spec"])
+        if "parent_stage_id" in spec:
+            spec["parent_stage_id"] = self.ids[spec["parent_stage_id"]]
+        return {**stage, "id": self.ids[stage["id"]], "spec": spec}
 
     def _translated(self, data: Mapping[str, Any]) -> f.Fact | None:
         fact = f.from_data({**data})

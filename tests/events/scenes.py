@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb import (
@@ -18,6 +19,7 @@ from stabilize_nb import (
     WorkflowStream,
 )
 from stabilize_nb.events import EventType
+from stabilize_nb.forks import fork
 from stabilize_nb.hitl import ApprovalTask, approve, send_signal
 from stabilize_nb.models.stage import SplitType, SyntheticStageOwner
 from stabilize_nb.queue.messages import (
@@ -28,6 +30,7 @@ from stabilize_nb.queue.messages import (
     RestartStage,
     SignalStage,
 )
+from stabilize_nb.run import Run
 from stabilize_nb.stages.multi_instance_builder import MultiInstanceBuilder
 from stabilize_nb.tasks.interface import RetryableTask
 from tests.makers import Bench, stage, workflow
@@ -243,6 +246,12 @@ def _again(bench: Bench, flow: Workflow) -> None:
     bench.queue.push(RestartStage(execution_id=flow.id, stage_id=flow.stages[0].id))
 
 
+def _fork(bench: Bench, flow: Workflow) -> None:
+    """Make a fork that takes something else for what the first stage had put out."""
+    host = SimpleNamespace(database=bench.database, processor=bench.processor, registry=bench.registry, rehearsal=None)
+    fork(Run(host, flow.id), "n", {}, {"a": {"done": "otherwise"}}, "recorded")
+
+
 def _migrate(bench: Bench, flow: Workflow) -> None:
     bench.queue.push(MigrateWorkflow(execution_id=flow.id, codes={"fail": "talk"}))
 
@@ -357,6 +366,11 @@ SCENES = [
         name="prints, with other code than it was started with",
         flow=lambda: workflow(stage("gate", task="gate"), stage("n", "gate", task="fail")),
         play=(work, _migrate, work, _gate, work),
+    ),
+    Scene(
+        name="forked",
+        flow=lambda: workflow(stage("a", task="give"), stage("n", "a", task="give")),
+        play=(work, _fork, work),
     ),
     Scene(
         name="slots",

@@ -235,7 +235,11 @@ def _shorter(first):
         ({"at": 1}, StageNotReadyError, "had not begun after fact 1"),
         ({"at": "review", "code": "old"}, ConfigError, "code='old' is not known; write one of 'current', 'recorded'"),
         ({"at": "review", "inputs": {"questoin": 1}}, ConfigError, "no input 'questoin'; did you mean 'question'"),
-        ({"at": "review", "inputs": {"question": {1}}}, ValueNotStorableError, "inputs of the fork.question is a"),
+        (
+            {"at": "review", "inputs": {"question": {1}}},
+            ValueNotStorableError,
+            "the fork.question is of type set",
+        ),
         ({"at": "review", "outputs": {"review": 1}}, ConfigError, "outputs of 'review' cannot be replaced: .* 'plan'"),
         ({"at": "review", "outputs": {"plan": 1}}, ConfigError, r"'plan' puts out values by name \(topics\)"),
     ],
