@@ -128,7 +128,7 @@ def carry_out(connection: Connection, message: Message, env: Env, *, budget: int
         raise WorkflowNotFoundError(message.execution_id)
     step = Step(View(head, {}), message, env, budget=budget)
     _decide(step, Reader(connection, message.execution_id, ""))
-    _write_decided(connection, step, head)
+    _write_decided(connection, step, head, "")
     return tuple(step.facts), step.view.head.sequence
 
 
@@ -166,15 +166,15 @@ def _seen(view: View, body: Body) -> Seen:
     return Seen(view.head.sequence, view.known(keys))
 
 
-def _write_decided(connection: Connection, step: Step, before: Head) -> tuple[WorkflowCreated, ...]:
-    """Write rows, log, messages and child workflows; returns the children."""
+def _write_decided(connection: Connection, step: Step, before: Head, message_id: str) -> tuple[WorkflowCreated, ...]:
+    """Write rows, log, messages and child workflows; returns the children. `message_id`: of the message in hand."""
     view, now = step.view, step.env.now
     if step.facts:
         write_view(connection, view, before)
         rows = event_rows(view.head.id, view.head.sequence, step.facts, now)
         connection.many("insert_event", rows)
     for stage_id in _gone_on(view):
-        here = {"workflow_id": view.head.id, "stage_id": stage_id, "except_id": leased.id, "now": now}
+        here = {"workflow_id": view.head.id, "stage_id": stage_id, "except_id": message_id, "now": now}
         connection.run("withdraw_bodies", here)
     write_messages(connection, ((send.message, now + send.after) for send in step.sends))
     born = tuple(create(connection, definition, now) for definition in step.children)
@@ -186,7 +186,7 @@ def _write_decided(connection: Connection, step: Step, before: Head) -> tuple[Wo
 
 def _write(connection: Connection, leased: Leased, step: Step, claim: Claim, before: Head) -> Done:
     view, now = step.view, step.env.now
-    born = _write_decided(connection, step, before)
+    born = _write_decided(connection, step, before, leased.id)
     runs = []
     held = True
     for message, body in step.runs:
