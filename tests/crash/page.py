@@ -46,6 +46,9 @@ def table(report: dict[str, Any]) -> str:
         f"{sum(report['totals'].values()):,} scenarios on {report['begun']} ({versions}; seed {report['plan']['seed']})"
     )
     lines += ["", f"{told}; {report['repeated']:,} bodies were run again, each of them predicted."]
+    if recovery := report.get("recovery"):
+        told = f"After {recovery['kills']} kills in the middle of a body another process was in a body"
+        lines += ["", f"{told} after {recovery['p50']:.2f} s (p50), {recovery['p99']:.2f} s (p99)."]
     return "\n".join(lines) + "\n" if not report["wrong"] else f"**{len(report['wrong'])} wrong**\n"
 
 

@@ -33,7 +33,7 @@ class Plan:
     seed: int = 0
 
 
-SHORT = Plan(statement=30, again=0.4, disk=37, power=5)
+SHORT = Plan(statement=27, again=0.4, disk=33, power=5)
 LONG = Plan(statement=None, again=10, disk=330, power=50)
 
 

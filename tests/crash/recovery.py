@@ -3,15 +3,17 @@ How long it takes from the death of a process to the next body, over many deaths
 
     python -m tests.crash.recovery [--kills 200] [--seed N] [--json FILE]
 
-Three processes share the work of one store. One that is in the middle of a body is killed at a random moment, another
-takes the body up, and a new interpreter takes the place of the dead. In the end nothing is lost or done twice.
+Three processes, forks of this one, share the work of one store. One that is in the middle of a body is killed at a
+random moment, another takes the body up, and a new one takes the place of the dead. In the end nothing is lost or done
+twice.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import random
-import subprocess
+import signal
 import sys
 import tempfile
 import time
@@ -22,6 +24,8 @@ from pathlib import Path
 
 import click
 
+from stabilize_nb.testing.forks import Child, told_by, warm
+from tests.crash.work import work_on
 from tests.makers import Bench, chain
 
 PROCESSES = 3
@@ -47,7 +51,7 @@ class Recovery:
         self._folder = folder
         self._kills = kills
         self._random = random.Random(seed)
-        self._living: dict[int, subprocess.Popen[bytes]] = {}
+        self._living: dict[int, Child] = {}
         self._flow = chain(kills + PROCESSES, task="work")
 
     def run(self) -> list[str]:
@@ -64,8 +68,8 @@ class Recovery:
                 self.seconds.append(self._kill())
                 self._start()
             hold.unlink()
-            for process in self._living.values():
-                process.wait(PATIENCE)
+            assert list(told_by([*self._living.values()], PATIENCE)) == []
+            self._living.clear()
         return self._wrong()
 
     @property
@@ -73,14 +77,13 @@ class Recovery:
         return f"sqlite:///{self._folder}/runs.db"
 
     def _start(self) -> None:
-        command = [sys.executable, "-m", "tests.crash.work", str(self._folder / "runs.db"), str(self._folder / "notes")]
-        process = subprocess.Popen(command)
-        self._living[process.pid] = process
+        database, notes = str(self._folder / "runs.db"), str(self._folder / "notes")
+        child = Child(lambda _say: work_on(database, notes))
+        self._living[child.pid] = child
 
     def _end(self) -> None:
-        for process in self._living.values():
-            process.kill()
-            process.wait()
+        for child in self._living.values():
+            child.bury()
 
     def _kill(self) -> float:
         """Kill the process that is in a body while another one is there; return seconds until a body begins again."""
@@ -88,16 +91,16 @@ class Recovery:
         time.sleep(self._random.uniform(0, SOON))
         victim = self._living.pop(note.pid)
         killed = time.time()
-        victim.kill()
-        victim.wait()
+        os.kill(victim.pid, signal.SIGKILL)
+        victim.bury()
         again = self._await(lambda notes: next((n for n in notes if n.what == "begin" and n.at > killed), None))
         return again.at - killed
 
     def _victim(self, notes: list[Note]) -> Note | None:
         """Return the note of the body that waits for its death, if somebody is there to take it up."""
         ready = {note.pid for note in notes if note.what == "ready"} & self._living.keys()
-        begun = [note for note in notes if note.what == "begin"]
-        return begun[-1] if begun and begun[-1].pid in self._living and ready - {begun[-1].pid} else None
+        held = next((note for note in reversed(notes) if note.what == "hold"), None)
+        return held if held is not None and held.pid in self._living and ready - {held.pid} else None
 
     def _await(self, wanted):
         deadline = time.monotonic() + PATIENCE
@@ -143,10 +146,11 @@ def quantile(ordered: list[float], share: float) -> float:
 )
 def main(kills: int, seed: int, file: Path | None) -> None:
     """Measure recoveries."""
+    warm()
     seconds, wrong = recover(kills, seed)
     figures = {"p50": quantile(seconds, 0.5), "p99": quantile(seconds, 0.99), "slowest": seconds[-1]}
     report = {"kills": kills, "seed": seed, **{name: round(figure, 3) for name, figure in figures.items()}}
-    print(report, *wrong, sep="\n")
+    print(json.dumps({**report, "wrong": wrong}))
     if file and not wrong:
         kept = json.loads(file.read_text())
         file.write_text(json.dumps({**kept, "recovery": report}, indent=1) + "\n")

@@ -13,7 +13,7 @@ from collections import Counter
 
 import pytest
 
-from tests.crash.page import PAGE, figures
+from tests.crash.page import PAGE, RESULT, figures, page
 from tests.crash.plan import KILLS
 from tests.crash.shapes import SHAPES
 from tests.crash.sweep import JOURNALS
@@ -67,3 +67,13 @@ def test_as_many_as_the_page_says(sweeps, record_property):
     assert total["disk"] >= promised["faults"] >= 1_500
     assert total["power"] >= promised["losses"] >= 200
     assert total["again"] >= 300
+
+
+def test_the_page_tells_what_the_long_run_found():
+    """The table of docs/reliability.md is made of its result, in which nothing is wrong."""
+    report = json.loads(RESULT.read_text())
+
+    assert report["wrong"] == []
+    assert report["recovery"]["kills"] >= 200
+    assert report["recovery"]["p99"] <= 1.0
+    assert page(report) == PAGE.read_text(), "python -m tests.crash.page writes it anew"

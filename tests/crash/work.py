@@ -1,16 +1,13 @@
 """
 A process that works on a store until nothing is unfinished, and notes in a file what its bodies do.
 
-    python -m tests.crash.work DATABASE NOTES
-
-A note is a line: what ("ready", "begin", "call"), stage, process, seconds since the epoch. The first attempt of a body
-waits for its death as long as there is a file "NOTES.hold".
+A note is a line: what ("ready", "begin", "call", "hold"), stage, process, seconds since the epoch. The first attempt of
+a body waits for its death ("hold") as long as there is a file "NOTES.hold".
 """
 
 from __future__ import annotations
 
 import os
-import sys
 import time
 from pathlib import Path
 
@@ -28,12 +25,15 @@ def note(path: str, what: str, ref: str = "-") -> None:
     os.close(handle)
 
 
-def main(database: str, notes: str) -> None:
+def work_on(database: str, notes: str) -> None:
+    """Work."""
     hold = Path(f"{notes}.hold")
 
     def work(stage: StageExecution) -> TaskResult:
         note(notes, "begin", stage.ref_id)
         stage.step("call", note, notes, "call", stage.ref_id)
+        if stage.tasks[0].attempt == 1 and hold.exists():
+            note(notes, "hold", stage.ref_id)
         while stage.tasks[0].attempt == 1 and hold.exists():
             time.sleep(0.01)
         return TaskResult.success()
@@ -44,7 +44,3 @@ def main(database: str, notes: str) -> None:
         note(notes, "ready")
         while bench.store.unfinished():
             time.sleep(0.05)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
