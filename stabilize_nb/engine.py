@@ -23,6 +23,7 @@ from stabilize_nb.queue.queue import Queue, letters_in
 from stabilize_nb.run import Run
 from stabilize_nb.salvage import SalvageReport, salvage
 from stabilize_nb.store.database import Database
+from stabilize_nb.store.retention import Keep, prune
 from stabilize_nb.store.sqlite import database_path
 from stabilize_nb.store.store import WorkflowStore
 from stabilize_nb.tasks.interface import NoOpTask, WaitTask
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     import pandas as pd
+
+    from stabilize_nb.models.status import WorkflowStatus
 
 #: Tasks every engine knows, by the names that stages use.
 BUILT_IN = {"noop": NoOpTask, "wait": WaitTask, "approval": ApprovalTask}
@@ -189,6 +192,24 @@ class Engine:
         for run_id in dict.fromkeys(put_back):
             self.work(run_id)
         return len(put_back)
+
+    def prune(
+        self,
+        keep: Keep,
+        *,
+        statuses: Iterable[WorkflowStatus | str] | None = None,
+        dry_run: bool = False,
+    ) -> pd.DataFrame:
+        """
+        Delete runs that have ended, with their logs, give their space back, and return what went, newest first.
+
+        `keep`: how many of the newest stay, or for how long a run stays after its end ("30d", "12h", a timedelta).
+        `statuses`: only runs that ended so. `dry_run`: only return what would go. A run that has not ended, that has
+        queued messages or dead letters, or whose parent has not ended always stays. Columns as `engine.runs()`.
+
+        Raises ConfigError for a `keep` or a status that cannot be meant.
+        """
+        return runs_frame(prune(self.database, keep, statuses, dry_run=dry_run))
 
     @staticmethod
     def salvage(damaged: str | os.PathLike[str], target: str | os.PathLike[str]) -> SalvageReport:

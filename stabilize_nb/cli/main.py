@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "demo": "stabilize_nb.cli.demo",
     "doctor": "stabilize_nb.cli.doctor",
+    "prune": "stabilize_nb.cli.prune",
 }
 
 

@@ -209,6 +209,22 @@ class Database:
         except apsw.Error as error:
             raise store_error(self.path, error) from error
 
+    def shrink(self, pages: int, patience_ms: int) -> None:
+        """Give free pages back to the disk, so many in a transaction, then what the WAL takes."""
+        left = before = self.write(lambda connection: connection.free_pages(pages))
+        while left:
+            left = self.write(lambda connection: connection.free_pages(pages))
+            if left >= before:
+                break  # a database in memory gives nothing back
+            before = left
+        if self._sweeper is None:
+            return
+        try:
+            with self._sweep_lock:
+                self._sweeper.empty_wal(patience_ms)
+        except apsw.Error as error:
+            raise store_error(self.path, error) from error
+
     def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work`, which only reads, beside a writer."""
         with self._read_lock:

@@ -43,7 +43,7 @@ def unreadable(workflow_id: str, error: Exception) -> StoreDamagedError:
     )
 
 
-@lru_cache(maxsize=20_000)
+@lru_cache(maxsize=4_096)
 def _spec(text: str) -> StageSpec:
     return spec_from_data(loads(text))
 

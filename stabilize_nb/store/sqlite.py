@@ -98,6 +98,7 @@ class Connection:
         journal = _choice("SQLITE_JOURNAL_MODE", "WAL", _JOURNAL_MODES)
         synchronous = _choice("SQLITE_SYNCHRONOUS", DURABILITY[durability], _SYNCHRONOUS)
         if self.path != ":memory:":
+            self._db.pragma("auto_vacuum", "INCREMENTAL")  # of a database that is new; store/retention.py says why
             self._db.pragma("journal_mode", journal)
             self._db.wal_autocheckpoint(CHECKPOINT_LATEST)
         self._db.pragma("synchronous", synchronous)
@@ -111,6 +112,20 @@ class Connection:
         """Move what the WAL holds into the database, as far as that is possible without holding anybody up."""
         with contextlib.suppress(apsw.BusyError, apsw.LockedError):
             self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+
+    def free_pages(self, most: int) -> int:
+        """Give back pages at the end of the file, at most so many, inside a transaction; return how many are left."""
+        self._cursor.execute(f"PRAGMA incremental_vacuum({most})").fetchall()
+        return int(self._db.pragma("freelist_count"))
+
+    def empty_wal(self, patience_ms: int) -> None:
+        """Have the file end where the database ends, and the WAL hold nothing, unless somebody reads meanwhile."""
+        self._db.set_busy_timeout(patience_ms)
+        try:
+            with contextlib.suppress(apsw.BusyError, apsw.LockedError):
+                self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        finally:
+            self._db.set_busy_timeout(busy_timeout())
 
     def begin(self) -> None:
         """Begin a transaction that may write."""

@@ -114,29 +114,26 @@ class WorkflowStore:
         """Remove a workflow and everything that belongs to it, its log included."""
 
         def write(connection: Connection) -> None:
-            here = {"workflow_id": workflow_id}
-            wanted = connection.one("claim_wanted_by_others", here)
+            wanted = connection.one("claim_wanted_by_others", {"workflow_id": workflow_id})
             if wanted:
                 msg = (
                     f"workflow {workflow_id} holds {wanted[0]!r}, for which other workflows wait: cancel it first, and "
                     "it is given back"
                 )
                 raise ConfigError(msg)
-            for table in _TABLES:
-                connection.run(f"delete_{table}_of", here)
-            connection.run("delete_workflow", here)
+            remove(connection, [workflow_id])
 
         self.database.call_write(write)
 
     def list(self, application: str | None = None, limit: int = 1_000) -> Headers:
         """Return headers, newest first: id, application, name, status, created_at, started_at, ended_at (ms), error."""
         params = {"application": application, "most": limit}
-        return _headers(self.database.call_read(lambda connection: connection.all("workflows", params)))
+        return headers(self.database.call_read(lambda connection: connection.all("workflows", params)))
 
     def unfinished(self, application: str | None = None) -> Headers:
         """Return the headers of workflows that have not ended, oldest first."""
         params = {"application": application}
-        return _headers(self.database.call_read(lambda connection: connection.all("unfinished_workflows", params)))
+        return headers(self.database.call_read(lambda connection: connection.all("unfinished_workflows", params)))
 
     def retrieve_by_application(self, application: str) -> Workflows:
         """Return the workflows of an application, newest first."""
@@ -208,6 +205,14 @@ def define(workflow: Workflow) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def remove(connection: Connection, ids: Sequence[str]) -> None:
+    """Delete workflows and everything that belongs to them."""
+    those = {"ids": dumps(list(ids))}
+    for table in _TABLES:
+        connection.run(f"delete_{table}_of", those)
+    connection.run("delete_workflows", those)
+
+
 def create(connection: Connection, definition: dict[str, Any], now: int) -> WorkflowCreated:
     """Write everything that a new workflow consists of, and the fact that it was made."""
     fact = WorkflowCreated(definition)
@@ -260,7 +265,8 @@ def _exists(connection: Connection, workflow_id: str) -> bool:
     return bool(found and found[0])
 
 
-def _headers(found: Any) -> Headers:
+def headers(found: Any) -> Headers:
+    """Return rows of the query `workflows` as `WorkflowStore.list` does."""
     names = ("id", "application", "name", "status", "created_at", "started_at", "ended_at", "error")
     return [dict(zip(names, row, strict=True)) for row in found]
 

@@ -19,6 +19,7 @@ from stabilize_nb.models.ids import new_id
 from stabilize_nb.queue.processor.config import QueueProcessorConfig
 from stabilize_nb.queue.processor.desk import Desk
 from stabilize_nb.queue.processor.worker import Workshop
+from stabilize_nb.store.retention import Forgetting
 from stabilize_nb.store.writer import write_messages
 from stabilize_nb.tasks.registry import TaskRegistry
 
@@ -32,6 +33,8 @@ log = logging.getLogger("stabilize_nb")
 LOOK_FOR_DEAD = 0.4
 #: Seconds between two entries in the log of what a body prints.
 KEEP_OUTPUT = 2.0
+#: Seconds between two looks for messages that have long been done.
+FORGET = 60.0
 #: Seconds that the end of the interpreter waits for the workers.
 EXIT_BUDGET = 2.0
 _processors: weakref.WeakSet[QueueProcessor] = weakref.WeakSet()
@@ -273,6 +276,7 @@ class QueueProcessor(Workshop):
         with self.desk.changed:
             self.hire_for(1)
         next_look = next_renewal = next_keeping = time.monotonic()
+        forgetting, next_forgetting = Forgetting(self.database), next_look + FORGET
         seen = self._see()
         said = ""
         while self._stay():
@@ -286,6 +290,9 @@ class QueueProcessor(Workshop):
                 if now >= next_renewal:
                     next_renewal = now + self.config.lease / 3
                     self._renew()
+                if now >= next_forgetting:
+                    next_forgetting = now + FORGET
+                    forgetting.go_on()
                 if now >= next_keeping:
                     next_keeping = now + KEEP_OUTPUT
                     self._keep_output()

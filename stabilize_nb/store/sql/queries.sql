@@ -483,38 +483,38 @@ ORDER BY created_at DESC, id DESC;
 -- workflow_exists -- Whether a workflow is stored. Primary key.
 SELECT EXISTS (SELECT 1 FROM workflow WHERE id = :workflow_id);
 
--- delete_signals_of -- Part of deleting a workflow.
-DELETE FROM signal WHERE workflow_id = :workflow_id;
+-- delete_signals_of -- Part of deleting workflows.
+DELETE FROM signal WHERE workflow_id IN (SELECT value FROM json_each(:ids));
 
--- delete_waiters_of -- Part of deleting a workflow.
-DELETE FROM waiter WHERE workflow_id = :workflow_id;
+-- delete_waiters_of -- Part of deleting workflows.
+DELETE FROM waiter WHERE workflow_id IN (SELECT value FROM json_each(:ids));
 
--- delete_claims_of -- Part of deleting a workflow.
-DELETE FROM claim WHERE workflow_id = :workflow_id;
+-- delete_claims_of -- Part of deleting workflows.
+DELETE FROM claim WHERE workflow_id IN (SELECT value FROM json_each(:ids));
 
--- delete_journal_of -- Part of deleting a workflow.
-DELETE FROM journal WHERE stage_id IN (SELECT id FROM stage WHERE workflow_id = :workflow_id);
+-- delete_journal_of -- Part of deleting workflows.
+DELETE FROM journal WHERE stage_id IN (SELECT id FROM stage WHERE workflow_id IN (SELECT value FROM json_each(:ids)));
 
--- delete_rounds_of -- Part of deleting a workflow.
-DELETE FROM round WHERE stage_id IN (SELECT id FROM stage WHERE workflow_id = :workflow_id);
+-- delete_rounds_of -- Part of deleting workflows.
+DELETE FROM round WHERE stage_id IN (SELECT id FROM stage WHERE workflow_id IN (SELECT value FROM json_each(:ids)));
 
--- delete_arrivals_of -- Part of deleting a workflow.
-DELETE FROM arrival WHERE stage_id IN (SELECT id FROM stage WHERE workflow_id = :workflow_id);
+-- delete_arrivals_of -- Part of deleting workflows.
+DELETE FROM arrival WHERE stage_id IN (SELECT id FROM stage WHERE workflow_id IN (SELECT value FROM json_each(:ids)));
 
--- delete_tasks_of -- Part of deleting a workflow.
-DELETE FROM task WHERE stage_id IN (SELECT id FROM stage WHERE workflow_id = :workflow_id);
+-- delete_tasks_of -- Part of deleting workflows.
+DELETE FROM task WHERE stage_id IN (SELECT id FROM stage WHERE workflow_id IN (SELECT value FROM json_each(:ids)));
 
--- delete_messages_of -- Part of deleting a workflow.
-DELETE FROM message WHERE workflow_id = :workflow_id;
+-- delete_messages_of -- Part of deleting workflows.
+DELETE FROM message WHERE workflow_id IN (SELECT value FROM json_each(:ids));
 
--- delete_events_of -- Part of deleting a workflow.
-DELETE FROM event WHERE workflow_id = :workflow_id;
+-- delete_events_of -- Part of deleting workflows.
+DELETE FROM event WHERE workflow_id IN (SELECT value FROM json_each(:ids));
 
--- delete_stages_of -- Part of deleting a workflow.
-DELETE FROM stage WHERE workflow_id = :workflow_id;
+-- delete_stages_of -- Part of deleting workflows.
+DELETE FROM stage WHERE workflow_id IN (SELECT value FROM json_each(:ids));
 
--- delete_workflow -- The header row goes.
-DELETE FROM workflow WHERE id = :workflow_id;
+-- delete_workflows -- The header rows go.
+DELETE FROM workflow WHERE id IN (SELECT value FROM json_each(:ids));
 
 -- insert_processor -- A processor announces itself and gets the lowest free slot.
 INSERT INTO processor (slot, owner, host, pid, started_at)
@@ -548,8 +548,8 @@ ON CONFLICT (workflow_id) DO UPDATE SET owner = excluded.owner;
 INSERT INTO custody (workflow_id, owner) SELECT :child, owner FROM custody WHERE workflow_id = :workflow_id
 ON CONFLICT DO NOTHING;
 
--- delete_custody_of -- Part of deleting a workflow.
-DELETE FROM custody WHERE workflow_id = :workflow_id;
+-- delete_custody_of -- Part of deleting workflows.
+DELETE FROM custody WHERE workflow_id IN (SELECT value FROM json_each(:ids));
 
 -- migrations -- What has been applied.
 SELECT name, checksum, applied_at FROM migration ORDER BY name;
@@ -643,3 +643,26 @@ SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name;
 
 -- doctor_counts -- How many workflows have ended, and how many have not.
 SELECT count(ended_at), count(*) - count(ended_at) FROM workflow;
+
+-- prunable -- Headers of ended workflows, but for the newest; without those that are spoken of and children of living ones, however far down.
+WITH RECURSIVE alive (id) AS (
+    SELECT id FROM workflow WHERE ended_at IS NULL
+    UNION
+    SELECT json_extract(s.context, '$._sub_workflow_id') FROM alive JOIN stage AS s ON s.workflow_id = alive.id
+    WHERE json_extract(s.context, '$._sub_workflow_id') IS NOT NULL
+)
+SELECT id, application, name, status, created_at, started_at, ended_at, error FROM workflow AS w
+WHERE ended_at IS NOT NULL AND ended_at <= :before AND id NOT IN alive
+      AND (:statuses IS NULL OR status IN (SELECT value FROM json_each(:statuses)))
+      AND NOT EXISTS (SELECT 1 FROM message WHERE workflow_id = w.id AND done_at IS NULL)
+ORDER BY ended_at DESC, id DESC LIMIT -1 OFFSET :newest;
+
+-- busy_among -- Which of some workflows have been restarted or are spoken of. Primary key.
+SELECT w.id FROM json_each(:ids) AS wanted JOIN workflow AS w ON w.id = wanted.value
+WHERE w.ended_at IS NULL OR EXISTS (SELECT 1 FROM message WHERE workflow_id = w.id AND done_at IS NULL);
+
+-- messages_after -- Where the next so many messages end. Primary key.
+SELECT max(position) FROM (SELECT position FROM message WHERE position > :after ORDER BY position LIMIT :most);
+
+-- forget_done -- Messages of a range that have long been done go. Primary key.
+DELETE FROM message WHERE position > :after AND position <= :until AND done_at < :before;

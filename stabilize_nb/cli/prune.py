@@ -1,0 +1,42 @@
+"""`stabilize-nb prune`: runs that have ended go, and their space with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from stabilize_nb.cli.doctor import readable
+from stabilize_nb.engine import default_url, store_url
+from stabilize_nb.errors import StoreError
+from stabilize_nb.store.database import Database
+from stabilize_nb.store.retention import prune as prune_store
+from stabilize_nb.store.sqlite import database_path
+
+
+@click.command(short_help="Delete runs that have ended, and give their space back.")
+@click.argument("store", required=False)
+@click.option("--keep", required=True, help="How many of the newest stay (100), or for how long each stays (30d, 12h).")
+@click.option("--status", "statuses", multiple=True, help="Only runs that ended so; may be given several times.")
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+def prune(store: str | None, *, keep: str, statuses: tuple[str, ...], dry_run: bool) -> None:
+    """
+    Delete runs that have ended, with their logs. STORE is a file or URL; without it the store of this folder.
+
+    Runs that have not ended, that have queued messages or dead letters, or whose parent has not ended always stay.
+    """
+    url = default_url() if store is None else store_url(store)
+    path = Path(database_path(url))
+    if not path.exists():
+        raise StoreError(f"database {path}: there is no such file")
+    before = path.stat().st_size
+    with Database.open(url) as database:
+        gone = prune_store(database, int(keep) if keep.isdigit() else keep, statuses or None, dry_run=dry_run)
+    for run in gone:
+        click.echo(f"{run['id']}  {run['status']:<9}  {run['name']}")
+    if dry_run:
+        click.echo(f"{len(gone)} runs would go")
+    else:
+        click.echo(
+            f"{len(gone)} runs are gone; {path.name} took {readable(before)} and takes {readable(path.stat().st_size)}"
+        )
