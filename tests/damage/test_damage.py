@@ -30,7 +30,7 @@ from stabilize_nb.errors import (
     WaitTimeoutError,
 )
 from tests.damage import stores
-from tests.damage.damages import PAGE, damages, flipped, written
+from tests.damage.damages import PAGE, asked, damages, written
 from tests.damage.stores import Template, engine_on
 
 #: Damaged files that are tried at least.
@@ -301,7 +301,9 @@ for name in ("file", "folder", "secret"):
     assert "may not be read" in said[2]
 
 
-@pytest.mark.parametrize(("damage", "code"), [(None, 0), (flipped(10, 7), 1), (written(1, bytes(100)), 2)])
+@pytest.mark.parametrize(
+    ("damage", "code"), [(None, 0), (asked("DELETE FROM event WHERE sequence = 3"), 1), (written(1, bytes(100)), 2)]
+)
 def test_doctor_tells_by_its_exit_code(
     damage: object, code: int, whole: Template, tmp_path: Path
 ) -> None:  # fmt: skip
