@@ -197,7 +197,8 @@ def _write_work(connection: Connection, found: Found, view: View, now: int) -> N
     """Write the messages and durable steps of an unfinished run; a task that nobody asks for is asked for again."""
     asked = set()
     for row in found.messages[view.head.id]:
-        connection.run("insert_message_row", row | {"owner": None, "lease_until": None})
+        begun = row["owner"] is not None  # its body was at work, and nobody knows what became of it
+        connection.run("insert_message_row", row | {"owner": None, "lease_until": None, "lost": row["lost"] + begun})
         if row["done_at"] is None and row["dead_at"] is None:
             asked.add((row["kind"], row["stage_id"]))
     for stage_id in {key.id for key in view.changed if key.kind == "stage"}:

@@ -197,6 +197,12 @@ def without_news(tab: Tab) -> None:
     tab.wait_text("No news from the kernel", cell=SHOWN)
 
 
+def unknown(tab: Tab) -> None:
+    tab.wait_button("Retry", cell=SHOWN)
+    tab.fill("outputs", '{"receipt": 77}', cell=SHOWN)
+    tab.wait_text("dead letter", cell=SHOWN)
+
+
 ENDED = (
     "run.until_gate(30); run.approve(title='Penguins', copies=1, grade='A', public=True); run.wait(30)\nrun.replay()"
 )
@@ -204,6 +210,32 @@ TWO = """from stabilize_nb.engine import default_engine
 for question in ("penguins", "seals"):
     essay.run(question=question).until_gate(30)
 default_engine().inbox()"""
+DEATH = '''
+import time
+
+def have_die(run):
+    """Take the message of the body away, as when its process has died, and leave one of a newer version."""
+    engine = run.engine
+    while not engine.processor.desk.running:
+        time.sleep(0.01)
+    engine.database.call_write(lambda db: db.run("free_owner", {"owner": engine.processor.owner}))
+    engine.database.call_write(lambda db: db.raw.execute(
+        "INSERT INTO message (id, workflow_id, kind, payload, counts, timer, due_at)"
+        " VALUES ('01M81F3T7QSV0G1X2X4YTZ5E5', ?, 'PauseWorkflow', '[9]', 0, 0, 0)", (run.id,)))
+'''
+SHOP = """%%workflow shop -q
+@stage
+def pick(order):
+    return ["tea", "cups"]
+
+@stage(on_crash="ask")
+def pay(pick):
+    time.sleep(2)
+    return {"receipt": 5}
+
+@stage
+def ship(pay):
+    return {"shipped": pay["receipt"]}"""
 SCENES = (
     Scene("running", begun(touched("slowly")), at_work),
     Scene("waiting", begun(), waiting),
@@ -216,6 +248,7 @@ SCENES = (
     Scene("many", begun(flow=SURVEY, run="survey.run()"), many),
     Scene("inbox", (LOAD, ESSAY, TWO), inbox),
     Scene("replay", (*begun(touched("no paper"))[:2], "run = essay.run(question='penguins')\n" + ENDED), replayed),
+    Scene("unknown", begun(DEATH, SHOP, "shop.run(order=7); have_die(run)"), unknown),
     Scene("without-code", begun(touched("slowly")), without_code),
     Scene("no-kernel", begun(), left, without_news),
 )
