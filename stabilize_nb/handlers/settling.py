@@ -69,7 +69,8 @@ def settle(draft: Draft, row: StageRow, message: SignalStage) -> None:
             take(draft, row, task, Outcome(kind=OutcomeKind.DONE, outputs=data.get(OUTPUTS) or {}))
         case _:
             by = f" by {data['user']}" if data.get("user") else ""
-            why = f": {data['reason']}" if data.get("reason") else ""
+            reason = data.get("reason") or data.get("note")
+            why = f": {reason}" if reason else ""
             take(draft, row, task, _failure(f"{doubt}; settled as failed{by}{why}"))
 
 
