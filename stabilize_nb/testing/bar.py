@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from markupsafe import Markup
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from stabilize_nb.deterministic import is_deterministic
 
@@ -61,7 +61,7 @@ class Bar:
 
             self._cell = display(self, display_id=True)  # type: ignore[no-untyped-call]
         elif sys.stderr.isatty():
-            columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[told]}"), TimeRemainingColumn())
+            columns = (BarColumn(), TextColumn("{task.fields[told]}"), TimeRemainingColumn())
             self._terminal = Progress(*columns, console=Console(stderr=True))
             self._opened.enter_context(self._terminal)
             self._terminal.add_task("", total=None, told="two undisturbed runs")
