@@ -301,9 +301,10 @@ for name in ("file", "folder", "secret"):
     assert "may not be read" in said[2]
 
 
-@pytest.mark.parametrize(
-    ("damage", "code"), [(None, 0), (asked("DELETE FROM event WHERE sequence = 3"), 1), (written(1, bytes(100)), 2)]
-)
+LOSS = asked("DELETE FROM event WHERE sequence = 3")
+
+
+@pytest.mark.parametrize(("damage", "code"), [(None, 0), (LOSS, 1), (written(1, bytes(100)), 2)])
 def test_doctor_tells_by_its_exit_code(
     damage: object, code: int, whole: Template, tmp_path: Path
 ) -> None:  # fmt: skip
