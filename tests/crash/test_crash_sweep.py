@@ -151,3 +151,33 @@ def test_a_fork_of_a_process_at_work():
             stop.set()
         assert run.result(timeout=30) > 0
     assert all(each.keys() == {"sell"} for each in found)
+
+
+def test_instances_loops_and_flows_that_are_called():
+    """Whatever the engine makes of a stage, the stage its author wrote is named, and no stage of the engine's own."""
+    child, flow = Flow("child"), Flow("sale")
+
+    @child.stage
+    def pay(item, stage):
+        effect(f"paid {item}", key=stage.idempotency_key)
+
+    @flow.stage
+    def names():
+        return ["Ann", "Bea"]
+
+    @flow.stage(each="names")
+    def greet(name):
+        with Path("greetings.txt").open("a") as opened:
+            opened.write(f"{name}\n")
+
+    with flow.loop("again", until="n > 1", max=3, after=greet):
+
+        @flow.stage
+        def count(n=0):
+            effect("counted")
+            return {"n": n + 1}
+
+    flow.call(child, name="payment", after="again")
+
+    found = verdicts(crash_sweep(flow, {"item": "pen"}))
+    assert found == {"names": "safe", "greet": "repeated", "count": "repeated", "pay": "safe"}
