@@ -8,7 +8,6 @@ as far as they can be read: messages that were queued, and results of durable st
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass
 from operator import itemgetter
@@ -24,12 +23,13 @@ from stabilize_nb.core.view import TaskKey, View
 from stabilize_nb.errors import ConfigError, StabilizeFatalError, StoreError
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.queue.messages import RunTask
+from stabilize_nb.store.codec import loads
 from stabilize_nb.store.database import Database
 from stabilize_nb.store.files import has_content
 from stabilize_nb.store.finds import Found, read
 from stabilize_nb.store.rows import UNREADABLE, head_params
 from stabilize_nb.store.store import about_of, insert_header
-from stabilize_nb.store.writer import message_params, write_view
+from stabilize_nb.store.writer import write_message, write_view
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -146,7 +146,7 @@ def _fold(found: Found) -> dict[str, View]:
 
 
 def _follow(views: dict[str, View], shared: dict[Any, Any], row: Row) -> None:
-    data = json.loads(row["data"])
+    data = loads(row["data"])
     if row["sequence"] == 1:
         start = genesis(data["definition"])
         views[row["workflow_id"]] = View(start.head, changed=_Rows(shared), complete=True)
@@ -159,7 +159,8 @@ def _follow(views: dict[str, View], shared: dict[Any, Any], row: Row) -> None:
 def _write(connection: Connection, found: Found, views: Mapping[str, View], now: int) -> list[SalvagedRun]:
     events = sorted((row for log in found.events.values() for row in log.values()), key=itemgetter("position"))
     connection.begin_part()
-    connection.many("insert_event", events)
+    for row in events:
+        connection.run("insert_event", row | {"data": connection.own(row["workflow_id"], row["data"])})
     connection.end_part()
     runs = [_write_run(connection, found, id_, views.get(id_), now) for id_ in found.ids]
     rebuilt = {run.run_id for run in runs if run.becomes == GOES_ON}
@@ -181,7 +182,7 @@ def _write_run(connection: Connection, found: Found, id_: str, view: View | None
 
 def _rebuild(connection: Connection, found: Found, id_: str, view: View, now: int) -> SalvagedRun:
     """Write the rows of a run whose log is whole, and what it needs to go on."""
-    definition = json.loads(found.events[id_][1]["data"])["definition"]
+    definition = loads(found.events[id_][1]["data"])["definition"]
     start = genesis(definition).head
     insert_header(connection, start._replace(created_at=view.head.created_at), about_of(definition))
     write_view(connection, view, start)
@@ -198,14 +199,16 @@ def _write_work(connection: Connection, found: Found, view: View, now: int) -> N
     asked = set()
     for row in found.messages[view.head.id]:
         begun = row["owner"] is not None  # its body was at work, and nobody knows what became of it
-        connection.run("insert_message_row", row | {"owner": None, "lease_until": None, "lost": row["lost"] + begun})
+        changes = {"payload": connection.own(view.head.id, row["payload"]), "lost": row["lost"] + begun}
+        connection.run("insert_message_row", row | changes | {"owner": None, "lease_until": None})
         if row["done_at"] is None and row["dead_at"] is None:
             asked.add((row["kind"], row["stage_id"]))
     for stage_id in {key.id for key in view.changed if key.kind == "stage"}:
-        connection.many("insert_journal", found.journal[stage_id])
+        for row in found.journal[stage_id]:
+            connection.run("insert_journal", row | {"value": connection.own(view.head.id, row["value"])})
     for message in _needed(view):
         if ("RunTask", message.stage_id) not in asked:
-            connection.run("insert_message", message_params(message, now))
+            write_message(connection, message, now)
 
 
 def _needed(view: View) -> Iterator[RunTask]:
@@ -243,7 +246,7 @@ def _keep(connection: Connection, found: Found, id_: str, now: int) -> SalvagedR
     read, last = len(log), max(found.ends[id_], max(log, default=0))
     lost = last - read
     header = found.headers.get(id_)
-    definition = json.loads(log[1]["data"]).get("definition", {}) if 1 in log else {}
+    definition = loads(log[1]["data"]).get("definition", {}) if 1 in log else {}
     name = str((header or definition).get("name", "unknown"))
     gap = f"{lost} of {last} facts of its log are lost" if lost else "its log cannot be followed"
     why = f"salvaged from a damaged file: {gap}, so it is only history"

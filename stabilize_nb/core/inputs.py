@@ -64,11 +64,18 @@ def visible(draft: Draft, row: StageRow) -> dict[str, Any]:
 def _folded(values: Iterable[Any]) -> Any:
     result: Any = None
     for value in values:
-        if isinstance(result, list) and isinstance(value, list):
-            result = result + [item for item in value if item not in result]
-        else:
-            result = value
+        joins = isinstance(result, list) and isinstance(value, list)
+        result = result + _others(value, result) if joins else value
     return result
+
+
+def _others(items: list[Any], known: list[Any]) -> list[Any]:
+    """Return the items that are not known; a list that is passed along is the same again, or has the same beginning."""
+    if items[: len(known)] == known:
+        items = items[len(known) :]
+    plain = {item for item in known if item.__hash__}
+    rest = [item for item in known if not item.__hash__]
+    return [item for item in items if (item not in plain if item.__hash__ else item not in rest)]
 
 
 def upstream(draft: Draft, row: StageRow) -> dict[str, tuple[Upstream, ...]]:

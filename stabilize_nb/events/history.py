@@ -15,7 +15,7 @@ from stabilize_nb.core.facts import from_data
 from stabilize_nb.errors import StoreDamagedError
 from stabilize_nb.models.multi_instance import instance_ref
 from stabilize_nb.models.status import InvalidStateTransitionError
-from stabilize_nb.store.codec import loads
+from stabilize_nb.store.codec import loads_all
 from stabilize_nb.store.rows import UNREADABLE
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def entries_of(database: Database, run_id: str, until: int | None = None, *, aft
     """Return the facts of a workflow with `after` < sequence <= `until`, read by one query."""
     params = {"workflow_id": run_id, "after": after, "until": 2**62 if until is None else until}
     rows = database.call_read(lambda connection: connection.all("events_of_workflow", params))
-    documents = loads(f"[{','.join(row[6] for row in rows)}]")
+    documents = loads_all([row[6] for row in rows])
     return [
         Entry(sequence, kind, at, stage_id, data)
         for (_, _, sequence, kind, at, stage_id, _), data in zip(rows, documents, strict=True)

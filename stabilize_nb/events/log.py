@@ -263,6 +263,7 @@ def _insert(target: Connection, rows: Sequence[Sequence[Any]]) -> None:
     names = ("workflow_id", "sequence", "type", "at", "stage_id", "data")
     facts = [dict(zip(names, row[1:], strict=True)) for row in rows]
     for fact in facts:
+        fact["data"] = target.own(fact["workflow_id"], fact["data"])
         if fact["sequence"] == 1:
             target.run("forget_other_log", {"workflow_id": fact["workflow_id"], "at": fact["at"]})
     target.many("copy_event", facts)

@@ -8,7 +8,7 @@ from stabilize_nb.errors import ConfigError, StageNotFoundError, WorkflowNotFoun
 from stabilize_nb.models.ids import new_id
 from stabilize_nb.queue.messages import Message, StageMessage, storable
 from stabilize_nb.store.database import Database
-from stabilize_nb.store.writer import message_params
+from stabilize_nb.store.writer import write_message
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,7 +72,7 @@ class Queue:
         def write(connection: Connection) -> None:
             _check_target(connection, message)
             due_at = self.database.clock() + int(delay * 1_000)
-            connection.run("insert_message", message_params(message, due_at, id_=id_))
+            write_message(connection, message, due_at, id_=id_)
 
         self.database.call_write(write)
         return id_

@@ -10,7 +10,7 @@ from stabilize_nb.errors import StoreDamagedError
 from stabilize_nb.models.values import EMPTY
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 #: Made once: JSONEncoder.encode makes one for every call, which costs more than encoding a small value.
 _encode = c_make_encoder(None, dict, encode_basestring, None, ":", ",", False, False, False)
@@ -23,13 +23,29 @@ def dumps(value: Any) -> str:
     return "".join(_encode(value, 0))
 
 
+class Referring(str):
+    """Text of a document that refers to blobs, with its data as they are when what the blobs hold is put back."""
+
+    __slots__ = ("document",)
+
+    document: Any
+
+
 def loads(text: str) -> Any:
     """Return the data of JSON text; raises StoreDamagedError when the text is damaged."""
+    if isinstance(text, Referring):
+        return text.document
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         msg = f"the database holds text that is not JSON ({error}): {text[:60]!r}; run `stabilize-nb doctor` on it"
         raise StoreDamagedError(msg) from error
+
+
+def loads_all(texts: Sequence[str]) -> list[Any]:
+    """Return the data of many texts at once, which is much quicker than one by one."""
+    values = loads(f"[{','.join(texts)}]")
+    return [loads(text) if isinstance(text, Referring) else value for text, value in zip(texts, values, strict=True)]
 
 
 def mapping(text: str) -> Mapping[str, Any]:

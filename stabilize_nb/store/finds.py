@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 import apsw
 
+from stabilize_nb.errors import StoreDamagedError
 from stabilize_nb.models.status import WorkflowStatus
+from stabilize_nb.store.blobs import joined, with_blobs
 from stabilize_nb.store.migrate import migrations
 from stabilize_nb.store.pages import Pages
 
@@ -26,6 +30,7 @@ class Found:
     headers: dict[str, Row] = field(default_factory=dict)
     messages: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
     journal: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
+    blobs: dict[str, dict[int, bytes]] = field(default_factory=lambda: defaultdict(dict))
 
     @property
     def ids(self) -> list[str]:
@@ -53,7 +58,32 @@ def read(source: str) -> Found:
                 _take_keyed(found, values)
             else:
                 _take_numbered(found, rowid, values)
+    _complete(found)
     return found
+
+
+def _complete(found: Found) -> None:
+    """Have documents know what the blobs hold to which they refer; a row that refers to a blob that is lost is lost."""
+    found.events.update({id_: dict(_whole(found, log.items(), "data")) for id_, log in found.events.items()})
+    for rows, column in ((found.messages, "payload"), (found.journal, "value")):
+        for id_, listed in rows.items():
+            rows[id_] = [row for _, row in _whole(found, enumerate(listed), column)]
+
+
+def _whole(found: Found, rows: Iterable[tuple[int, Row]], column: str) -> Iterator[tuple[int, Row]]:
+    for key, row in rows:
+        try:
+            yield key, row | {column: with_blobs(row[column], lambda digest: _blob(found, digest))}
+        except StoreDamagedError:
+            continue
+
+
+def _blob(found: Found, digest: str) -> Any:
+    """Return what a blob holds; raises StoreDamagedError when not all of it is there."""
+    rows = [data for _, data in sorted(found.blobs[digest].items())]
+    if hashlib.sha256(b"".join(rows)).hexdigest() != digest:
+        raise StoreDamagedError(f"the large value {digest} is not whole")
+    return joined(rows, lambda inner: _blob(found, inner))
 
 
 def _take_numbered(found: Found, rowid: int, values: tuple[Any, ...]) -> None:
@@ -71,6 +101,8 @@ def _take_keyed(found: Found, values: tuple[Any, ...]) -> None:
     match values:
         case (str(workflow_id), int(sequence), int()):  # an entry of the index event_by_sequence
             found.ends[workflow_id] = max(found.ends[workflow_id], sequence)
+        case (str(digest), int(part), bytes(data)):
+            found.blobs[digest][part] = data
         case (str(), str(), str(), int(), str(), int()):
             row = dict(zip(columns["journal"], values, strict=True))
             if _is_json(row["value"]):

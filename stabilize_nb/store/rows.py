@@ -24,7 +24,10 @@ from stabilize_nb.queue.messages import Token
 from stabilize_nb.store.codec import dumps, loads, mapping
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    #: Makes the text of a document.
+    Text = Callable[[Any], str]
 
 _STATUS = {status.name: status for status in WorkflowStatus}
 _TOKEN = {token.name: token for token in Token}
@@ -126,18 +129,18 @@ def same_documents(row: StageRow, other: StageRow) -> bool:
     )
 
 
-def stage_params(row: StageRow) -> dict[str, Any]:
+def stage_params(row: StageRow, text: Text) -> dict[str, Any]:
     """Parameters of `update_stage`."""
     return {
         **stage_state(row), "triggers": " ".join(row.triggers), "inherited": dumps(row.inherited),
-        "context": dumps(row.context), "outputs": dumps(row.outputs),
+        "context": text(row.context), "outputs": text(row.outputs),
     }  # fmt: skip
 
 
-def new_stage_params(row: StageRow, workflow_id: str) -> dict[str, Any]:
+def new_stage_params(row: StageRow, workflow_id: str, text: Text) -> dict[str, Any]:
     """Parameters of `insert_stage`."""
     return {
-        **stage_params(row), "workflow_id": workflow_id, "base_id": row.base_id, "ref_id": row.ref_id,
+        **stage_params(row, text), "workflow_id": workflow_id, "base_id": row.base_id, "ref_id": row.ref_id,
         "ordinal": row.ordinal, "spec": spec_text(row.spec), "activation": row.activation,
     }  # fmt: skip
 
@@ -165,19 +168,19 @@ def task(row: Sequence[Any]) -> TaskRow:
     )  # fmt: skip
 
 
-def task_state(row: TaskRow) -> dict[str, Any]:
+def task_state(row: TaskRow, text: Text) -> dict[str, Any]:
     """Parameters of `update_task`."""
     return {
         "stage_id": row.stage_id, "position": row.position, "status": row.status.name, "attempt": row.attempt,
         "retries": row.retries, "polls": row.polls, "due": row.due,
-        "signal": dumps(row.signal) if row.signal is not None else None, "error": row.error,
+        "signal": text(row.signal) if row.signal is not None else None, "error": row.error,
         "first_started_at": row.first_started_at, "started_at": row.started_at, "ended_at": row.ended_at,
     }  # fmt: skip
 
 
-def task_params(row: TaskRow) -> dict[str, Any]:
+def task_params(row: TaskRow, text: Text) -> dict[str, Any]:
     """Parameters of `put_task`."""
-    return {**task_state(row), "id": row.id, "name": row.name, "implementing_class": row.implementing_class}
+    return {**task_state(row, text), "id": row.id, "name": row.name, "implementing_class": row.implementing_class}
 
 
 def round_(row: Sequence[Any]) -> RoundRow:

@@ -18,6 +18,18 @@ from typing import TYPE_CHECKING, Any
 import apsw
 
 from stabilize_nb.errors import ConfigError, SchemaError, StoreDamagedError, StoreError, StoreUnavailableError
+from stabilize_nb.store.blobs import (
+    INLINE,
+    REFERENCE,
+    SHORTEST,
+    Shelf,
+    digest_of,
+    has_long_text,
+    joined,
+    pieces,
+    with_blobs,
+)
+from stabilize_nb.store.codec import Referring, dumps
 from stabilize_nb.store.files import APPLICATION_ID, advice, has_content
 from stabilize_nb.store.queries import statements
 
@@ -72,6 +84,7 @@ class Connection:
     def __init__(self, path: str, durability: str = "full", *, read_only: bool = False) -> None:
         self.path = path
         self._part = Part.FIRST
+        self._shelf = Shelf(self._keep)
         self._statements = statements()
         try:
             flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
@@ -131,10 +144,12 @@ class Connection:
         """Begin a transaction that may write."""
         self._cursor.execute("BEGIN IMMEDIATE")
         self._part = Part.FIRST
+        self._shelf.clear()
 
     def commit(self) -> None:
         """Make everything since `begin` durable."""
         self._cursor.execute("COMMIT")
+        self._shelf.clear()
 
     def rollback(self) -> None:
         """Undo everything since `begin`."""
@@ -148,6 +163,7 @@ class Connection:
 
     def undo_part(self) -> None:
         """Undo everything since `begin_part`; the part goes on."""
+        self._shelf.clear()
         if self._part is Part.LATER:
             self._cursor.execute("ROLLBACK TO part")
         else:
@@ -168,12 +184,56 @@ class Connection:
         """Return the row of a named query that has at most one; it is read to its end, so no read stays open."""
         sql, values = self._statements[name]
         rows = self._cursor.execute(sql, values(params)).fetchall()
-        return rows[0] if rows else None
+        return self._whole(rows)[0] if rows else None
 
     def all(self, name: str, params: Mapping[str, Any]) -> list[Sequence[Any]]:
         """Return all rows of a named query."""
         sql, values = self._statements[name]
-        return list(self._cursor.execute(sql, values(params)).fetchall())
+        return list(self._whole(self._cursor.execute(sql, values(params)).fetchall()))
+
+    def _whole(self, rows: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:
+        """Return rows whose documents know what the blobs hold to which they refer; it is read once for all of them."""
+        for row in rows:
+            for value in row:
+                if value.__class__ is str and len(value) > SHORTEST and REFERENCE in value:
+                    return self._filled(rows)
+        return rows
+
+    def _filled(self, rows: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
+        known: dict[str, Any] = {}
+
+        def get(digest: str) -> Any:
+            if digest not in known:
+                pieces = [row[0] for row in self.all("blob", {"digest": digest})]
+                if not pieces:
+                    raise StoreDamagedError(
+                        f"{self.path} lacks the large value {digest}; was its workflow deleted just now?"
+                    )
+                known[digest] = joined(pieces, get)
+            return known[digest]
+
+        return [tuple(with_blobs(value, get) if isinstance(value, str) else value for value in row) for row in rows]
+
+    def text(self, workflow_id: str, value: Any) -> str:
+        """Return plain data of a workflow as JSON text, in which references stand for its large parts."""
+        if not (self._shelf.used or has_long_text(value)):
+            text = dumps(value)
+            if len(text) <= INLINE:
+                return text
+            del text
+        return dumps(self._shelf.smaller(workflow_id, value))
+
+    def own(self, workflow_id: str, text: str) -> str:
+        """Return the text of a document of another database as it stands in this one."""
+        return self.text(workflow_id, text.document) if isinstance(text, Referring) else text
+
+    def _keep(self, workflow_id: str, text: str) -> str:
+        """Keep a text once, whoever uses it, and return its digest."""
+        here = {"digest": digest_of(text)}
+        if self.run("use_blob", {"workflow_id": workflow_id, **here}) and not self.one("blob_is_kept", here):
+            rows = ({**here, "part": part, "data": piece} for part, piece in enumerate(pieces(text)))
+            self.many("insert_blob", rows)
+        return here["digest"]
 
     def run(self, name: str, params: Mapping[str, Any]) -> int:
         """Run a named statement and return how many rows it changed."""

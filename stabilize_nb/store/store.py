@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.core.evolve import evolve, genesis
@@ -22,7 +23,7 @@ from stabilize_nb.store import rows
 from stabilize_nb.store.codec import dumps, loads
 from stabilize_nb.store.database import Database
 from stabilize_nb.store.reader import load_head
-from stabilize_nb.store.writer import event_rows, message_params, write_messages, write_view
+from stabilize_nb.store.writer import write_facts, write_message, write_messages, write_view
 from stabilize_nb.tasks.child import with_plain_stages
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ _TABLES = (
     "messages",
     "events",
     "stages",
+    "blobs",
+    "blob_uses",
 )
 
 
@@ -156,7 +159,7 @@ class WorkflowStore:
             msg = f"workflow {message.execution_id!r} is not in {self.database.url}"
             raise WorkflowNotFoundError(msg)
         order, now = storable(message), self.database.clock()
-        self.database.call_write(lambda connection: connection.run("insert_message", message_params(order, now)))
+        self.database.call_write(lambda connection: write_message(connection, order, now))
 
     def close(self) -> None:
         """Give the database back."""
@@ -218,7 +221,7 @@ def create(connection: Connection, definition: dict[str, Any], now: int) -> Work
     fact = WorkflowCreated(definition)
     view = evolve(genesis(definition), fact, now)
     _insert(connection, view, definition)
-    connection.many("insert_event", event_rows(definition["id"], 1, [fact], now))
+    write_facts(connection, definition["id"], 1, [fact], now)
     return fact
 
 
@@ -227,9 +230,8 @@ def create_with_past(connection: Connection, past: ForkedPast, now: int) -> None
     genesis_head = genesis(past.definition).head
     insert_header(connection, genesis_head, about_of(past.definition))
     write_view(connection, past.view, genesis_head)
-    numbered = enumerate(past.told, 1)
-    rows = (event_rows(genesis_head.id, number, [told.fact], told.at) for number, told in numbered)
-    connection.many("insert_event", [row for (row,) in rows])
+    for number, told in enumerate(past.told, 1):
+        write_facts(connection, genesis_head.id, number, [told.fact], told.at)
     write_messages(connection, ((message, now) for message in past.owed()))
 
 
@@ -238,8 +240,9 @@ def _insert(connection: Connection, view: View, definition: dict[str, Any]) -> N
     insert_header(connection, head, about_of(definition))
     stages: list[StageRow] = [row for key, row in view.changed.items() if key.kind == "stage"]
     tasks: list[TaskRow] = [row for key, row in view.changed.items() if key.kind == "task"]
-    connection.many("insert_stage", [rows.new_stage_params(row, head.id) for row in stages])
-    connection.many("put_task", [rows.task_params(row) for row in tasks])
+    text = partial(connection.text, head.id)
+    connection.many("insert_stage", [rows.new_stage_params(row, head.id, text) for row in stages])
+    connection.many("put_task", [rows.task_params(row, text) for row in tasks])
 
 
 def about_of(definition: Mapping[str, Any]) -> dict[str, Any]:
@@ -253,7 +256,7 @@ def insert_header(connection: Connection, head: Head, about: Mapping[str, Any]) 
         "insert_workflow",
         {
             "id": head.id, "application": head.application, "name": head.name, "status": head.status.name,
-            "sequence": head.sequence, "context": dumps(dict(head.context)), "about": dumps(about),
+            "sequence": head.sequence, "context": connection.text(head.id, dict(head.context)), "about": dumps(about),
             "created_at": head.created_at, "lane": head.lane, "slots": head.limit,
             "keeps_waiting": int(head.keeps_waiting),
         },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.core.facts import Fact, event_type, to_data
@@ -10,22 +11,23 @@ from stabilize_nb.core.view import ClaimKey, SignalKey, StageKey, TaskKey, View,
 from stabilize_nb.models.ids import serial_id
 from stabilize_nb.queue.messages import Message, RunTask, StageMessage, to_payload
 from stabilize_nb.store import rows
-from stabilize_nb.store.codec import dumps
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from stabilize_nb.core.rows import Head
+    from stabilize_nb.store.rows import Text
     from stabilize_nb.store.sqlite import Connection
 
 
 def write_view(connection: Connection, view: View, before: Head) -> None:
     """Write every row that differs from what was loaded, and the header, which was `before`."""
     workflow_id = view.head.id
+    text = partial(connection.text, workflow_id)
     for key, row in view.changed.items():
         known = view.loaded.get(key)
         if row is not None:
-            _put(connection, workflow_id, row, known)
+            _put(connection, workflow_id, row, known, text)
         elif known is not None or key.kind in ("task", "claim", "waiter"):
             _delete(connection, key)
     head = view.head
@@ -38,23 +40,23 @@ def write_view(connection: Connection, view: View, before: Head) -> None:
         connection.run("update_head", rows.head_params(head))
 
 
-def _put(connection: Connection, workflow_id: str, row: Any, known: Any) -> None:
+def _put(connection: Connection, workflow_id: str, row: Any, known: Any, text: Text) -> None:
     match row:
         case StageRow() if known is None:
-            connection.run("insert_stage", rows.new_stage_params(row, workflow_id))
+            connection.run("insert_stage", rows.new_stage_params(row, workflow_id, text))
         case StageRow() if row.spec is not known.spec:
             connection.run("redefine_stage", {"id": row.id, "spec": rows.spec_text(row.spec)})
-            connection.run("update_stage", rows.stage_params(row))
+            connection.run("update_stage", rows.stage_params(row, text))
         case StageRow() if rows.same_documents(row, known):
             connection.run("move_stage", rows.stage_state(row))
         case StageRow():
-            connection.run("update_stage", rows.stage_params(row))
+            connection.run("update_stage", rows.stage_params(row, text))
         case TaskRow() if known is not None:
             if row.implementing_class != known.implementing_class:
                 _replace_code(connection, workflow_id, row, known)
-            connection.run("update_task", rows.task_state(row))
+            connection.run("update_task", rows.task_state(row, text))
         case TaskRow():
-            connection.run("put_task", rows.task_params(row))
+            connection.run("put_task", rows.task_params(row, text))
         case RoundRow():
             connection.run("put_round", {**row._asdict(), "settled": int(row.settled), "workflow_id": workflow_id})
         case ArrivalRow():
@@ -70,7 +72,7 @@ def _put(connection: Connection, workflow_id: str, row: Any, known: Any) -> None
         case WaiterRow():
             connection.run("put_waiter", row._asdict())
         case SignalRow():
-            connection.run("insert_signal", _signal_params(workflow_id, row))
+            connection.run("insert_signal", _signal_params(workflow_id, row, text))
         case _:
             msg = f"no table for a {type(row).__name__}"
             raise TypeError(msg)
@@ -83,10 +85,10 @@ def _replace_code(connection: Connection, workflow_id: str, row: TaskRow, known:
     connection.run("recode_messages", {"workflow_id": workflow_id, "stage_id": row.stage_id, **code})
 
 
-def _signal_params(workflow_id: str, row: SignalRow) -> dict[str, Any]:
+def _signal_params(workflow_id: str, row: SignalRow, text: Text) -> dict[str, Any]:
     return {
         "id": row.id, "position": row.position, "workflow_id": workflow_id, "stage_id": row.stage_id,
-        "name": row.name, "data": dumps(dict(row.data)),
+        "name": row.name, "data": text(dict(row.data)),
     }  # fmt: skip
 
 
@@ -107,37 +109,41 @@ def _delete(connection: Connection, key: Any) -> None:
             raise TypeError(msg)
 
 
-def event_rows(workflow_id: str, last: int, facts: Sequence[Fact], at: int) -> list[dict[str, Any]]:
-    """Return the log rows of facts of which `last` is the sequence number of the last one."""
+def write_facts(connection: Connection, workflow_id: str, last: int, facts: Sequence[Fact], at: int) -> None:
+    """Write facts into the log; `last` is the sequence number of the last one."""
     first = last - len(facts) + 1
-    return [
+    found = [
         {
             "workflow_id": workflow_id, "sequence": first + index, "type": event_type(fact), "at": at,
-            "stage_id": getattr(fact, "stage", None), "data": dumps(to_data(fact)),
+            "stage_id": getattr(fact, "stage", None), "data": connection.text(workflow_id, to_data(fact)),
         }
         for index, fact in enumerate(facts)
     ]  # fmt: skip
+    connection.many("insert_event", found)
 
 
-def message_params(
+def write_message(
+    connection: Connection,
     message: Message,
     due_at: int,
     *,
     id_: str | None = None,
     owner: str | None = None,
     lease_until: int | None = None,
-) -> dict[str, Any]:
-    """Parameters of `insert_message`; with an owner the message is written already claimed (hand-over)."""
-    return {
+) -> None:
+    """Queue a message; with an owner it is written already claimed (hand-over)."""
+    params = {
         "id": id_ or serial_id(), "workflow_id": message.execution_id,
         "stage_id": message.stage_id if isinstance(message, StageMessage) else None,
         "kind": type(message).__name__, "task_type": message.task_type if isinstance(message, RunTask) else None,
-        "payload": dumps(to_payload(message)), "counts": int(message.COUNTS), "timer": int(message.TIMER),
+        "payload": connection.text(message.execution_id, to_payload(message)),
+        "counts": int(message.COUNTS), "timer": int(message.TIMER),
         "due_at": due_at, "owner": owner, "lease_until": lease_until, "deliveries": 0 if owner is None else 1,
     }  # fmt: skip
+    connection.run("insert_message", params)
 
 
 def write_messages(connection: Connection, messages: Iterable[tuple[Message, int]]) -> None:
     """Queue messages, each with the time (ms since the epoch) from which it may be taken."""
     for message, due_at in messages:
-        connection.run("insert_message", message_params(message, due_at))
+        write_message(connection, message, due_at)

@@ -21,7 +21,7 @@ from stabilize_nb.models.status import WorkflowStatus as S
 from stabilize_nb.queue.queue import DeadLetter
 from stabilize_nb.store.database import Database
 from stabilize_nb.store.store import define
-from stabilize_nb.store.writer import event_rows
+from stabilize_nb.store.writer import write_facts
 from tests.events.scenes import SCENES, play, tasks
 from tests.makers import Bench, stage, workflow
 
@@ -46,7 +46,7 @@ def told(flow, *later):
 
     def write(connection):
         for at, (fact, ms) in enumerate(timed, start=1):
-            connection.many("insert_event", event_rows(flow.id, at, [fact], ms))
+            write_facts(connection, flow.id, at, [fact], ms)
 
     database.write(write)
     return database

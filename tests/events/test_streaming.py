@@ -8,7 +8,7 @@ from stabilize_nb import StreamItem, TaskResult, WorkflowStream, emit_progress
 from stabilize_nb.core import facts as f
 from stabilize_nb.events import EventType, SqliteEventStore, configure_event_sourcing, get_event_bus
 from stabilize_nb.events.log import EventLog
-from stabilize_nb.store.writer import event_rows
+from stabilize_nb.store.writer import write_facts
 from tests.events.scenes import SCENES, Stubborn, play, tasks
 from tests.makers import Bench, chain, stage, workflow
 
@@ -241,8 +241,7 @@ def test_commits_of_other_processes_are_seen():
         bench.store.store(flow)
         following = WorkflowStream(flow.id).follow()
         kinds([next(following)])
-        silent = event_rows(flow.id, 2, [f.WorkflowStarted()], 0)
-        bench.database.write(lambda connection: connection.many("insert_event", silent))
+        bench.database.write(lambda connection: write_facts(connection, flow.id, 2, [f.WorkflowStarted()], 0))
 
         assert next(following).event_type is EventType.WORKFLOW_STARTED
 

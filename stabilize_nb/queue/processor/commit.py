@@ -14,7 +14,7 @@ from stabilize_nb.queue.messages import Message, RunTask, StageMessage, StartWor
 from stabilize_nb.store.codec import dumps, loads
 from stabilize_nb.store.reader import Reader, load_head
 from stabilize_nb.store.store import create
-from stabilize_nb.store.writer import event_rows, message_params, write_messages, write_view
+from stabilize_nb.store.writer import write_facts, write_message, write_messages, write_view
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -171,8 +171,7 @@ def _write_decided(connection: Connection, step: Step, before: Head, message_id:
     view, now = step.view, step.env.now
     if step.facts:
         write_view(connection, view, before)
-        rows = event_rows(view.head.id, view.head.sequence, step.facts, now)
-        connection.many("insert_event", rows)
+        write_facts(connection, view.head.id, view.head.sequence, step.facts, now)
     for stage_id in _gone_on(view):
         here = {"workflow_id": view.head.id, "stage_id": stage_id, "except_id": message_id, "now": now}
         connection.run("withdraw_bodies", here)
@@ -241,8 +240,7 @@ def _pass_on(connection: Connection, leased: Leased, message: RunTask, claim: Cl
 
 def _hand_over(connection: Connection, workflow_id: str, message: Message, now: int, claim: Claim) -> Leased:
     id_ = serial_id()
-    params = message_params(message, now, id_=id_, owner=claim.owner, lease_until=claim.until)
-    connection.run("insert_message", params)
+    write_message(connection, message, now, id_=id_, owner=claim.owner, lease_until=claim.until)
     return Leased(id_, workflow_id, message, claim.owner, 1, 1)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from stabilize_nb.errors import StoreUnavailableError
 from stabilize_nb.queue.processor.commit import LeaseLost
-from stabilize_nb.store.codec import dumps, loads
+from stabilize_nb.store.codec import loads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +52,12 @@ class JournalRows:
             held = connection.one("still_mine", mine)
             if not held or not held[0]:
                 raise LeaseLost(self._leased.id)
-            row = {"name": name, "number": number, "value": dumps(value), "at": self._database.clock()}
+            row = {
+                "name": name,
+                "number": number,
+                "value": connection.text(self._leased.workflow_id, value),
+                "at": self._database.clock(),
+            }
             connection.run("insert_journal", self._here | row)
             if self._leased.lost:
                 connection.run("forget_losses", {"id": self._leased.id})

@@ -513,6 +513,26 @@ DELETE FROM event WHERE workflow_id IN (SELECT value FROM json_each(:ids));
 -- delete_stages_of -- Part of deleting workflows.
 DELETE FROM stage WHERE workflow_id IN (SELECT value FROM json_each(:ids));
 
+-- blob -- A large part of documents, in pieces. Primary key.
+SELECT data FROM blob WHERE digest = :digest ORDER BY part;
+
+-- blob_is_kept -- Whether a large part is there. Primary key.
+SELECT 1 FROM blob WHERE digest = :digest AND part = 0;
+
+-- insert_blob -- A piece of a large part.
+INSERT INTO blob (digest, part, data) VALUES (:digest, :part, :data);
+
+-- use_blob -- A workflow refers to a large part; none if it did before.
+INSERT INTO blob_use (workflow_id, digest) VALUES (:workflow_id, :digest) ON CONFLICT DO NOTHING;
+
+-- delete_blobs_of -- Part of deleting workflows: what nobody else refers to. Indexes of blob_use.
+DELETE FROM blob WHERE digest IN (SELECT digest FROM blob_use WHERE workflow_id IN (SELECT value FROM json_each(:ids)))
+      AND NOT EXISTS (SELECT 1 FROM blob_use AS u WHERE u.digest = blob.digest
+                      AND u.workflow_id NOT IN (SELECT value FROM json_each(:ids)));
+
+-- delete_blob_uses_of -- Part of deleting workflows.
+DELETE FROM blob_use WHERE workflow_id IN (SELECT value FROM json_each(:ids));
+
 -- delete_workflows -- The header rows go.
 DELETE FROM workflow WHERE id IN (SELECT value FROM json_each(:ids));
 

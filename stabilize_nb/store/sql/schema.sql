@@ -198,6 +198,21 @@ CREATE TABLE event (
 );
 CREATE UNIQUE INDEX event_by_sequence ON event (workflow_id, sequence);
 
+-- Large parts of documents by the SHA-256 of their text, in pieces, and who refers to them (store/blobs.py).
+CREATE TABLE blob (
+    digest TEXT NOT NULL,
+    part INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (digest, part)
+) WITHOUT ROWID;
+
+CREATE TABLE blob_use (
+    workflow_id TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    PRIMARY KEY (workflow_id, digest)
+) WITHOUT ROWID;
+CREATE INDEX blob_users ON blob_use (digest);
+
 CREATE TABLE processor (
     slot INTEGER PRIMARY KEY,
     owner TEXT NOT NULL UNIQUE,
