@@ -61,7 +61,7 @@ class Shelf:
         here = (workflow_id, id(value))
         if here in self._known:
             return self._known[here][1]
-        parts = self._parts(workflow_id, value, depth - 1) if depth and value.__class__ is not str else value
+        parts = self.parts(workflow_id, value, depth - 1) if depth and value.__class__ is not str else value
         text = dumps(parts)
         if len(text) <= INLINE:
             return parts
@@ -72,7 +72,8 @@ class Shelf:
         self._known[here] = (value, reference)
         return reference
 
-    def _parts(self, workflow_id: str, value: Any, depth: int) -> Any:
+    def parts(self, workflow_id: str, value: Any, depth: int = DEPTH) -> Any:
+        """Do the same for the parts of a document, and leave itself where it is."""
         if hasattr(value, "items"):
             return {key: self.smaller(workflow_id, part, depth) for key, part in value.items()}
         return [

@@ -215,17 +215,22 @@ class Connection:
         return [tuple(with_blobs(value, get) if isinstance(value, str) else value for value in row) for row in rows]
 
     def text(self, workflow_id: str, value: Any) -> str:
-        """Return plain data of a workflow as JSON text, in which references stand for its large parts."""
-        if not (self._shelf.used or has_long_text(value)):
-            text = dumps(value)
-            if len(text) <= INLINE:
-                return text
-            del text
-        return dumps(self._shelf.smaller(workflow_id, value))
+        """Return a value of a workflow as JSON text, in which references stand for what is large in it."""
+        return self._small_text(value) or dumps(self._shelf.smaller(workflow_id, value))
+
+    def record_text(self, workflow_id: str, record: dict[str, Any]) -> str:
+        """Return a fact or a message as JSON text, in which references stand for what is large in its fields."""
+        return self._small_text(record) or dumps(self._shelf.parts(workflow_id, record))
+
+    def _small_text(self, value: Any) -> str:
+        if self._shelf.used or has_long_text(value):
+            return ""
+        text = dumps(value)
+        return text if len(text) <= INLINE else ""
 
     def own(self, workflow_id: str, text: str) -> str:
-        """Return the text of a document of another database as it stands in this one."""
-        return self.text(workflow_id, text.document) if isinstance(text, Referring) else text
+        """Return the text of a fact or a message of another database as it stands in this one."""
+        return self.record_text(workflow_id, text.document) if isinstance(text, Referring) else text
 
     def _keep(self, workflow_id: str, text: str) -> str:
         """Keep a text once, whoever uses it, and return its digest."""

@@ -115,7 +115,7 @@ def write_facts(connection: Connection, workflow_id: str, last: int, facts: Sequ
     found = [
         {
             "workflow_id": workflow_id, "sequence": first + index, "type": event_type(fact), "at": at,
-            "stage_id": getattr(fact, "stage", None), "data": connection.text(workflow_id, to_data(fact)),
+            "stage_id": getattr(fact, "stage", None), "data": connection.record_text(workflow_id, to_data(fact)),
         }
         for index, fact in enumerate(facts)
     ]  # fmt: skip
@@ -136,7 +136,7 @@ def write_message(
         "id": id_ or serial_id(), "workflow_id": message.execution_id,
         "stage_id": message.stage_id if isinstance(message, StageMessage) else None,
         "kind": type(message).__name__, "task_type": message.task_type if isinstance(message, RunTask) else None,
-        "payload": connection.text(message.execution_id, to_payload(message)),
+        "payload": connection.record_text(message.execution_id, to_payload(message)),
         "counts": int(message.COUNTS), "timer": int(message.TIMER),
         "due_at": due_at, "owner": owner, "lease_until": lease_until, "deliveries": 0 if owner is None else 1,
     }  # fmt: skip

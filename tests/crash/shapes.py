@@ -91,6 +91,11 @@ def polling(given: StageExecution) -> TaskResult:
     return plain(given)
 
 
+def large(given: StageExecution) -> TaskResult:
+    """Pass on a value that is kept apart from its document, or begin with one."""
+    return TaskResult.success(outputs={"big": given.context.get("big", ["x" * 300_000, given.ref_id])})
+
+
 def agent(given: StageExecution) -> TaskResult:
     """Call three tools as durable steps; each has an effect of its own."""
     calls = [given.step("tool", given.context["_note"], given, f":tool{at}") for at in range(1, 4)]
@@ -292,5 +297,6 @@ SHAPES: dict[str, Shape] = {
         {"patient": patient}, (cancels(m.CancelWorkflow, "b", user="me"),)),
     "at most once, then fail": Shape(lambda: _once("fail"), {"agent": agent}, once=True),
     "at most once, then ask": Shape(lambda: _once("ask"), {"agent": agent}, tuple(map(settles, "abcd")), once=True),
+    "large value": Shape(lambda: [workflow(stage("a", task="large"), stage("b", "a", task="large"))], {"large": large}),
     "soft failure": Shape(lambda: [workflow(stage("a", task="soft"), stage("b", "a", task="plain"))], {"soft": soft}),
 }  # fmt: skip
