@@ -24,9 +24,6 @@ DEPTH: Final = 8
 KEY: Final = "\0"
 #: How a reference begins in JSON text.
 REFERENCE: Final = '{"\\u0000":"'
-#: Shorter text has no room for a reference.
-SHORTEST: Final = len(REFERENCE) + hashlib.sha256().digest_size * 2
-
 #: Text that is shorter than INLINE however many of its characters are escaped.
 PLAIN: Final = INLINE // 6 - 2
 _SMALL: Final = frozenset({type(None), bool, int, float})

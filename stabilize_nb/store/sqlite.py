@@ -21,7 +21,6 @@ from stabilize_nb.errors import ConfigError, SchemaError, StoreDamagedError, Sto
 from stabilize_nb.store.blobs import (
     INLINE,
     REFERENCE,
-    SHORTEST,
     Shelf,
     digest_of,
     has_long_text,
@@ -71,6 +70,10 @@ def database_path(url: str) -> str:
     return rest if rest == ":memory:" else str(Path(rest).absolute())
 
 
+#: Columns with documents that may refer to blobs.
+DOCUMENTS = frozenset({"context", "outputs", "data", "payload", "value", "signal"})
+
+
 class Part(Enum):
     """Where a transaction of several parts is."""
 
@@ -85,6 +88,7 @@ class Connection:
         self.path = path
         self._part = Part.FIRST
         self._shelf = Shelf(self._keep)
+        self._documents: dict[str, tuple[int, ...]] = {}  # name of a query -> which columns are documents
         self._statements = statements()
         try:
             flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
@@ -182,22 +186,37 @@ class Connection:
 
     def one(self, name: str, params: Mapping[str, Any]) -> Sequence[Any] | None:
         """Return the row of a named query that has at most one; it is read to its end, so no read stays open."""
-        sql, values = self._statements[name]
-        rows = self._cursor.execute(sql, values(params)).fetchall()
-        return self._whole(rows)[0] if rows else None
+        rows = self._fetch(name, params)
+        return rows[0] if rows else None
 
     def all(self, name: str, params: Mapping[str, Any]) -> list[Sequence[Any]]:
         """Return all rows of a named query."""
-        sql, values = self._statements[name]
-        return list(self._whole(self._cursor.execute(sql, values(params)).fetchall()))
+        return list(self._fetch(name, params))
 
-    def _whole(self, rows: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:
-        """Return rows whose documents know what the blobs hold to which they refer; it is read once for all of them."""
+    def _fetch(self, name: str, params: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+        """Return rows whose documents know what the blobs hold to which they refer."""
+        sql, values = self._statements[name]
+        cursor = self._cursor.execute(sql, values(params))
+        places = self._documents.get(name)
+        if places is None:
+            places = self._find_documents(name, cursor)
+        rows = cursor.fetchall()
         for row in rows:
-            for value in row:
-                if value.__class__ is str and len(value) > SHORTEST and REFERENCE in value:
+            for place in places:
+                text: Any = row[place]
+                if text.__class__ is str and REFERENCE in text:
                     return self._filled(rows)
         return rows
+
+    def _find_documents(self, name: str, cursor: apsw.Cursor) -> tuple[int, ...]:
+        """Return in which columns of a query documents stand; without a row SQLite does not say it."""
+        try:
+            columns = cursor.get_description()
+        except apsw.ExecutionCompleteError:
+            return ()
+        places = tuple(at for at, (column, *_) in enumerate(columns) if column in DOCUMENTS)
+        self._documents[name] = places
+        return places
 
     def _filled(self, rows: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
         known: dict[str, Any] = {}

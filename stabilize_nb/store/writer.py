@@ -32,7 +32,7 @@ def write_view(connection: Connection, view: View, before: Head) -> None:
             _delete(connection, key)
     head = view.head
     if head.created_at != before.created_at:
-        begun = {"id": head.id, "context": dumps(dict(head.context)), "created_at": head.created_at}
+        begun = {"id": head.id, "context": text(dict(head.context)), "created_at": head.created_at}
         connection.run("begin_anew", begun)
     if head == before._replace(active=head.active, sequence=head.sequence):
         connection.run("count_head", {"id": head.id, "active": head.active, "sequence": head.sequence})
