@@ -136,6 +136,7 @@ class Workshop:
             batch = desk.take_all()
             look = desk.starved or desk.is_due(self.database.clock())
             desk.dirty = False
+        self._attempted = []  # a transaction that cannot even begin has taken nothing
         try:
             done, due = self.database.write(lambda db: self._commit(db, batch, look=look), then=self._announce)
         except BaseException as error:
