@@ -10,8 +10,8 @@ import threading
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,8 +84,12 @@ def crash_sweep(
     begun = time.monotonic()
     found: list[dict[str, Any]] = []
     tasks: list[str] = []
-    with scratch() as folder, Bar(progress) as bar:
-        for kind, told in _told(subject, Path(folder), limit, jobs or at_once):
+    with (
+        scratch() as folder,
+        Bar(progress) as bar,
+        closing(_told(subject, Path(folder), limit, jobs or at_once)) as voices,
+    ):
+        for kind, told in voices:
             match kind:
                 case "refused":
                     raise PreconditionError(told)
@@ -122,7 +126,7 @@ def _found(files: Sequence[str | os.PathLike[str]]) -> list[Path]:
 # -- the process that forks ---------------------------------------------------------------------------
 
 
-def _told(subject: Subject, folder: Path, limit: int, jobs: int) -> Iterator[tuple[str, Any]]:
+def _told(subject: Subject, folder: Path, limit: int, jobs: int) -> Generator[Any, None, None]:
     """Yield what the sweep tells, from a process of its own."""
 
     def work(say: Say) -> None:

@@ -15,7 +15,7 @@ import selectors
 import signal
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -60,7 +60,7 @@ def fan_out(work: Callable[[T], Any], items: Sequence[T], jobs: int) -> Iterator
     return told_by([Child(share(first)) for first in range(min(jobs, len(items)))])
 
 
-def told_by(children: Sequence[Child], silence: float | None = None) -> Iterator[Any]:
+def told_by(children: Sequence[Child], silence: float | None = None) -> Generator[Any, None, None]:
     """
     Yield what processes say until all have ended.
 
