@@ -1,0 +1,94 @@
+"""Two runs side by side, as a cell shows them: what differs is marked by a sign and set in bold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from markupsafe import Markup, escape
+
+from stabilize_nb.models.status import WorkflowStatus
+from stabilize_nb.notebook.looks import LOOKS, shorten
+from stabilize_nb.notebook.tables import Table, duration
+
+if TYPE_CHECKING:
+    from stabilize_nb.comparing import Comparison, Pair, Side
+
+#: Columns of a value; what stands for a stage that a run does not have, and for one that was not run again.
+VALUE: Final = 60
+NONE: Final = "—"
+TAKEN_OVER: Final = "taken over"
+DIFFERS: Final = "≠"
+
+_BOLD: Final = Markup("<b>{}</b>")
+_HEADING: Final = Markup("<p><b>{}</b> · {}</p>")
+
+
+def comparison_bundle(comparison: Comparison) -> dict[str, Any]:
+    """Return what a cell shows."""
+    head = _HEADING.format(comparison.a.name, _summary(comparison))
+    return {"text/html": str(head + _table(comparison, marked=True).html()), "text/plain": text_of(comparison)}
+
+
+def text_of(comparison: Comparison) -> str:
+    """Return a comparison as text."""
+    table = _table(comparison, marked=False)
+    return f"{comparison.a.name} · {_summary(comparison)}\n{table.text()}"
+
+
+def _summary(comparison: Comparison) -> str:
+    origin = comparison.b.forked_from
+    second = f"B {comparison.b.id}"
+    if origin is not None and origin.run == comparison.a.id:
+        second += f", forked from it at {origin.stage or f'fact {origin.sequence}'}"
+    number = sum(bool(pair.stage) for pair in comparison.pairs if pair.differs)
+    found = "no stage differs" if not number else "1 stage differs" if number == 1 else f"{number} stages differ"
+    return f"A {comparison.a.id} · {second} · {found}"
+
+
+def _table(comparison: Comparison, *, marked: bool) -> Table:
+    columns = ("", "stage", "A", "B", "A took", "B took", "A tries", "B tries", "A gave", "B gave")
+    return Table(columns, [list(_cells(pair, marked=marked)) for pair in comparison.pairs])
+
+
+def _cells(pair: Pair, *, marked: bool) -> Iterator[str]:
+    differs = pair.differs
+    yield DIFFERS if differs else ""
+    yield pair.stage or "(run, with its inputs)"
+    yield from _both(pair, _status, marked="status" in differs and marked)
+    yield from (_took(pair.a), TAKEN_OVER if pair.taken_over else _took(pair.b))
+    yield from _tries(pair)
+    yield from _both(pair, _given, marked=bool({"inputs", "outputs", "error"} & {*differs}) and marked)
+
+
+def _both(pair: Pair, told: Any, *, marked: bool) -> Iterator[str]:
+    for side in (pair.a, pair.b):
+        text = NONE if side is None else told(side)
+        yield _BOLD.format(escape(text)) if marked and text else text
+
+
+def _status(side: Side) -> str:
+    look = LOOKS[WorkflowStatus[side.status]]
+    return f"{look.symbol} {look.word}"
+
+
+def _took(side: Side | None) -> str:
+    return NONE if side is None else duration(side.duration)
+
+
+def _tries(pair: Pair) -> Iterator[str]:
+    """Return how often bodies were begun, where that says more than the status."""
+    sides = [side for side in (pair.a, pair.b) if side is not None]
+    told = any(side.attempts > 1 for side in sides)
+    for side in (pair.a, pair.b):
+        yield str(side.attempts) if told and side is not None else ""
+
+
+def _given(side: Side) -> str:
+    if side.error:
+        return shorten(side.error, VALUE)
+    values = {key: value for key, value in side.outputs.items() if not key.startswith("_")}
+    if not values:
+        return ""
+    shown = values["result"] if [*values] == ["result"] else values
+    return shorten(shown if isinstance(shown, str) else repr(shown), VALUE)
