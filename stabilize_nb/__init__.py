@@ -50,6 +50,7 @@ _HOMES = {
     "WaitingForSettlement": "errors",
     "WorkflowStream": "streaming",
     "approve": "hitl",
+    "compare": "comparing",
     "jump": "flow",
     "emit_progress": "streaming",
     "get_signal": "hitl",

@@ -101,6 +101,14 @@ def retry(order: Order) -> Run:
     return settled(run, lambda: not run.status.is_complete)
 
 
+def fork(order: Order) -> Run:
+    """Start a run that goes another way from a stage on."""
+    run, stage = order.run_and_part()
+    if stage is None or len(order.words) > 1:
+        raise UsageError(f"a stage is needed, from which on it goes another way; usage: {order.usage}")
+    return settled(run.fork(stage, inputs=order.line.given))
+
+
 def signal(order: Order) -> Run:
     """Send a signal to a stage."""
     run, stage = order.run_and_part()

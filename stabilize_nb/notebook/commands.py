@@ -136,6 +136,15 @@ COMMANDS: Final[Mapping[str, Command]] = {
             help="a run fact by fact, or as it was once", twin="run.replay(), run.at(moment)",
         ),
         Command(
+            name="fork", arguments="RUN/STAGE [name=value …]", takes="stage", call=acting.fork,
+            help="a run that takes over what another one has finished and runs the rest, with other inputs",
+            twin="run.fork(stage, inputs={...}, outputs={...})",
+        ),
+        Command(
+            name="compare", arguments="RUN RUN", takes="run", call=looking.compare_runs,
+            help="two runs side by side", twin="compare(run_a, run_b)",
+        ),
+        Command(
             name="graph", arguments="NAME|RUN [--format F] [--direction D]", takes="graph",
             options={"--format": True, "--direction": True}, call=looking.graph,
             help=f"a picture, as {', '.join(looking.FORMATS)}", twin="NAME.graph(), run.graph()",

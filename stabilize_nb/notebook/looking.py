@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, get_args
 
 from IPython.core.error import UsageError
 
+from stabilize_nb.comparing import Comparison, compare
 from stabilize_nb.flow import Flow
 from stabilize_nb.models.workflow import Workflow
 from stabilize_nb.notebook.dot import Direction, to_dot, to_mermaid
@@ -58,6 +59,13 @@ def events(order: Order) -> pd.DataFrame:
     if file := order.line.options.get("--csv"):
         events.to_csv(file, index=False)
     return events
+
+
+def compare_runs(order: Order) -> Comparison:
+    """Return two runs side by side."""
+    order.only(2)
+    first, second = (RUNTIME.run(order.word(at), order.names) for at in range(2))
+    return compare(first, second)
 
 
 def replay(order: Order) -> Replay:

@@ -58,6 +58,7 @@ class WorkflowMagics(Magics):
         %workflow list · show NAME · run NAME name=value · attach RUN · status RUN · approve RUN/GATE field=value
         · reject RUN/GATE reason=… · settle RUN/STAGE retry · signal RUN/STAGE NAME · resume · pause RUN
         · retry RUN/STAGE · cancel RUN · dead redrive ID · events RUN · replay RUN
+        · fork RUN/STAGE name=value · compare RUN RUN
         · graph NAME|RUN · export NAME FILE.py · store URL · doctor · help
 
         RUN is an id, a unique beginning or end of one, `last`, or a variable.

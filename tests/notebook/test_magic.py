@@ -616,6 +616,19 @@ def test_cancel_pause_resume_and_retry_order_what_they_say(notebook):
     assert notebook.run("%workflow retry last").value.result(5) == 7
 
 
+def test_run_is_forked_and_compared_in_two_lines(notebook):
+    """The fork takes another input, and both stand side by side."""
+    notebook.run(BROKEN)
+    notebook.run("run = broken.run(n=7)\nrun.wait(5)")
+    notebook.run(BROKEN.replace("rows[n]", "n"))
+
+    fork = notebook.run("%workflow fork run/compute n=8").value
+    assert fork.result(5) == 8
+    shown = notebook.run(f"%workflow compare run {fork.id}")
+    assert shown.value.differences[""] == ["status", "inputs", "error"]
+    assert "a stage is needed" in str(notebook.run("%workflow fork run").error)
+
+
 def test_signal_reaches_a_stage(notebook):
     """A signal with data is delivered to the stage that is named."""
     notebook.run(RESEARCH)
