@@ -82,9 +82,9 @@ def test_several_faults_come_at_once() -> None:
 @pytest.mark.parametrize(
     ("returned", "words"),
     [
-        ({"x": {1, 2}}, "outputs of stage 'a'.x is a builtins.set"),
+        ({"x": {1, 2}}, "outputs of stage 'a'.x is of type set"),
         ({"x": [float("nan")]}, "outputs of stage 'a'.x[0] is the number nan"),
-        ({"x": {3: 4}}, "key 3 of type int"),
+        ({"x": {3: 4}}, "key of type int (3)"),
         ({"x": "\ud800"}, "lone surrogate"),
         ({"x": 2**70}, "beyond 64 bits"),
         ("not a result", None),
