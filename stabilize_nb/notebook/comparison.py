@@ -48,23 +48,31 @@ def _summary(comparison: Comparison) -> str:
 
 def _table(comparison: Comparison, *, marked: bool) -> Table:
     columns = ("", "stage", "A", "B", "A took", "B took", "A tries", "B tries", "A gave", "B gave")
-    return Table(columns, [list(_cells(pair, marked=marked)) for pair in comparison.pairs])
+    rows = [list(_cells(pair, marked=marked)) for pair in comparison.pairs]
+    return Table([_unbroken(name) if marked else name for name in columns], rows)
 
 
 def _cells(pair: Pair, *, marked: bool) -> Iterator[str]:
     differs = pair.differs
-    yield DIFFERS if differs else ""
-    yield pair.stage or "(run, with its inputs)"
-    yield from _both(pair, _status, marked="status" in differs and marked)
-    yield from (_took(pair.a), TAKEN_OVER if pair.taken_over else _took(pair.b))
-    yield from _tries(pair)
-    yield from _both(pair, _given, marked=bool({"inputs", "outputs", "error"} & {*differs}) and marked)
+    sides = (pair.a, pair.b)
+    statuses = [NONE if side is None else _status(side) for side in sides]
+    times = [_took(pair.a), TAKEN_OVER if pair.taken_over else _took(pair.b)]
+    values = [NONE if side is None else _given(side, pair.stage) for side in sides]
+    head = [DIFFERS if differs else "", pair.stage or "(run: its inputs)"]
+    if marked:
+        statuses, times = ([_unbroken(text) for text in texts] for texts in (statuses, times))
+        statuses = _bold(statuses, differ="status" in differs)
+        values = _bold(values, differ=values[0] != values[1])
+    yield from (*head, *statuses, *times, *_tries(pair), *values)
 
 
-def _both(pair: Pair, told: Any, *, marked: bool) -> Iterator[str]:
-    for side in (pair.a, pair.b):
-        text = NONE if side is None else told(side)
-        yield _BOLD.format(escape(text)) if marked and text else text
+def _bold(texts: list[str], *, differ: bool) -> list[str]:
+    return [_BOLD.format(escape(text)) if differ and text else text for text in texts]
+
+
+def _unbroken(text: str) -> str:
+    """Keep a few words on one line of a narrow page."""
+    return text.replace(" ", "\u00a0")
 
 
 def _status(side: Side) -> str:
@@ -76,16 +84,16 @@ def _took(side: Side | None) -> str:
     return NONE if side is None else duration(side.duration)
 
 
-def _tries(pair: Pair) -> Iterator[str]:
+def _tries(pair: Pair) -> list[str]:
     """Return how often bodies were begun, where that says more than the status."""
-    sides = [side for side in (pair.a, pair.b) if side is not None]
-    told = any(side.attempts > 1 for side in sides)
-    for side in (pair.a, pair.b):
-        yield str(side.attempts) if told and side is not None else ""
+    sides = (pair.a, pair.b)
+    told = any(side is not None and side.attempts > 1 for side in sides)
+    return [str(side.attempts) if told and side is not None else "" for side in sides]
 
 
-def _given(side: Side) -> str:
-    if side.error:
+def _given(side: Side, stage: str) -> str:
+    """Say what a stage put out, or why it failed; the inputs of a run."""
+    if side.error and stage:
         return shorten(side.error, VALUE)
     values = {key: value for key, value in side.outputs.items() if not key.startswith("_")}
     if not values:

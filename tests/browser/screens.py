@@ -236,6 +236,12 @@ def pay(pick):
 @stage
 def ship(pay):
     return {"shipped": pay["receipt"]}"""
+COMPARED = """from stabilize_nb import compare
+run = essay.run(question="penguins")
+run.until_gate(30); run.approve(title="Penguins", copies=1, grade="A", public=True); run.wait(30)
+fork = run.fork("draft", outputs={"facts": ["size", "weight"]})
+fork.until_gate(30); fork.reject(reason="too short"); fork.wait(30)
+compare(run, fork)"""
 SCENES = (
     Scene("running", begun(touched("slowly")), at_work),
     Scene("waiting", begun(), waiting),
@@ -248,6 +254,7 @@ SCENES = (
     Scene("many", begun(flow=SURVEY, run="survey.run()"), many),
     Scene("inbox", (LOAD, ESSAY, TWO), inbox),
     Scene("replay", (*begun(touched("no paper"))[:2], "run = essay.run(question='penguins')\n" + ENDED), replayed),
+    Scene("compared", (LOAD, ESSAY, COMPARED), lambda tab: tab.wait_text("stages differ", cell=SHOWN)),
     Scene("unknown", begun(DEATH, SHOP, "shop.run(order=7); have_die(run)"), unknown),
     Scene("without-code", begun(touched("slowly")), without_code),
     Scene("no-kernel", begun(), left, without_news),
