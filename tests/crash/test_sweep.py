@@ -74,6 +74,8 @@ def test_the_page_tells_what_the_long_run_found():
     report = json.loads(RESULT.read_text())
 
     assert report["wrong"] == []
+    assert sum(report["totals"][kind] for kind in KILLS) >= 16_000
+    assert report["totals"]["disk"] >= 12_000
     assert report["recovery"]["kills"] >= 200
     assert report["recovery"]["p99"] <= 1.0
     assert page(report) == PAGE.read_text(), "python -m tests.crash.page writes it anew"
