@@ -74,6 +74,7 @@ def test_the_page_tells_what_the_long_run_found():
     report = json.loads(RESULT.read_text())
 
     assert report["wrong"] == []
+    assert len(report["shapes"]) == len(ALL)
     assert sum(report["totals"][kind] for kind in KILLS) >= 16_000
     assert report["totals"]["disk"] >= 12_000
     assert report["recovery"]["kills"] >= 200
