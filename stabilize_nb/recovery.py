@@ -57,7 +57,7 @@ class WorkflowRecovery:
     def _free(self) -> Counter[str]:
         """Return how many stages of each workflow were freed. Who looks must be present: see presence.py."""
         database = self._store.database
-        presence = Presence(database, new_id())
+        presence = Presence(database, new_id(), lease=60)
         presence.enter()
         try:
             return database.write(lambda connection: _free_dead(connection, presence))

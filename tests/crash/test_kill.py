@@ -153,7 +153,7 @@ def test_worker_that_lost_its_claim_changes_nothing(tmp_path: Path) -> None:
         while not bench.database.read(lambda connection: connection.raw.execute(steps).get):
             time.sleep(0.01)
         os.kill(worker.pid, signal.SIGSTOP)  # while the body is at work, and not within a transaction
-        bench.database.write(lambda c: c.raw.execute("UPDATE message SET lease_until = 1 WHERE owner IS NOT NULL"))
+        bench.database.write(lambda c: c.raw.execute("UPDATE processor SET lease = 500"))
         bench.processor.start()
         while not bench.store.retrieve(flow.id).status.is_complete:
             time.sleep(0.01)

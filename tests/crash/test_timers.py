@@ -16,7 +16,7 @@ def waiting(tmp_path: Path) -> tuple[Path, str, float]:
     """A database with a run that waits, of an engine that is closed; and when the wait began."""
     with Engine(tmp_path / "runs.db") as engine:
         run = engine.start(chain_with_a_wait())
-        while run.stages.set_index("ref_id")["status"].get("wait") != "RUNNING":
+        while engine.store.retrieve(run.id).stage_by_ref_id("wait").status.name != "RUNNING":
             time.sleep(0.01)
         begun = time.time()
     return tmp_path / "runs.db", run.id, begun

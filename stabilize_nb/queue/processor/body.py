@@ -44,10 +44,10 @@ _ERROR_LENGTH = 4_000
 class Running:
     """One body at work: what the engine gives it, and whether its result is still wanted.
 
-    `deadline` is in ms since the epoch.
+    `deadline` is in seconds of the monotonic clock: who sets the clock of the machine shortens nobody's time.
     """
 
-    def __init__(self, database: Database, leased: Leased, body: Body, deadline: int) -> None:
+    def __init__(self, database: Database, leased: Leased, body: Body, deadline: float) -> None:
         self.database = database
         self.leased = leased
         self.body = body
@@ -220,7 +220,7 @@ def _poll_after(task: Task, stage: StageExecution, running: Running, now: int) -
     if not isinstance(task, RetryableTask):
         return 1_000
     first = running.body.task.first_started_at or now
-    period = task.get_backoff_period(stage, timedelta(milliseconds=now - first))
+    period = task.get_backoff_period(stage, timedelta(milliseconds=max(0, now - first)))
     return max(0, round(period.total_seconds() * 1_000))
 
 

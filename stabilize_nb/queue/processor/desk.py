@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 Finished = tuple["Leased", "TaskFinished"]
 
 
+#: Seconds after which who waits for a time looks at the clock again: it may have been set, or the machine has slept.
+LOOK_AT_CLOCK = 1.0
+
+
 class Job(Enum):
     """What a worker does next."""
 
@@ -88,7 +92,7 @@ class Desk:
             return blocked
         if self.next_due is None or self.leading or not self._may_take():
             return None
-        return max(0.0, (self.next_due - now_ms) / 1_000)
+        return min(max(0.0, (self.next_due - now_ms) / 1_000), LOOK_AT_CLOCK)
 
     def free_slots(self) -> int:
         """Return how many more bodies may be begun in threads."""

@@ -3,13 +3,19 @@
 Every processor has a slot number in the database and holds a POSIX record lock on that byte of a private file beside
 it. Who can lock the byte of another knows that the other is dead. Record locks belong to a process: closing any
 descriptor of the file would free them, so one descriptor a process stays open while anybody uses it.
+
+A processor that hangs is there and does nothing: it has lost its claims when it has not renewed them for as long as
+its lease is. Whoever watches measures that by its own monotonic clock: the clock of the machine may be set, and the
+machine may sleep, without anybody having hung.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +28,8 @@ try:
 except ImportError:  # pragma: no cover - Windows: only the lease tells
     fcntl = None  # type: ignore[assignment]
 
+#: Seconds of silence that are counted between two looks at most: who was stopped or kept waiting did not listen.
+LISTENED = 1.0
 _lock = threading.Lock()
 _files: dict[str, tuple[int, int]] = {}  # path -> (descriptor, users)
 _alive_here: set[str] = set()
@@ -30,9 +38,12 @@ _alive_here: set[str] = set()
 class Presence:
     """The announcement of one processor."""
 
-    def __init__(self, database: Database, owner: str) -> None:
+    def __init__(self, database: Database, owner: str, lease: float) -> None:
         self._database = database
         self.owner = owner
+        self._lease = round(lease * 1_000)
+        self._silent: dict[str, tuple[int, float]] = {}  # owner -> what it renewed last, and seconds since that
+        self._looked = time.monotonic()
         self._path = _path_of(database)
         self._slot = 0
         self._held = False
@@ -53,7 +64,8 @@ class Presence:
     def _announce(self, connection: Connection, descriptor: int) -> int:
         """Take a slot and its byte before anybody else can see the slot."""
         now = self._database.clock()
-        me = {"owner": self.owner, "host": socket.gethostname(), "pid": os.getpid(), "started_at": now}
+        me = {"owner": self.owner, "host": socket.gethostname(), "pid": os.getpid(), "started_at": now,
+              "lease": self._lease}  # fmt: skip
         connection.run("insert_processor", me)
         row = connection.one("processor", {"owner": self.owner})
         slot = int(row[0]) if row else 0
@@ -76,19 +88,36 @@ class Presence:
 
     def free_dead(self, connection: Connection) -> int:
         """Free the claims of processors that are gone, inside a transaction; return how many messages."""
-        now = self._database.clock()
         freed = 0
-        for owner, until in connection.all("other_owners", {"owner": self.owner}):
-            if until < now or is_gone(self._database, connection, owner):
-                freed += connection.run("free_owner", {"owner": owner})
+        for owner in self._lost(connection):
+            freed += connection.run("free_owner", {"owner": owner})
+            if is_gone(self._database, connection, owner):  # one that hangs may go on, and then is still there
                 connection.run("delete_processor", {"owner": owner})
         return freed
 
     def any_dead(self, connection: Connection) -> bool:
         """Whether claims of others could be freed; only reads."""
-        now = self._database.clock()
-        others = connection.all("other_owners", {"owner": self.owner})
-        return any(until < now or is_gone(self._database, connection, owner) for owner, until in others)
+        return bool(self._lost(connection))
+
+    def _lost(self, connection: Connection) -> list[str]:
+        """Return who holds claims and is gone, or was silent for the whole of its lease."""
+        now, earlier = time.monotonic(), self._silent
+        listened, self._looked = min(now - self._looked, LISTENED), now
+        self._silent = {}
+        for owner, until in connection.all("other_owners", {"owner": self.owner}):
+            known, silence = earlier.get(owner, (None, 0.0))
+            self._silent[owner] = until, silence + listened if known == until else 0.0
+        return [
+            owner
+            for owner, (_, silence) in self._silent.items()
+            if is_gone(self._database, connection, owner) or silence > _lease_of(connection, owner)
+        ]
+
+
+def _lease_of(connection: Connection, owner: str) -> float:
+    """Return the seconds that a processor may be silent; one that announces itself nowhere is only there or gone."""
+    row = connection.one("processor", {"owner": owner})
+    return row[2] / 1_000 if row else math.inf
 
 
 def is_gone(database: Database, connection: Connection, owner: str) -> bool:
@@ -108,7 +137,7 @@ def _is_there(path: str, connection: Connection, owner: str) -> bool:
     row = connection.one("processor", {"owner": owner}) if path and fcntl is not None else None
     if row is None:
         return False
-    slot, host = row
+    slot, host, _ = row
     return host != socket.gethostname() or _is_locked(path, slot)
 
 

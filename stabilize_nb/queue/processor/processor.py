@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import math
 import threading
 import time
 import weakref
@@ -325,8 +326,7 @@ class QueueProcessor(Workshop):
     def _pause(self) -> float:
         if self.database.in_memory:
             deadlines = [running.deadline for running in self.desk.running.values()]
-            wait = (min(deadlines) - self.database.clock()) / 1_000 if deadlines else 1.0
-            return min(1.0, max(0.01, wait))
+            return min(1.0, max(0.01, min(deadlines, default=math.inf) - time.monotonic()))
         return self.config.poll_frequency_ms / 1_000
 
     def _look_outside(self, seen: int) -> int:
@@ -370,9 +370,9 @@ class QueueProcessor(Workshop):
         self.wake()
 
     def _end_late_bodies(self) -> None:
-        now = self.database.clock()
+        now = time.monotonic()
         with self.desk.changed:
-            late: list[Running] = [r for r in self.desk.running.values() if 0 < r.deadline <= now]
+            late: list[Running] = [r for r in self.desk.running.values() if r.deadline <= now]
         for running in late:
             if self.give_up(running) and running.future is None:
                 with self.desk.changed:

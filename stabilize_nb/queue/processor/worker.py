@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.core.draft import Env, Purpose
@@ -58,8 +59,8 @@ log = logging.getLogger("stabilize_nb")
 Due = tuple[int | None, int | None]
 #: Messages taken in one transaction at most, so that no commit keeps others waiting long.
 BATCH = 64
-#: Milliseconds: a deadline nearer than this wakes the keeper, which looks up less often than that.
-SOON = 2_000
+#: Seconds: a deadline nearer than this wakes the keeper, which looks up less often than that.
+SOON = 2.0
 #: Seconds before a store that was not available is tried again.
 STORE_RETRY = 0.5
 #: Where the rows of messages that are due say how often their body was lost, and a number that is never reached.
@@ -85,7 +86,7 @@ class Workshop:
         self.limits = limits
         self.owner = owner
         self.desk = desk
-        self.custody = Custody(database, owner)
+        self.custody = Custody(database, owner, config.lease)
         self._names: tuple[frozenset[str], frozenset[str]] | None = None
         self._suspects: set[str] = set()  # messages in hand whose body may kill this process
         self._attempted: list[Done] = []  # by the transaction that is under way
@@ -442,15 +443,16 @@ class Workshop:
         except Exception as error:  # noqa: BLE001 - user code and user settings
             return failed(f"task {body.task.name!r} of stage {body.stage.ref_id!r} could not be begun: {error}")
         now = self.database.clock()
-        first = body.task.first_started_at if body.task.polls else now
+        first = (body.task.first_started_at if body.task.polls else None) or now
+        left = limit - max(0, now - first) / 1_000
         running.limit = limit
-        running.deadline = (first or now) + round(limit * 1_000)
+        running.deadline = time.monotonic() + left
         with self.desk.changed:
             self.desk.running[running.leased.id] = running
-            if running.deadline - now < SOON:
+            if left < SOON:
                 self.desk.tick.notify()
         try:
-            if running.deadline <= now:
+            if left <= 0:
                 return timed_out(task, stage, running, limit, now)
             with catching(running.output):
                 result = task.execute(stage)

@@ -537,12 +537,12 @@ DELETE FROM blob_use WHERE workflow_id IN (SELECT value FROM json_each(:ids));
 DELETE FROM workflow WHERE id IN (SELECT value FROM json_each(:ids));
 
 -- insert_processor -- A processor announces itself and gets the lowest free slot.
-INSERT INTO processor (slot, owner, host, pid, started_at)
+INSERT INTO processor (slot, owner, host, pid, started_at, lease)
 SELECT coalesce((SELECT min(p.slot) + 1 FROM (SELECT 0 AS slot UNION ALL SELECT slot FROM processor) AS p
-       WHERE p.slot + 1 NOT IN (SELECT slot FROM processor)), 1), :owner, :host, :pid, :started_at;
+       WHERE p.slot + 1 NOT IN (SELECT slot FROM processor)), 1), :owner, :host, :pid, :started_at, :lease;
 
--- processor -- The slot and host of a processor.
-SELECT slot, host FROM processor WHERE owner = :owner;
+-- processor -- The slot and host of a processor, and how long its lease is.
+SELECT slot, host, lease FROM processor WHERE owner = :owner;
 
 -- processors -- Every processor that has announced itself.
 SELECT slot, owner, host, pid, started_at FROM processor ORDER BY slot;

@@ -218,7 +218,8 @@ CREATE TABLE processor (
     owner TEXT NOT NULL UNIQUE,
     host TEXT NOT NULL,
     pid INTEGER NOT NULL,
-    started_at INTEGER NOT NULL
+    started_at INTEGER NOT NULL,
+    lease INTEGER NOT NULL  -- ms without a sign of life after which its claims are nobody's
 );
 
 -- Which processor works at a workflow; one that shares work does not ask (queue/processor/custody.py).
