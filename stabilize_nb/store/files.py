@@ -134,8 +134,14 @@ def _damaged(path: str, what: str) -> StoreDamagedError:
 def _continues(wal: str, header: Header) -> bool:
     """Whether the newest first page in a WAL is one that the database will have: of the same store, and not older."""
     content = Path(wal).read_bytes()
-    if len(content) < 32 or struct.unpack(">I", content[8:12])[0] != header.page_size:
-        return not content[:4].startswith(WAL_MAGIC)  # SQLite takes it for none
+    if (
+        len(content) < 32
+        or not content.startswith(WAL_MAGIC)
+        or _checksum(content[:24], (0, 0), content) != content[24:32]
+    ):
+        return True  # SQLite takes it for none
+    if struct.unpack(">I", content[8:12])[0] != header.page_size:
+        return False
     newest = header_of(_first_page(content, header.page_size))
     if newest is None:
         return True
@@ -155,13 +161,19 @@ def _first_page(wal: bytes, size: int) -> bytes:
 def is_sound_frame(wal: bytes, at: int, size: int) -> bool:
     """Whether a frame of a WAL is as it was written, going by the checksum that the frame before it bears."""
     before = wal[24:32] if at == 32 else wal[at - size - 8 : at - size]
-    order = ">" if wal[3] & 1 else "<"
     first, second = struct.unpack(">2I", before)
-    words = iter(struct.unpack(f"{order}{size // 4 + 2}I", wal[at : at + 8] + wal[at + 24 : at + 24 + size]))
+    return _checksum(wal[at : at + 8] + wal[at + 24 : at + 24 + size], (first, second), wal) == wal[at + 16 : at + 24]
+
+
+def _checksum(data: bytes, before: tuple[int, int], wal: bytes) -> bytes:
+    """Return the checksum of a piece of a WAL that follows on the checksum `before`."""
+    order = ">" if wal[3] & 1 else "<"
+    first, second = before
+    words = iter(struct.unpack(f"{order}{len(data) // 4}I", data))
     for word in words:
         first = (first + word + second) & 0xFFFFFFFF
         second = (second + next(words) + first) & 0xFFFFFFFF
-    return (first, second) == struct.unpack(">2I", wal[at + 16 : at + 24])
+    return struct.pack(">2I", first, second)
 
 
 def _precedes(journal: str, header: Header) -> bool:

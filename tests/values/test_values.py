@@ -297,7 +297,7 @@ def test_result_that_is_no_mapping(houses: Mapping[str, House]) -> None:
         assert kind.refused in (done.error or ""), kind.name
 
 
-@pytest.mark.parametrize("wrong", [5, "text", [1], {1, 2}, object()], ids=str)
+@pytest.mark.parametrize("wrong", [5, "text", [1], {1, 2}, object()], ids=lambda value: type(value).__name__)
 def test_mapping_is_expected(houses: Mapping[str, House], wrong: Any) -> None:
     """Context, outputs and data are mappings, and whoever gives something else is told where."""
     bench = houses["memory"].bench
