@@ -106,6 +106,10 @@ class Desk:
             return True
         return not self.is_due(now_ms) and self.next_work is None
 
+    def holds(self) -> bool:
+        """Whether messages may be claimed: bodies wait, are at work, or have ended and are not committed yet."""
+        return bool(self.leading or self.finished or self.ready or self.running)
+
     def take_all(self) -> list[Finished]:
         """Return every finished body. The lock is held."""
         batch = list(self.finished)

@@ -28,8 +28,9 @@ try:
 except ImportError:  # pragma: no cover - Windows: only the lease tells
     fcntl = None  # type: ignore[assignment]
 
-#: Seconds of silence that are counted between two looks at most: who was stopped or kept waiting did not listen.
-LISTENED = 1.0
+#: Share of the lease that is counted as silence between two looks at most: who was stopped or kept waiting did not
+#: listen, and what it waited for may have kept the others from renewing theirs.
+LISTENED = 1 / 3
 _lock = threading.Lock()
 _files: dict[str, tuple[int, int]] = {}  # path -> (descriptor, users)
 _alive_here: set[str] = set()
@@ -72,6 +73,11 @@ class Presence:
         fcntl.lockf(descriptor, fcntl.LOCK_EX, 1, slot)
         return slot
 
+    @property
+    def watches(self) -> bool:
+        """Whether others held claims when it looked last."""
+        return bool(self._silent)
+
     def leave(self) -> None:
         """Withdraw the announcement; called by an engine thread."""
         if not self._held:
@@ -102,7 +108,7 @@ class Presence:
     def _lost(self, connection: Connection) -> list[str]:
         """Return who holds claims and is gone, or was silent for the whole of its lease."""
         now, earlier = time.monotonic(), self._silent
-        listened, self._looked = min(now - self._looked, LISTENED), now
+        listened, self._looked = min(now - self._looked, LISTENED * self._lease / 1_000), now
         self._silent = {}
         for owner, until in connection.all("other_owners", {"owner": self.owner}):
             known, silence = earlier.get(owner, (None, 0.0))

@@ -285,12 +285,12 @@ class QueueProcessor(Workshop):
             try:
                 self.database.sweep()
                 seen = self._look_outside(seen)
-                if now >= next_look:
-                    next_look = now + LOOK_FOR_DEAD
-                    self._look_for_dead()
                 if now >= next_renewal:
                     next_renewal = now + self.config.lease / 3
                     self._renew()
+                if now >= next_look:
+                    next_look = now + LOOK_FOR_DEAD
+                    self._look_for_dead()
                 if now >= next_forgetting:
                     next_forgetting = now + FORGET
                     forgetting.go_on()
@@ -349,7 +349,12 @@ class QueueProcessor(Workshop):
             self.wake()
 
     def _renew(self) -> None:
-        if self.desk.running:
+        """
+        Have claims last longer.
+
+        Who watches others does so too, since it is the store that may keep them from it: then it waits beside them.
+        """
+        if self.desk.holds() or self._presence.watches:
             until = self.database.clock() + round(self.config.lease * 1_000)
             self.database.write(lambda connection: connection.run("renew", {"owner": self.owner, "lease_until": until}))
 
