@@ -36,7 +36,7 @@ from stabilize_nb.store.waiting import look
 from stabilize_nb.store.waiting import settle as show_all
 from stabilize_nb.tasks.prints import plain_name
 from stabilize_nb.versions import missing_code, newer_code
-from stabilize_nb.waiting import AwaitInterrupted, interruptible, look_after, stuck_at
+from stabilize_nb.waiting import AwaitInterrupted, have_looked_at, interruptible, look_after, stuck_at
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -255,7 +255,7 @@ class Run:
             if workflow is not None:
                 return result_of(workflow)
             if stuck_at(self):
-                look_after(self, awaits=False)  # a notebook may decide, or knows better why nobody will
+                have_looked_at(self, awaits=False)
                 if stuck := stuck_at(self):
                     raise stuck
             self._pause(ticket.wait, deadline, S.RUNNING)

@@ -105,6 +105,11 @@ def look_after(run: Run, *, awaits: bool) -> None:
         raise processor.desk.trouble
     if not run.engine.processor.custody.shares and run.engine.owner_of(run.id) is None and not run.status.is_complete:
         raise WaitingForResume(run.id)
+    have_looked_at(run, awaits=awaits)
+
+
+def have_looked_at(run: Run, *, awaits: bool) -> None:
+    """Have a notebook see to a run: it may decide at its gate, or know better why nobody will."""
     if WATCH.look is not None and run.engine.rehearsal is None:
         WATCH.look(run, awaits)
 

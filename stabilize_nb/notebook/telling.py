@@ -165,6 +165,8 @@ _SENTENCES: Final[Mapping[str, Callable[[_Told], str]]] = {
     "WorkflowEnding": lambda told: f"the run is going to end as {told.word(told['status'])}{told.because('reason')}",
     "WorkflowEnded": lambda told: f"the run {told.word(told['status'])}{told.because('error')}",
     "WorkflowRestarted": lambda _: "the run goes on after its end",
+    "WorkflowForked": lambda told: f"forked from fact {told['until']} of run {told['run']}",
+    "OutputsReplaced": lambda told: f"{told.stage} counts as having put out something else",
     "WorkflowBuffered": lambda _: "the run waits for a slot",
     "TokenArrived": _token,
     "JoinFired": _fired,

@@ -29,6 +29,7 @@ def verdicts(report):
     return dict(zip(report["task"], report["verdict"], strict=True))
 
 
+@pytest.mark.timeout(400)
 def test_forty_habits(record_property):
     """20 of 20 tasks that do not bear it are found, and none of 20 that do is accused."""
     pairs = [task for pair in zip(habits.GOOD, habits.BAD, strict=True) for task in pair]

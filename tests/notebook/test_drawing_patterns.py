@@ -83,7 +83,7 @@ def test_every_control_flow_field_changes_the_picture():
     """There is no field of a stage about control flow that a picture is silent about."""
     plain = {"ref_id", "type", "name", "context", "outputs", "tasks", "id", "start_time", "end_time", "runtime"}
     state = {"status", "generation", "activation", "error", "parent_stage_id", "synthetic_stage_owner"}
-    data = {"output_reducers"}
+    data = {"output_reducers", "on_crash"}
     given = {
         "requisite_stage_ref_ids": {"b"},
         "join_type": JoinType.OR,
