@@ -7,6 +7,7 @@ never holds up the engine. Nothing is built while nobody listens.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -206,6 +207,16 @@ _process_bus = EventBus()
 def get_event_bus() -> EventBus:
     """Return the bus that carries the events of every store opened in this process."""
     return _process_bus
+
+
+def _forget() -> None:
+    """A thread does not pass to a forked child, and its listeners belong to the parent."""
+    global _process_bus  # noqa: PLW0603 - one bus a process
+    _process_bus = EventBus()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
 
 
 def reset_event_bus() -> None:

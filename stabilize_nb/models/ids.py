@@ -31,7 +31,8 @@ def serial_id() -> str:
 
 
 def _renew_prefix() -> None:
-    global _prefix  # noqa: PLW0603 - a forked child must not repeat the ids of its parent
+    global _lock, _prefix  # noqa: PLW0603 - a forked child must not repeat the ids of its parent
+    _lock = threading.Lock()  # another thread may have held it, and is not there any more
     _prefix = new_id()
 
 

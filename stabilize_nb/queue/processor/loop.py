@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -22,3 +23,13 @@ def run_on_loop(coroutine: Coroutine[Any, Any, Any]) -> Future[Any]:
             _loop = asyncio.new_event_loop()
             threading.Thread(target=_loop.run_forever, name="stabilize-async", daemon=True).start()
         return asyncio.run_coroutine_threadsafe(coroutine, _loop)
+
+
+def _forget() -> None:
+    """A thread does not pass to a forked child: it makes a loop of its own."""
+    global _lock, _loop
+    _lock, _loop = threading.Lock(), None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

@@ -185,6 +185,8 @@ def _close(path: str) -> None:
 
 def _forget() -> None:
     """Locks do not pass to a forked child: it starts without processors."""
+    global _lock  # noqa: PLW0603 - one set of processors a process
+    _lock = threading.Lock()
     _files.clear()
     _alive_here.clear()
 
