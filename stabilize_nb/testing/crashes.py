@@ -197,7 +197,7 @@ class Trial:
 
     def run_undisturbed(self) -> str:
         """Run the subject twice, and return what is wrong with that."""
-        seen = [self._seen(self._copy(name)) for name in ("once", "again")]
+        seen = [self._seen(self._copy(name), with_authors=True) for name in ("once", "again")]
         for each in seen:
             if each is None:
                 return "the workflow ends its own process, without being killed"
@@ -246,8 +246,8 @@ class Trial:
     def _copy(self, name: str) -> Path:
         return Path(shutil.copytree(self.template, self._folder / name, symlinks=True))
 
-    def _seen(self, folder: Path, moment: Moment | None = None) -> Seen | None:
-        found = forked(lambda: asdict(self._subject.live(folder, moment)))
+    def _seen(self, folder: Path, moment: Moment | None = None, *, with_authors: bool = False) -> Seen | None:
+        found = forked(lambda: asdict(self._subject.live(folder, moment, with_authors=with_authors)))
         return None if found is None else Seen(**found)
 
 

@@ -74,13 +74,17 @@ class Subject:
         self.work.context.update(self.inputs)
         return self.work
 
-    def live(self, folder: Path, moment: Moment | None) -> Seen:
-        """Drive the workflow to its end in this process, which is a fork; it may be killed before."""
+    def live(self, folder: Path, moment: Moment | None, *, with_authors: bool = False) -> Seen:
+        """
+        Drive the workflow to its end in this process, which is a fork; it may be killed before.
+
+        `with_authors`: look after each body what it has changed.
+        """
         place, notes = folder / "work", folder / "notes"
         os.chdir(place)
         if self.setup is not None and not notes.exists():
             self.setup()
-        fuse, authors = Fuse(moment), Authors(place if moment is None else None)
+        fuse, authors = Fuse(moment), Authors(place if with_authors else None)
         Watcher(notes, lambda: fuse.reached("inside"), authors.look).watch(self.registry)
         with Database.open(_url(folder)) as database:
             fuse.light()
