@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from stabilize_nb.models.stage import StageExecution
 
 #: Seconds a claim lasts without a sign of life.
-LEASE = 0.9
+LEASE = 2.0
 #: Seconds of a body.
 BODY = 0.12
 

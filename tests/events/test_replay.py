@@ -1,44 +1,14 @@
 import pytest
 
-from stabilize_nb.core.view import ArrivalKey, RoundKey, SignalKey, StageKey, TaskKey
 from stabilize_nb.errors import ConfigError, WorkflowNotFoundError
 from stabilize_nb.events import EventReplayer, SqliteEventStore
 from stabilize_nb.events.history import entries_of
 from stabilize_nb.events.log import EventLog
 from stabilize_nb.events.replay import fold
 from stabilize_nb.models.status import WorkflowStatus
-from stabilize_nb.store import rows
-from stabilize_nb.store.codec import dumps
-from stabilize_nb.store.reader import load_head
 from tests.events.scenes import SCENES, play, tasks
+from tests.events.stored import rebuilt, stored
 from tests.makers import Bench, stage, workflow
-
-
-def stored(connection, workflow_id):
-    """Return the header and every row of a workflow as the database has them, by key."""
-    raw = connection.raw
-
-    def found(columns, table):
-        return raw.execute(f"SELECT {columns} FROM {table} WHERE workflow_id = ?", (workflow_id,)).fetchall()
-
-    stages = [rows.stage(row) for row in connection.all("stages_of_workflow", {"workflow_id": workflow_id})]
-    task_rows = connection.all("tasks", {"ids": dumps([row.id for row in stages])})
-    there = {StageKey(row.id): row for row in stages}
-    there |= {TaskKey(row.stage_id, row.position): row for row in map(rows.task, task_rows)}
-    for row in found("stage_id, generation, number, live, dead, halt, settled", "round"):
-        there[RoundKey(*row[:3])] = rows.round_(row)
-    for row in found("stage_id, generation, number, via, token, source, held, position", "arrival"):
-        there[ArrivalKey(*row[:4])] = rows.arrival(row)
-    for row in found("id, position, stage_id, name, data", "signal"):
-        there[SignalKey(row[0])] = rows.signal(row)
-    return load_head(connection, workflow_id), there
-
-
-def rebuilt(view):
-    """Return the header and every row of a fold, by key."""
-    of_the_store = ("claim", "waiter")
-    rows = {key: row for key, row in view.changed.items() if row is not None and key.kind not in of_the_store}
-    return view.head, rows
 
 
 def watch_commits(bench, monkeypatch):

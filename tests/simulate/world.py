@@ -91,9 +91,13 @@ class World:
             place = self.tables[parent].names[context["_parent_stage_id"]]
             caller = Caller(parent, place, context["_parent_generation"])
         self.flows[name] = flow.name
-        self.tables[name] = Table(definition, self.now, self.shared)
+        self.tables[name] = self.make_table(definition)
         self.monitors[name] = Monitor(Case(name, flow, self.store, caller), self.tables[name].names)
         self.push(m.StartWorkflow(execution_id=name))
+
+    def make_table(self, definition: dict[str, Any]) -> Table:
+        """Return the rows of a new workflow."""
+        return Table(definition, self.now, self.shared)
 
     def run(self, limit: int = 4_000) -> World:
         """Work until everything has ended and every order was given."""
