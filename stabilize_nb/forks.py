@@ -29,7 +29,7 @@ from stabilize_nb.run_state import sequence_of
 from stabilize_nb.store.codec import loads
 from stabilize_nb.store.store import create_with_past
 from stabilize_nb.tasks.child import with_plain_stages
-from stabilize_nb.versions import newer_code
+from stabilize_nb.versions import newer_code_of
 
 if TYPE_CHECKING:
     from stabilize_nb.core.facts import Fact
@@ -74,7 +74,7 @@ def fork(run: Run, at: str | Moment, inputs: Mapping[str, Any], outputs: Mapping
     order = ForkWorkflow(
         execution_id=past.definition["id"], run=run.id, until=len(entries), stage_id="" if point is None else point.id,
         inputs=_inputs(past, inputs), outputs=_outputs(run, refs, point, outputs),
-        codes=newer_code(run) if code == "current" else {},
+        codes=newer_code_of(engine.registry, (row.spec for row in refs.values())) if code == "current" else {},
     )  # fmt: skip
     _write(engine, past, order)
     return order.execution_id

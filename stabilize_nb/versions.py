@@ -9,20 +9,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from stabilize_nb.core.rows import tasks_of
 from stabilize_nb.tasks.prints import is_marked, plain_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from stabilize_nb.core.rows import StageSpec
     from stabilize_nb.models.stage import StageExecution
     from stabilize_nb.models.workflow import Workflow
     from stabilize_nb.run import Run
+    from stabilize_nb.tasks.registry import TaskRegistry
 
 
 def newer_code(run: Run, workflow: Workflow | None = None) -> dict[str, str]:
     """Return what a run names as the code of its stages where other code is defined now, with what that is named."""
-    registry = run.engine.registry
-    latest = {code: registry.latest(code) for stage in (workflow or run.workflow).stages for code in _codes(stage)}
+    stages = (workflow or run.workflow).stages
+    return _newer(run.engine.registry, (code for stage in stages for code in _codes(stage)))
+
+
+def newer_code_of(registry: TaskRegistry, specs: Iterable[StageSpec]) -> dict[str, str]:
+    """Return the same for the definitions of stages."""
+    return _newer(registry, (code for spec in specs for _, code in tasks_of(spec) if is_marked(code)))
+
+
+def _newer(registry: TaskRegistry, codes: Iterable[str]) -> dict[str, str]:
+    latest = {code: registry.latest(code) for code in codes}
     return {code: newer for code, newer in latest.items() if newer is not None and newer != code}
 
 

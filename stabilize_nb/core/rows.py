@@ -309,6 +309,12 @@ def written(spec: StageSpec) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def tasks_of(spec: StageSpec) -> tuple[tuple[str, str], ...]:
+    """Return name and code of the tasks of a definition, and of those of instances it is the parent of."""
+    instance = spec.mi_config.get("instance") if spec.mi_config else None
+    return (*spec.tasks, *map(tuple, (instance or {}).get("tasks", ())))
+
+
 def with_codes(spec: StageSpec, codes: Mapping[str, str]) -> StageSpec:
     """Return a definition whose tasks, and those of instances it is the parent of, run other code."""
     tasks = tuple((name, codes.get(code, code)) for name, code in spec.tasks)

@@ -46,6 +46,7 @@ def restart_stage(draft: Draft, message: RestartStage) -> None:
     ended = over or head.ending is not None
     if ended:
         again.extend(broken_off(draft))
+        _look_at_what_to_release(draft)
         draft.record(WorkflowRestarted())
     arrivals = reset(draft, again, row.base_id)
     if not _begins_by_itself(draft, row.base_id, arrivals):
@@ -90,6 +91,12 @@ def _release(draft: Draft, again: Collection[str]) -> None:
     held: list[ArrivalRow] = draft.view.members(Held(), "arrival", lambda arrival: _is_held(draft, arrival))
     for arrival in kept(held, again):
         resend(draft, arrival)
+
+
+def _look_at_what_to_release(draft: Draft) -> None:
+    """Ask before there is much to decide anew: who misses something begins again with the answer."""
+    draft.view.get(Roots())
+    draft.view.get(Held())
 
 
 def _is_held(draft: Draft, arrival: ArrivalRow) -> bool:

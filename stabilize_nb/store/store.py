@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.core.evolve import evolve, genesis
@@ -230,8 +232,11 @@ def create_with_past(connection: Connection, past: ForkedPast, now: int) -> None
     genesis_head = genesis(past.definition).head
     insert_header(connection, genesis_head, about_of(past.definition))
     write_view(connection, past.view, genesis_head)
-    for number, told in enumerate(past.told, 1):
-        write_facts(connection, genesis_head.id, number, [told.fact], told.at)
+    last = 0
+    for at, together in groupby(past.told, key=attrgetter("at")):
+        facts = [told.fact for told in together]
+        last += len(facts)
+        write_facts(connection, genesis_head.id, last, facts, at)
     write_messages(connection, ((message, now) for message in past.owed()))
 
 

@@ -62,6 +62,7 @@ class Desk:
         self.allowance: int | None = None  # messages that may still be taken; None: any number
         self.retry_at = 0.0  # monotonic time before which nobody leads: the store was not available
         self.trouble: StoreError | None = None  # why the store cannot be used now
+        self.sign = time.monotonic()  # of life, the last one that the store has: until then all claims are held
 
     def next_job(self, now_ms: int) -> tuple[Job | None, float | None]:
         """Say what the asking worker does, or None and how many seconds it may wait. The lock is held."""

@@ -355,8 +355,10 @@ class QueueProcessor(Workshop):
         Who watches others does so too, since it is the store that may keep them from it: then it waits beside them.
         """
         if self.desk.holds() or self._presence.watches:
+            now = time.monotonic()
             until = self.database.clock() + round(self.config.lease * 1_000)
             self.database.write(lambda connection: connection.run("renew", {"owner": self.owner, "lease_until": until}))
+            self.desk.sign = now
 
     def _keep_output(self) -> None:
         """Put into the log what long bodies have printed: a crash does not take it away, other processes see it."""

@@ -138,6 +138,7 @@ class Workshop:
             look = desk.starved or desk.is_due(self.database.clock())
             desk.dirty = False
         self._attempted = []  # a transaction that cannot even begin has taken nothing
+        now = time.monotonic()
         try:
             done, due = self.database.write(lambda db: self._commit(db, batch, look=look), then=self._announce)
         except BaseException as error:
@@ -147,6 +148,8 @@ class Workshop:
                 raise
             self.complain(error)
             return
+        if any(result.runs for result in done):
+            desk.sign = now
         self._suspects = self._suspects.difference(leased.id for leased, _ in batch) | self._suspects_in(done)
         if desk.trouble is not None:
             self.forgive()
@@ -398,7 +401,7 @@ class Workshop:
                 return True
             desk.in_threads += 1
             self.hire_for(1)
-        if ready is not None:
+        if ready is not None and self._is_held(ready[0]):
             return self._run(*ready)
         if hook is not None:  # first: what it cleans up is over, and a process that dies forgets it
             self._run_hook(hook)
@@ -406,6 +409,16 @@ class Workshop:
             self._leave_place()
             desk.calm.notify_all()
         return True
+
+    def _is_held(self, leased: Leased) -> bool:
+        """Return whether a body may begin: who was stopped for longer than its lease asks who has the claim by now."""
+        if time.monotonic() - self.desk.sign <= self.config.lease:
+            return True
+        claim = {"id": leased.id, "owner": leased.owner, "fence": leased.fence}
+        try:
+            return self.database.read(lambda connection: connection.one("claim_held", claim)) is not None
+        except StoreError:
+            return True  # nobody can say; what is not its own any more is refused when it ends
 
     def _leave_place(self) -> None:
         """Give a thread's place back; whoever found none free looks again. The desk's lock is held."""

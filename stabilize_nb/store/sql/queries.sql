@@ -358,6 +358,9 @@ WHERE id = :id AND done_at IS NULL AND dead_at IS NULL;
 UPDATE message SET lease_until = :lease_until
 WHERE owner = :owner AND done_at IS NULL AND dead_at IS NULL;
 
+-- claim_held -- Whether a processor still has what it has taken. Unique index on id.
+SELECT 1 FROM message WHERE id = :id AND owner = :owner AND fence = :fence AND done_at IS NULL AND dead_at IS NULL;
+
 -- other_owners -- Who else holds claims, and until when at most. Index message_claimed.
 SELECT owner, max(lease_until) FROM message
 WHERE owner IS NOT NULL AND owner <> :owner AND done_at IS NULL AND dead_at IS NULL GROUP BY owner;
