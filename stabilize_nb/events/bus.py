@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from stabilize_nb.core.facts import event_type, to_data
 
@@ -86,6 +86,8 @@ class EventType(StrEnum):
     UNKNOWN = "unknown"  # written by another version; its name is in the event's metadata
 
 
+#: Member `kind` of the data of progress that is words of a model, as they come.
+TOKENS: Final = "tokens"
 _KNOWN = frozenset(kind.value for kind in EventType)
 
 

@@ -1,8 +1,11 @@
 """Language models in workflows: a chat client, tools, and the tasks that use them."""
 
-from stabilize_nb.llm.client import ChatMessage, ChatResponse, LLMClient
+from stabilize_nb.llm.calls import ToolCall
+from stabilize_nb.llm.client import LLMClient
+from stabilize_nb.llm.messages import ChatMessage, ChatResponse
+from stabilize_nb.llm.registry import ToolRegistry
 from stabilize_nb.llm.tasks import AgentLoopTask, ChatClient, LLMTask
-from stabilize_nb.llm.tools import Tool, ToolCall, ToolRegistry, tool
+from stabilize_nb.llm.tools import Tool, ToolContext, tool
 
 __all__ = [
     "AgentLoopTask",
@@ -13,6 +16,7 @@ __all__ = [
     "LLMTask",
     "Tool",
     "ToolCall",
+    "ToolContext",
     "ToolRegistry",
     "tool",
 ]

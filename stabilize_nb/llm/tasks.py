@@ -3,18 +3,24 @@ Model calls as tasks: one question, or a bounded loop of model and tools.
 
 Each model call and each tool call is a durable step of the body: once its result is committed it is not made
 again, whatever crashes later. A TransientError of the client passes to the engine, which runs the body again
-after a back-off and finds the steps made so far. Without an engine (`stage.runtime` None) calls are direct.
+after a back-off and finds the steps made so far. In an engine the bodies are coroutines, so that a hundred of them
+hold no thread while they wait for a model. Without an engine (`stage.runtime` None) calls are direct.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stabilize_nb.errors import PermanentError
-from stabilize_nb.llm.client import ChatMessage
-from stabilize_nb.llm.tools import ToolCall, ToolRegistry, storable
-from stabilize_nb.tasks.interface import Task
+from stabilize_nb.llm.calls import ToolCall, storable
+from stabilize_nb.llm.messages import ChatMessage
+from stabilize_nb.llm.registry import ToolRegistry
+from stabilize_nb.llm.tokens import Tokens
+from stabilize_nb.llm.tools import ToolContext
+from stabilize_nb.queue.processor.loop import wait_on_loop
+from stabilize_nb.tasks.interface import Task, is_awaitable
 from stabilize_nb.tasks.result import TaskResult
 
 if TYPE_CHECKING:
@@ -24,7 +30,9 @@ if TYPE_CHECKING:
 class ChatClient(Protocol):
     """Whatever answers a conversation with an object that has `content` and `tool_calls`.
 
-    `usage` and `raw` are read where they exist. Only a stage whose context names a model passes `model=` too.
+    `usage`, `raw` and `parsed` are read where they exist. `model=` is passed only for a stage whose context names one,
+    and `schema=` where the task or the context has one. A client that also has `achat`, with the same parameters, is
+    awaited; one that has `astream` can be streamed (see LLMClient); any other is called in a thread.
     """
 
     def chat(
@@ -36,38 +44,85 @@ class ChatClient(Protocol):
         """Return the model's answer."""
 
 
-class LLMTask(Task):
+class _ModelTask(Task):
+    """A task that asks a model; `stream`: whether its words are shown as they come, where the client can."""
+
+    waits = True
+
+    def __init__(self, client: ChatClient, *, stream: bool) -> None:
+        self.client = client
+        self.stream = stream
+
+    def execute(self, stage: StageExecution) -> Any:
+        """Do the work; in an engine a coroutine does it."""
+        work = self._work(stage)
+        return wait_on_loop(work) if stage.runtime is None else work
+
+    async def _work(self, stage: StageExecution) -> TaskResult:
+        raise NotImplementedError
+
+    async def _ask_model(
+        self, stage: StageExecution, messages: Sequence[ChatMessage], tools: list[dict[str, Any]] | None,
+        settings: Mapping[str, Any],
+    ) -> dict[str, Any]:  # fmt: skip
+        """Return the model's answer as JSON data, which is what the journal keeps."""
+        answer: dict[str, Any] = await _durable(stage, "model", self._answer, stage, list(messages), tools, settings)
+        return answer
+
+    async def _answer(
+        self, stage: StageExecution, messages: list[ChatMessage], tools: list[dict[str, Any]] | None,
+        settings: Mapping[str, Any],
+    ) -> dict[str, Any]:  # fmt: skip
+        client: Any = self.client
+        if self.stream and stage.runtime is not None and hasattr(client, "astream"):
+            response = await Tokens(stage).shown(client.astream(messages, tools=tools or None, **settings))
+        elif hasattr(client, "achat"):
+            response = await client.achat(messages, tools=tools or None, **settings)
+        else:
+            response = await asyncio.to_thread(client.chat, messages, tools=tools or None, **settings)
+            response = await response if is_awaitable(response) else response
+        return _as_data(client, response)
+
+
+class LLMTask(_ModelTask):
     """Asks a model once.
 
     Context: `prompt` and `system`, or `messages` (the whole conversation, which replaces both); `model`,
-    `temperature`, `output_key` ("completion"). Outputs: the text under `output_key`, and `llm_raw`, the whole
-    answer of the server.
+    `temperature`, `schema`, `output_key` ("completion"). Outputs: the text under `output_key`, and `llm_raw`, the whole
+    answer of the server. With a schema (a pydantic model, or a JSON schema, which may stand in the context) the output
+    is what the answer says, as JSON data.
     """
 
-    def __init__(self, client: ChatClient) -> None:
-        self.client = client
+    def __init__(self, client: ChatClient, schema: Any = None, *, stream: bool = True) -> None:
+        super().__init__(client, stream=stream)
+        self.schema = schema
 
-    def execute(self, stage: StageExecution) -> TaskResult:
+    async def _work(self, stage: StageExecution) -> TaskResult:
         """Ask and return the completion; raises PermanentError when the stage holds no question."""
-        reply = _durable(stage, "model", _ask, self.client, _conversation(stage), None, _settings(stage))
+        schema = stage.context.get("schema") or self.schema
+        settings = _settings(stage) | ({} if schema is None else {"schema": schema})
+        reply = await self._ask_model(stage, _conversation(stage), None, settings)
         key = stage.context.get("output_key") or "completion"
-        return TaskResult.success({key: reply["content"], "llm_raw": reply["raw"]})
+        said = reply["content"] if schema is None else reply["parsed"]
+        return TaskResult.success({key: said, "llm_raw": reply["raw"]})
 
 
-class AgentLoopTask(Task):
+class AgentLoopTask(_ModelTask):
     """Lets a model call tools until it answers (ReAct); `max_iterations` bounds the model calls.
 
-    Context: as LLMTask, with `max_iterations`, and "answer" as `output_key`. Outputs: the text under
+    Context: as LLMTask but for `schema`, with `max_iterations`, and "answer" as `output_key`. Outputs: the text under
     `output_key`, `tool_invocations` ([{tool, result}] in order) and `iterations`. Without an answer after the
     last iteration the task is FAILED_CONTINUE and the text is empty.
     """
 
-    def __init__(self, client: ChatClient, tools: ToolRegistry | None = None, max_iterations: int = 8) -> None:
-        self.client = client
+    def __init__(
+        self, client: ChatClient, tools: ToolRegistry | None = None, max_iterations: int = 8, *, stream: bool = True
+    ) -> None:
+        super().__init__(client, stream=stream)
         self.tools = ToolRegistry() if tools is None else tools
         self.max_iterations = max_iterations
 
-    def execute(self, stage: StageExecution) -> TaskResult:
+    async def _work(self, stage: StageExecution) -> TaskResult:
         """Run the loop; raises PermanentError when the stage holds no question or no usable bound."""
         bound = self._bound(stage)
         messages = _conversation(stage)
@@ -76,7 +131,7 @@ class AgentLoopTask(Task):
         for iteration in range(1, bound + 1):
             if stage.runtime is not None and stage.cancelled:
                 return TaskResult.canceled(outputs)
-            answer = self._turn(stage, messages, outputs["tool_invocations"])
+            answer = await self._turn(stage, messages, outputs["tool_invocations"])
             outputs["iterations"] = iteration
             if answer is not None:
                 return TaskResult.success({**outputs, key: answer})
@@ -90,35 +145,37 @@ class AgentLoopTask(Task):
             raise PermanentError(msg)
         return bound
 
-    def _turn(
+    async def _turn(
         self, stage: StageExecution, messages: list[ChatMessage], invocations: list[dict[str, str]]
     ) -> str | None:
         """Ask once and return the answer, or carry out the calls that the model asks for and return None."""
         schemas = self.tools.schemas(getattr(self.client, "api", "openai"))
-        reply = _durable(stage, "model", _ask, self.client, messages, schemas, _settings(stage))
+        reply = await self._ask_model(stage, messages, schemas, _settings(stage))
         calls = ToolCall.read_all(reply["tool_calls"])
         if not calls:
             return str(reply["content"])
         messages.append(ChatMessage("assistant", reply["content"], tool_calls=calls))
         for call in calls:
-            result = _durable(stage, f"tool:{call.name}", self.tools.call, call.name, call.arguments)
+            result = await self._ask_tool(stage, call, len(invocations) + 1)
             invocations.append({"tool": call.name, "result": result})
             messages.append(ChatMessage("tool", result, tool_call_id=call.id, name=call.name))
         return None
 
+    async def _ask_tool(self, stage: StageExecution, call: ToolCall, number: int) -> str:
+        """Return what the call of a tool, the `number`th of this body, gave."""
+        body = stage.id if stage.runtime is None else stage.idempotency_key
+        context = ToolContext(idempotency_key=f"{body}:tool:{number}", number=number)
+        result: str = await _durable(stage, f"tool:{call.name}", self.tools.acall, call.name, call.arguments, context)
+        return result
 
-def _durable(stage: StageExecution, name: str, function: Callable[..., Any], *args: Any) -> Any:
-    return function(*args) if stage.runtime is None else stage.step(name, function, *args)
+
+async def _durable(
+    stage: StageExecution, name: str, function: Callable[..., Coroutine[Any, Any, Any]], *args: Any
+) -> Any:
+    return await (function(*args) if stage.runtime is None else stage.step_async(name, function, *args))
 
 
-def _ask(
-    client: ChatClient,
-    messages: list[ChatMessage],
-    schemas: list[dict[str, Any]] | None,
-    settings: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Return the model's answer as JSON data, which is what the journal of the body keeps."""
-    response = client.chat(list(messages), tools=schemas or None, **settings)
+def _as_data(client: ChatClient, response: Any) -> dict[str, Any]:
     if not hasattr(response, "content"):
         what = f"{type(client).__name__}.chat returned a {type(response).__name__}"
         msg = f"{what}; an object with content and tool_calls is expected"
@@ -130,7 +187,14 @@ def _ask(
         "usage": getattr(response, "usage", None) or {},
         "raw": getattr(response, "raw", None) or {},
     }
-    return dict(storable(answer))
+    parsed = getattr(response, "parsed", None)
+    return dict(storable(answer if parsed is None else answer | {"parsed": _plain(parsed)}))
+
+
+def _plain(parsed: Any) -> Any:
+    import pydantic_core  # noqa: PLC0415 - slow to import; whoever made the answer has loaded it
+
+    return pydantic_core.to_jsonable_python(parsed)
 
 
 def _settings(stage: StageExecution) -> dict[str, Any]:

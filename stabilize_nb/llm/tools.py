@@ -1,129 +1,80 @@
 """
-Functions that a model may call: their description for the model, and what happens when it calls one.
+Functions that a model may call, and their description for the model.
 
-Whatever goes wrong in a call, from an unknown name to an exception in the function, is told to the model as
-text that starts with "ERROR: ", because the model can often mend it. pydantic derives the schema from the
-signature and checks the arguments; it is loaded when the first tool is added to a registry.
+pydantic derives the schema from the signature and checks the arguments; docstring-parser has the descriptions of
+parameters from docstrings in the manner of Google, NumPy or reST. Both are loaded when the first tool is added to a
+registry.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-import json
-import math
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, ParamSpec, TypeVar, overload
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from stabilize_nb.errors import ConfigError
-from stabilize_nb.models.values import plain
+from stabilize_nb.llm.calls import Api
+from stabilize_nb.models.settling import ON_CRASH, RETRY
 
-Api = Literal["openai", "ollama"]
 P = ParamSpec("P")
 R = TypeVar("R")
+Kind = inspect.Parameter
 
 #: What the model servers accept as the name of a function.
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_INT_LIMIT = 2**63
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ToolCall:
-    """A call that a model asks for; `arguments` is the model's own text when that is no JSON object."""
+class ToolContext:
+    """What a tool may know of the call: it gets this for a parameter of this type, which no model sees.
 
-    name: str
-    arguments: Mapping[str, Any] | str = field(default_factory=dict)
-    id: str = ""
-
-    @classmethod
-    def read(cls, source: Any, position: int = 0) -> ToolCall:
-        """Return the call that either wire format describes; without an id it gets one from `position`."""
-        if isinstance(source, ToolCall):
-            return source
-        call = source if isinstance(source, Mapping) else {}
-        function = call.get("function", call)
-        function = function if isinstance(function, Mapping) else {}
-        return cls(
-            name=str(function.get("name") or ""),
-            arguments=_arguments(function.get("arguments")),
-            id=str(call.get("id") or f"call_{position}"),
-        )
-
-    @classmethod
-    def read_all(cls, sources: Any) -> tuple[ToolCall, ...]:
-        """Return the calls of one turn; what is no list of calls is none."""
-        listed = sources if isinstance(sources, list | tuple) else ()
-        return tuple(cls.read(source, at) for at, source in enumerate(listed))
-
-    def as_wire(self, api: Api) -> dict[str, Any]:
-        """Return the call as the server wants it: arguments as JSON text (OpenAI) or an object (Ollama)."""
-        arguments: Any = self.arguments
-        if api == "openai" and isinstance(arguments, Mapping):
-            arguments = json.dumps(arguments)
-        elif api == "ollama" and isinstance(arguments, str):
-            arguments = {}
-        return {"id": self.id, "type": "function", "function": {"name": self.name, "arguments": arguments}}
-
-
-def _arguments(value: Any) -> Mapping[str, Any] | str:
-    if not isinstance(value, str):
-        return storable(value) if isinstance(value, Mapping) else {}
-    try:
-        parsed = json.loads(value) if value.strip() else None
-    except (ValueError, RecursionError):
-        return value
-    if parsed is None:
-        return {}
-    return storable(parsed) if isinstance(parsed, dict) else value
-
-
-def storable(value: Any) -> Any:
+    `idempotency_key` is the same text whenever this call is made again after a crash, and for no other call: what goes
+    out under it twice can be done once. `number` counts the calls of tools in one body.
     """
-    Return what came as JSON from elsewhere as data that a store accepts.
 
-    Text that was cut and numbers beyond 64 bits are common there, and must not cost an answer that was paid for. What
-    is of a class that JSON does not know stays as it is, and is refused where it is stored.
-    """
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        # A model's text may be cut in the middle of a surrogate pair.
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "\ufffd")
-    if isinstance(value, int):
-        return int(value) if -_INT_LIMIT <= value < _INT_LIMIT else str(value)
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {storable(key): storable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [storable(item) for item in value]
-    return value
+    idempotency_key: str
+    number: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class _Compiled:
-    """What pydantic makes of a function: the schema of its arguments, and its checked form."""
+    """What pydantic makes of a function: the schema of its arguments, and what checks and converts them."""
 
     parameters: dict[str, Any]
-    call: Callable[..., Any]
-    complaint: type[Exception]  # what the checked form raises for arguments that do not fit
+    check: Callable[..., dict[str, Any]]
+    complaint: type[Exception]  # what `check` raises for arguments that do not fit
 
 
 class Tool(Generic[P, R]):
-    """A function, with name and description as a model knows them; calling the tool calls the function."""
+    """A function, with name and description as a model knows them; calling the tool calls the function.
 
-    def __init__(self, function: Callable[P, R], name: str | None = None, description: str | None = None) -> None:
+    `on_crash` and `approve` are for whoever runs the calls: see `tool`.
+    """
+
+    def __init__(
+        self,
+        function: Callable[P, R],
+        name: str | None = None,
+        description: str | None = None,
+        on_crash: str = RETRY,
+        *,
+        approve: bool = False,
+    ) -> None:
         functools.update_wrapper(self, function)
         self.function = function
         self.name = name or str(getattr(function, "__name__", ""))
-        self.description = description or inspect.getdoc(function) or ""
+        self.on_crash = on_crash
+        self.approve = approve
+        self._description = description
         if not _NAME.fullmatch(self.name):
             msg = f"a tool is named {self.name!r}; models take up to 64 ASCII letters, digits, '_' and '-'"
             raise ConfigError(msg)
-        if inspect.iscoroutinefunction(function):
-            msg = f"tool {self.name!r} is a coroutine function; an agent calls plain functions"
+        if on_crash not in ON_CRASH:
+            msg = f"tool {self.name!r} has on_crash={on_crash!r}; one of {', '.join(map(repr, ON_CRASH))} is expected"
             raise ConfigError(msg)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -132,22 +83,69 @@ class Tool(Generic[P, R]):
     def __repr__(self) -> str:
         return f"Tool({self.name!r})"
 
+    @property
+    def is_async(self) -> bool:
+        """Whether the function is a coroutine function."""
+        return inspect.iscoroutinefunction(self.function)
+
+    @property
+    def description(self) -> str:
+        """What the tool does, in the words of its docstring unless others were given."""
+        return self._description or self._documented[0]
+
+    @functools.cached_property
+    def _documented(self) -> tuple[str, dict[str, str]]:
+        return _documented(inspect.getdoc(self.function) or "")
+
+    @functools.cached_property
+    def _signature(self) -> tuple[inspect.Signature, str | None]:
+        """The parameters that a model fills, with their types, and the name of the one for the context."""
+        signature = inspect.signature(self.function)
+        hints = typing.get_type_hints(self.function, include_extras=True)
+        context = next((name for name, hint in hints.items() if hint is ToolContext and name != "return"), None)
+        filled = [
+            each.replace(annotation=hints.get(name, Kind.empty))
+            for name, each in signature.parameters.items()
+            if name != context
+        ]
+        return inspect.Signature(filled), context
+
     @functools.cached_property
     def compiled(self) -> _Compiled:
-        """The checked form of the function; raises ConfigError when JSON cannot describe its parameters."""
+        """The schema of the arguments and what checks them; raises ConfigError where JSON cannot describe them."""
         import pydantic  # noqa: PLC0415 - slow to import, and only tools need it here
 
-        function: Any = self.function
         try:
-            parameters = pydantic.TypeAdapter(function).json_schema()
-            checked = pydantic.validate_call(function)
+            checked = _collector(self._signature[0], self.name)
+            described: Any = checked
+            parameters = pydantic.TypeAdapter(described).json_schema()
+            check = pydantic.validate_call(checked)
         except (pydantic.PydanticUserError, NameError, TypeError) as error:
             msg = f"tool {self.name!r} has parameters that JSON cannot describe: {str(error).splitlines()[0]}"
             raise ConfigError(msg) from error
-        if parameters.get("type") != "object":
+        if any(each.kind in {Kind.POSITIONAL_ONLY, Kind.VAR_POSITIONAL} for each in self._filled()):
             msg = f"tool {self.name!r} has positional-only parameters: a model can only fill parameters by name"
             raise ConfigError(msg)
-        return _Compiled(parameters, checked, pydantic.ValidationError)
+        for name, words in self._documented[1].items():
+            if name in parameters.get("properties", {}):
+                parameters["properties"][name].setdefault("description", words)
+        return _Compiled(parameters, check, pydantic.ValidationError)
+
+    def _filled(self) -> list[inspect.Parameter]:
+        return list(self._signature[0].parameters.values())
+
+    def prepared(self, arguments: Mapping[str, Any], context: ToolContext | None) -> Callable[[], Any]:
+        """
+        Return the call with arguments of the types of the signature; pydantic.ValidationError when they do not fit.
+
+        Without a context the parameter for it gets one that says nothing.
+        """
+        checked = self.compiled.check(**arguments)
+        name = self._signature[1]
+        if name is not None:
+            checked[name] = context or ToolContext(idempotency_key="")
+        function: Callable[..., Any] = self.function
+        return functools.partial(function, **checked)
 
     def schema(self, api: Api = "openai") -> dict[str, Any]:
         """Return what a model is told about the tool; for Ollama without `$ref`, which its server drops."""
@@ -156,6 +154,36 @@ class Tool(Generic[P, R]):
             parameters = _inlined(parameters, parameters.get("$defs", {}), ())
         function = {"name": self.name, "description": self.description, "parameters": parameters}
         return {"type": "function", "function": function}
+
+
+def _collector(signature: inspect.Signature, name: str) -> Callable[..., dict[str, Any]]:
+    """Return a function of that signature that returns its arguments by name."""
+
+    def collect(**arguments: Any) -> dict[str, Any]:
+        return arguments
+
+    collect.__name__ = collect.__qualname__ = name
+    collect.__signature__ = signature  # type: ignore[attr-defined]
+    known = signature.parameters.items()
+    collect.__annotations__ = {key: each.annotation for key, each in known if each.annotation is not Kind.empty}
+    return collect
+
+
+def _documented(text: str) -> tuple[str, dict[str, str]]:
+    """Return what a docstring says of the function, and of its parameters."""
+    try:
+        import docstring_parser  # noqa: PLC0415 - an optional dependency
+    except ImportError:
+        msg = "tools need docstring-parser, which is not installed: pip install 'stabilize-nb[llm]'"
+        raise ConfigError(msg) from None
+    try:
+        read = docstring_parser.parse(text)
+    except docstring_parser.ParseError:
+        return text, {}
+    returns = read.returns.description if read.returns is not None else None
+    said = [read.short_description, read.long_description, returns and f"Returns: {returns}"]
+    parameters = {each.arg_name: each.description for each in read.params if each.description}
+    return "\n\n".join(part for part in said if part), parameters
 
 
 def _inlined(schema: Any, definitions: Mapping[str, Any], open_names: tuple[str, ...]) -> Any:
@@ -177,90 +205,26 @@ def _inlined(schema: Any, definitions: Mapping[str, Any], open_names: tuple[str,
 @overload
 def tool(function: Callable[P, R], /) -> Tool[P, R]: ...
 @overload
-def tool(*, name: str | None = None, description: str | None = None) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
+def tool(
+    *, name: str | None = None, description: str | None = None, on_crash: str = RETRY, approve: bool = False
+) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
 def tool(
     function: Callable[..., Any] | None = None,
     /,
     *,
     name: str | None = None,
     description: str | None = None,
+    on_crash: str = RETRY,
+    approve: bool = False,
 ) -> Any:
     """
-    Offer a function to models, under its own name and docstring unless others are given.
+    Offer a function, plain or a coroutine function, to models under its own name and docstring unless others are given.
 
-    Types and defaults come from the signature; `Annotated[str, pydantic.Field(description=...)]` describes a
-    parameter.
+    Types and defaults come from the signature, descriptions of parameters from the docstring, or from
+    `Annotated[str, pydantic.Field(description=...)]`. A parameter of type ToolContext is left out of what the model
+    sees. `on_crash` ("retry", "fail", "ask"): what is done when the process died while the tool ran. `approve`: a
+    person sees every call, and allows it, before it is made.
     """
     if function is None:
-        return functools.partial(Tool, name=name, description=description)
+        return functools.partial(Tool, name=name, description=description, on_crash=on_crash, approve=approve)
     return Tool(function)
-
-
-class ToolRegistry:
-    """The tools of one agent, by name."""
-
-    def __init__(self, tools: Iterable[Callable[..., Any]] = ()) -> None:
-        self._tools: dict[str, Tool[..., Any]] = {}
-        for each in tools:
-            self.add(each)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._tools
-
-    def __repr__(self) -> str:
-        return f"ToolRegistry({', '.join(self._tools)})"
-
-    def add(self, function: Callable[..., Any]) -> ToolRegistry:
-        """
-        Add a tool or a plain function, and return the registry; a function defined again replaces itself.
-
-        Raises ConfigError when another function has the name, or when JSON cannot describe the parameters.
-        """
-        added = function if isinstance(function, Tool) else Tool(function)
-        known = self._tools.get(added.name)
-        if known is not None and _origin(known) != _origin(added):
-            both = f"{_origin(known)} and {_origin(added)}"
-            msg = f"two tools are named {added.name!r}, {both}: give one another name by @tool(name=...)"
-            raise ConfigError(msg)
-        added.schema()  # a signature that JSON cannot describe is found here, not in the middle of a run
-        self._tools[added.name] = added
-        return self
-
-    def schemas(self, api: Api = "openai") -> list[dict[str, Any]]:
-        """Return what a model is told about the tools."""
-        return [each.schema(api) for each in self._tools.values()]
-
-    def call(self, name: str, arguments: Mapping[str, Any] | str) -> str:
-        """Call a tool and return its result as text, or "ERROR: ..." with what went wrong; raises nothing."""
-        known = self._tools.get(name)
-        if known is None:
-            return f"ERROR: no tool is named {storable(name)!r}; there is {', '.join(self._tools) or 'none'}"
-        if not isinstance(arguments, Mapping):
-            return f"ERROR: the arguments of {name} are not a JSON object: {storable(arguments)[:200]}"
-        try:
-            return _as_text(known.compiled.call(**arguments))
-        except Exception as error:  # noqa: BLE001 - whatever the user's code raises is for the model to read
-            return f"ERROR: {_complaint(known, error)}"
-
-
-def _origin(known: Tool[..., Any]) -> str:
-    return f"{getattr(known.function, '__module__', '?')}.{getattr(known.function, '__qualname__', known.name)}"
-
-
-def _complaint(known: Tool[..., Any], error: Exception) -> str:
-    # The title of a complaint about the arguments is the function; its body may raise others of that class.
-    fits = getattr(error, "title", None) != getattr(known.function, "__name__", "")
-    if fits or not isinstance(error, known.compiled.complaint):
-        return str(storable(f"{type(error).__name__}: {error}"))
-    faults = error.errors(include_url=False, include_input=False)  # type: ignore[attr-defined]
-    found = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)
-    return str(storable(f"the arguments of {known.name} do not fit: {found}"))
-
-
-def _as_text(value: Any) -> str:
-    if isinstance(value, str):
-        return str(storable(value))
-    import pydantic_core  # noqa: PLC0415 - slow to import; a tool has run, so pydantic is there
-
-    data = pydantic_core.to_jsonable_python(value, fallback=lambda unknown: plain(unknown, "a part of the result"))
-    return str(storable(data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)))

@@ -26,6 +26,8 @@ class Task:
     timeout: float | None = None
     #: Bodies begun for one logical call when they fail in a way that another try may mend; None: 10.
     max_attempts: int | None = None
+    #: Whether a plain `execute` returns an awaitable when an engine calls it: it then needs no thread while it waits.
+    waits: bool = False
 
     def execute(self, stage: StageExecution) -> Any:
         """Do the work and return a TaskResult (or an awaitable of one)."""

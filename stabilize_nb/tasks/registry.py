@@ -98,7 +98,8 @@ class TaskRegistry:
     def is_coroutine(self, name: str) -> bool:
         """Whether the body of a task is a coroutine function: it then needs no thread while it waits."""
         source = self._sources.get(name)
-        return inspect.iscoroutinefunction(source) or inspect.iscoroutinefunction(getattr(source, "execute", None))
+        execute = getattr(source, "execute", None)
+        return any(map(inspect.iscoroutinefunction, (source, execute))) or getattr(source, "waits", False) is True
 
     def names(self) -> frozenset[str]:
         """Return every name that `get` finds."""

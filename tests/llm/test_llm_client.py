@@ -10,7 +10,7 @@ import pytest
 
 from stabilize_nb.errors import ConfigError, PermanentError, TransientError
 from stabilize_nb.llm import ChatMessage, ChatResponse, LLMClient, ToolCall
-from stabilize_nb.llm import client as client_module
+from stabilize_nb.llm import http as http_module
 from stabilize_nb.testing import Failure, Reply, ScriptedModel
 
 APIS = ["openai", "ollama"]
@@ -423,7 +423,7 @@ def test_import_loads_neither_http_client_nor_pydantic():
 def test_missing_http_client_is_named(monkeypatch):
     """Without httpx2 the error says what to install."""
     monkeypatch.setitem(sys.modules, "httpx2", None)
-    client_module._http.cache_clear()
+    http_module.library.cache_clear()
 
     with pytest.raises(ConfigError, match=r"pip install 'stabilize-nb\[llm\]'"):
         LLMClient("glm").chat(QUESTION)

@@ -1,3 +1,4 @@
+import asyncio
 import json
 
 import pytest
@@ -10,6 +11,7 @@ from stabilize_nb.llm import (
     LLMClient,
     LLMTask,
     ToolCall,
+    ToolContext,
     ToolRegistry,
     tool,
 )
@@ -30,16 +32,21 @@ class Journal:
         self.made = []
         self.crash_behind = None
         self.cancelled = False
+        self.idempotency_key = "call"
+        self.told = []
         self.begin()
+
+    def progress(self, fraction, message, data):
+        self.told.append(message)
 
     def begin(self):
         self.seen = {}
 
-    def step(self, name, function, args, kwargs):
+    async def step_async(self, name, function, args, kwargs):
         self.seen[name] = self.seen.get(name, 0) + 1
         key = (name, self.seen[name])
         if key not in self.kept:
-            self.kept[key] = json.dumps(function(*args, **kwargs), allow_nan=False)
+            self.kept[key] = json.dumps(await function(*args, **kwargs), allow_nan=False)
             self.made.append(key)
             if len(self.made) == self.crash_behind:
                 raise KeyboardInterrupt
@@ -229,7 +236,7 @@ def test_every_call_is_a_step():
     journal = Journal()
     with ScriptedModel([LOOK, "done"]) as model:
         task = AgentLoopTask(LLMClient("glm", base_url=model.url), make_tools())
-        task.execute(make_stage(journal))
+        asyncio.run(task.execute(make_stage(journal)))
 
     assert journal.made == [("model", 1), ("tool:account_balance", 1), ("model", 2)]
 
@@ -242,9 +249,9 @@ def test_crash_between_calls_repeats_none(point):
     with ScriptedModel([LOOK, LOOK, "done"]) as model:
         task = AgentLoopTask(LLMClient("glm", base_url=model.url), make_tools(log=log))
         with pytest.raises(KeyboardInterrupt):
-            task.execute(make_stage(journal))
+            asyncio.run(task.execute(make_stage(journal)))
         journal.begin()
-        result = task.execute(make_stage(journal))
+        result = asyncio.run(task.execute(make_stage(journal)))
 
     assert len(model.requests) == 3
     assert log == ["u_42", "u_42"]
@@ -258,9 +265,9 @@ def test_busy_server_in_the_middle_repeats_nothing():
     with ScriptedModel([LOOK, Failure(status=429, retry_after=3), "done"]) as model:
         task = AgentLoopTask(LLMClient("glm", base_url=model.url), make_tools(log=log))
         with pytest.raises(TransientError) as caught:
-            task.execute(make_stage(journal))
+            asyncio.run(task.execute(make_stage(journal)))
         journal.begin()
-        result = task.execute(make_stage(journal))
+        result = asyncio.run(task.execute(make_stage(journal)))
 
     assert caught.value.retry_after == 3
     assert result.outputs["answer"] == "done"
@@ -272,10 +279,10 @@ def test_one_question_is_a_step():
     """The completion of an LLMTask is not asked for again after a crash."""
     journal = Journal()
     task = LLMTask(Client(ChatResponse("fine")))
-    first = task.execute(make_stage(journal))
+    first = asyncio.run(task.execute(make_stage(journal)))
     journal.begin()
 
-    assert task.execute(make_stage(journal)) == first
+    assert asyncio.run(task.execute(make_stage(journal))) == first
 
 
 def test_withdrawn_agent_asks_no_more():
@@ -283,6 +290,54 @@ def test_withdrawn_agent_asks_no_more():
     journal = Journal()
     journal.cancelled = True
 
-    result = AgentLoopTask(Client()).execute(make_stage(journal))
+    result = asyncio.run(AgentLoopTask(Client()).execute(make_stage(journal)))
 
     assert result.status is WorkflowStatus.CANCELED
+
+
+def test_async_client_of_any_kind_is_awaited():
+    """A client whose `chat` is a coroutine function works as well."""
+
+    class Later(Client):
+        async def chat(self, messages, tools=None, temperature=None):
+            return super().chat(messages, tools, temperature)
+
+    assert LLMTask(Later(ChatResponse("fine"))).execute(make_stage()).outputs["completion"] == "fine"
+
+
+def test_tools_get_a_key_that_lasts():
+    """The key of a call is the same when the body is run again, and another for each call."""
+    keys = []
+
+    @tool
+    def pay(call: ToolContext) -> str:
+        """Pay."""
+        keys.append(call.idempotency_key)
+        return "paid"
+
+    script = [Reply(tool_calls=[ToolCall(name="pay"), ToolCall(name="pay")]), ToolCall(name="pay"), "done"]
+    for _ in range(2):
+        with ScriptedModel(script) as model:
+            task = AgentLoopTask(LLMClient("glm", base_url=model.url), ToolRegistry([pay]))
+            asyncio.run(task.execute(make_stage(Journal())))
+
+    assert keys[:3] == ["call:tool:1", "call:tool:2", "call:tool:3"]
+    assert keys[3:] == keys[:3]
+
+
+def test_words_are_told_as_they_come():
+    """In an engine an answer is streamed and told as progress, a few words at a time; without streaming it is not."""
+    told = []
+    for stream in (True, False):
+        journal = Journal()
+        with ScriptedModel(["one two three four"], pace=0.06) as model:
+            task = LLMTask(LLMClient("glm", base_url=model.url), stream=stream)
+            result = asyncio.run(task.execute(make_stage(journal)))
+        told.append(journal.told)
+
+        assert result.outputs["completion"] == "one two three four"
+        assert model.requests[0].body["stream"] is stream
+
+    assert "".join(told[0]) == "one two three four"
+    assert 2 <= len(told[0]) <= 4
+    assert told[1] == []

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Annotated, Literal
@@ -9,7 +11,7 @@ import pydantic
 import pytest
 
 from stabilize_nb.errors import ConfigError
-from stabilize_nb.llm import Tool, ToolRegistry, tool
+from stabilize_nb.llm import Tool, ToolContext, ToolRegistry, tool
 
 
 class Place(pydantic.BaseModel):
@@ -169,10 +171,7 @@ def positional(what, /): ...
 def spread(*what): ...
 
 
-async def later(): ...
-
-
-@pytest.mark.parametrize("function", [unknown_type, odd_type, positional, spread, later, lambda: None])
+@pytest.mark.parametrize("function", [unknown_type, odd_type, positional, spread, lambda: None])
 def test_function_that_no_model_can_call_is_refused(function):
     """A function whose parameters JSON cannot describe, or that has no usable name, is refused when added."""
     with pytest.raises(ConfigError, match="tool"):
@@ -187,7 +186,7 @@ class Value:
 
 
 NO_JSON = (
-    "ERROR: ValueNotStorableError: a part of the result is of type stabilize_nb.llm.tools.ToolRegistry, which JSON "
+    "ERROR: ValueNotStorableError: a part of the result is of type stabilize_nb.llm.registry.ToolRegistry, which JSON "
     "cannot hold: convert it to JSON data (text, number, list, dict)"
 )
 VALUES = [
@@ -240,6 +239,7 @@ UNFIT = "the arguments of forecast do not fit:"
 
 MISTAKES = [
     Mistake(name="unknown", tool="nope", text="no tool is named 'nope'; there is forecast, broken, misled"),
+    Mistake(name="misspelt", tool="forcast", text="no tool is named 'forcast' (did you mean 'forecast'?)"),
     Mistake(name="text", arguments='{"a', text='the arguments of forecast are not a JSON object: {"a'),
     Mistake(name="missing", text=f"{UNFIT} place: Missing required argument"),
     Mistake(name="too small", arguments=NO_DAYS, text=f"{UNFIT} days: Input should be greater"),
@@ -255,3 +255,150 @@ def test_mistakes_are_told_to_the_model(case):
     registry = ToolRegistry([forecast, broken, misled])
 
     assert registry.call(case.tool, case.arguments).startswith(f"ERROR: {case.text}")
+
+
+def google(city, days=3):
+    """Return the weather.
+
+    It may be wrong.
+
+    Args:
+        city: where to look
+        days (int): how far to look
+
+    Returns:
+        what is to be expected
+    """
+
+
+def numpy(city, days=3):
+    """Return the weather.
+
+    It may be wrong.
+
+    Parameters
+    ----------
+    city : str
+        where to look
+    days : int
+        how far to look
+
+    Returns
+    -------
+    str
+        what is to be expected
+    """
+
+
+def rest(city, days=3):
+    """Return the weather.
+
+    It may be wrong.
+
+    :param city: where to look
+    :param days: how far to look
+    :returns: what is to be expected
+    """
+
+
+@pytest.mark.parametrize("function", [google, numpy, rest])
+def test_descriptions_come_from_the_docstring(function):
+    """Each of the three manners of docstrings describes the tool, what it gives, and its parameters."""
+    told = described(function)
+
+    assert told["description"] == "Return the weather.\n\nIt may be wrong.\n\nReturns: what is to be expected"
+    properties = told["parameters"]["properties"]
+    assert [properties[name]["description"] for name in ("city", "days")] == ["where to look", "how far to look"]
+
+
+def test_description_in_the_signature_counts_more():
+    """What Field says of a parameter is not replaced by the docstring."""
+
+    def look(city: Annotated[str, pydantic.Field(description="a city")]):
+        """Look.
+
+        Args:
+            city: where to look
+        """
+
+    assert described(look)["parameters"]["properties"]["city"]["description"] == "a city"
+
+
+def test_docstring_that_cannot_be_read_is_the_description():
+    """A docstring in no manner at all is told as it is."""
+
+    def look(city: str):
+        """Look: at things.
+
+        :param
+        """
+
+    assert described(look)["description"].startswith("Look: at things.")
+
+
+@tool
+async def later(days: int, stop: Place | None = None) -> str:
+    """Return what is later."""
+    await asyncio.sleep(0)
+    if days > 9:
+        raise KeyError(days)
+    return f"{days} {stop.city if stop else '-'} {threading.current_thread().name}"
+
+
+def test_coroutine_functions_are_tools():
+    """A coroutine function is awaited, on the loop of the caller or on that of the engine; its errors are told."""
+    registry = ToolRegistry([later])
+
+    assert registry.call("later", {"days": "2", "stop": {"city": "Oslo"}}) == "2 Oslo stabilize-async"
+    assert asyncio.run(registry.acall("later", {"days": 2})) == "2 - MainThread"
+    assert registry.call("later", {"days": 10}) == "ERROR: KeyError: 10"
+    assert registry.call("later", {}).startswith("ERROR: the arguments of later do not fit: days: Missing")
+
+
+def test_plain_tool_blocks_no_event_loop():
+    """Awaiting the call of a plain function runs it in another thread."""
+
+    def where() -> str:
+        return threading.current_thread().name
+
+    registry = ToolRegistry([where])
+
+    assert registry.call("where", {}) == "MainThread"
+    assert asyncio.run(registry.acall("where", {})) != "MainThread"
+
+
+def test_tool_may_know_its_call():
+    """A parameter of type ToolContext gets the context of the call, and no model sees it."""
+
+    @tool
+    def pay(amount: float, call: ToolContext) -> str:
+        """Pay.
+
+        Args:
+            amount: how much
+            call: not for the model
+        """
+        return f"{amount} {call.idempotency_key} {call.number}"
+
+    registry = ToolRegistry([pay])
+    context = ToolContext(idempotency_key="task:0:tool:2", number=2)
+
+    assert list(described(pay)["parameters"]["properties"]) == ["amount"]
+    assert registry.call("pay", {"amount": 2}, context) == "2.0 task:0:tool:2 2"
+    assert registry.call("pay", {"amount": 2, "call": {}}).startswith(
+        "ERROR: the arguments of pay do not fit: call: Un"
+    )
+    assert registry.call("pay", {"amount": 2}) == "2.0  1"
+
+
+def test_what_is_done_about_crashes_and_approval_is_kept():
+    """The words of the decorator for whoever runs the calls stand on the tool; unknown ones are refused."""
+
+    @tool(on_crash="ask", approve=True)
+    def pay(amount: float): ...
+
+    assert (pay.on_crash, pay.approve) == ("ask", True)
+    assert (later.on_crash, later.approve) == ("retry", False)
+    assert ToolRegistry([pay]).get("pay") is pay
+    with pytest.raises(ConfigError, match="on_crash='never'; one of 'retry', 'fail', 'ask' is expected"):
+        tool(on_crash="never", name="pay")(lambda: None)

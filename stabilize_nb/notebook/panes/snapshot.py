@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from stabilize_nb.events.bus import Event, EventType
+from stabilize_nb.events.bus import TOKENS, Event, EventType
 from stabilize_nb.models.ids import new_id
 from stabilize_nb.notebook.logs import Logs, StageLog, gathered
 from stabilize_nb.notebook.progress import Told
@@ -79,6 +79,8 @@ class RunReader:
         return gathered(logs, fresh)
 
     def _hear(self, event: Event) -> None:
+        if event.data.get("kind") == TOKENS:  # they are in the log
+            return
         fraction, message = event.data.get("fraction"), event.data.get("message")
         known = float(fraction) if isinstance(fraction, int | float) else None
         self._told[event.entity_id] = Told(fraction=known, message=str(message or ""))

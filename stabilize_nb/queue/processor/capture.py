@@ -159,6 +159,14 @@ class Router:
         return getattr(self._stream, name)
 
 
+def log_text(text: str) -> None:
+    """Put text into the output of the body at work here, as if it was printed; a terminal does not show it."""
+    output = _current.get()
+    if output is not None:
+        output.write("stdout", text)
+        _tell(output)
+
+
 @contextmanager
 def _catching(output: Output | None) -> Iterator[None]:
     token = _current.set(output)
