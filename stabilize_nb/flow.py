@@ -73,7 +73,7 @@ class Flow:
     # -- defining ---------------------------------------------------------------------------------
 
     @overload
-    def stage(self, function: Callable[..., Any], /) -> FlowStage: ...
+    def stage(self, function: Callable[..., Any], /, **words: Unpack[StageWords]) -> FlowStage: ...
 
     @overload
     def stage(self, **words: Unpack[StageWords]) -> Callable[[Callable[..., Any]], FlowStage]: ...
@@ -105,7 +105,7 @@ class Flow:
           fixed values for its parameters. `name`: its name (the function's). `title`: what people read.
         """
         if function is not None:
-            return self._add(function, {})
+            return self._add(function, words)
         return lambda given: self._add(given, words)
 
     def _add(self, function: Callable[..., Any], given: Mapping[str, Any]) -> FlowStage:

@@ -7,6 +7,7 @@ copy of a log can be framed without its store.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stabilize_nb.errors import StoreDamagedError
@@ -212,6 +213,7 @@ def frame_of(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> pd.Dat
     """
     import pandas as pd  # noqa: PLC0415 - heavy, and the engine needs none
 
+    import_module("stabilize_nb.events.analysis")  # registers `df.workflow`
     values = list(zip(*rows, strict=True)) or [()] * len(columns)
     series = {}
     for column, cells in zip(columns, values, strict=True):

@@ -63,6 +63,16 @@ def stages_of(flow: Flow, *names: str, **words: Any) -> list[FlowStage]:
     return [flow.stage(name=name, **words)(lambda name=name: name) for name in names]
 
 
+def test_function_may_come_with_its_words(engine: Engine) -> None:
+    """A stage that is made by a call, not as a decorator, has its words too."""
+    flow = Flow("called")
+    flow.stage(lambda: 1, name="one")
+    flow.stage(lambda one: one + 1, name="two", title="Two")
+
+    assert value(engine.start(flow), "two") == 2
+    assert flow.stages["two"].settings["title"] == "Two"
+
+
 # -- joins ---------------------------------------------------------------------------------------------
 
 
