@@ -7,17 +7,17 @@ starts with "ERROR: " and says what to mend, because the model often can.
 
 from __future__ import annotations
 
-import asyncio
 import difflib
 import json
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from stabilize_nb.errors import ConfigError
 from stabilize_nb.llm.calls import Api, storable
 from stabilize_nb.llm.tools import Tool, ToolContext
 from stabilize_nb.models.values import plain
-from stabilize_nb.queue.processor.loop import wait_on_loop
+from stabilize_nb.queue.processor.loop import in_thread, wait_on_loop
 from stabilize_nb.tasks.interface import is_awaitable
 
 
@@ -74,7 +74,7 @@ class ToolRegistry:
             return prepared
         known = self._tools[name]
         if not known.is_async:
-            return await asyncio.to_thread(_told, prepared)
+            return await in_thread(partial(_told, prepared))
         try:
             return _as_text(await prepared())
         except Exception as error:  # noqa: BLE001 - whatever the user's code raises is for the model to read

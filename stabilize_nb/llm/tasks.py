@@ -9,8 +9,8 @@ hold no thread while they wait for a model. Without an engine (`stage.runtime` N
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stabilize_nb.errors import PermanentError
@@ -19,7 +19,7 @@ from stabilize_nb.llm.messages import ChatMessage
 from stabilize_nb.llm.registry import ToolRegistry
 from stabilize_nb.llm.tokens import Tokens
 from stabilize_nb.llm.tools import ToolContext
-from stabilize_nb.queue.processor.loop import wait_on_loop
+from stabilize_nb.queue.processor.loop import in_thread, wait_on_loop
 from stabilize_nb.tasks.interface import Task, is_awaitable
 from stabilize_nb.tasks.result import TaskResult
 
@@ -79,7 +79,7 @@ class _ModelTask(Task):
         elif hasattr(client, "achat"):
             response = await client.achat(messages, tools=tools or None, **settings)
         else:
-            response = await asyncio.to_thread(client.chat, messages, tools=tools or None, **settings)
+            response = await in_thread(partial(client.chat, messages, tools=tools or None, **settings))
             response = await response if is_awaitable(response) else response
         return _as_data(client, response)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 import traceback
 from dataclasses import replace
@@ -18,6 +17,7 @@ from stabilize_nb.models.task import TaskExecution
 from stabilize_nb.models.values import plain, plain_mapping
 from stabilize_nb.queue.messages import KeepOutput, Outcome, OutcomeKind, TaskFinished
 from stabilize_nb.queue.processor.journal_rows import JournalRows
+from stabilize_nb.queue.processor.loop import in_thread
 from stabilize_nb.reducers import apply_output_reducers
 from stabilize_nb.store.codec import dumps
 from stabilize_nb.store.store import define
@@ -87,7 +87,7 @@ class Running:
         self, name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Any:
         """Run a durable step of a coroutine."""
-        return await self._journal.step_async(name, function, args, kwargs, asyncio.to_thread)
+        return await self._journal.step_async(name, function, args, kwargs, in_thread)
 
     def progress(self, fraction: float | None, message: str, data: Mapping[str, Any]) -> None:
         """Publish progress; it is not stored."""

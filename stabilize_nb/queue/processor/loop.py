@@ -1,24 +1,35 @@
-"""The event loop on which all coroutine bodies of this process wait; one thread, started when first needed."""
+"""
+The event loop on which all coroutine bodies of this process wait; one thread, started when first needed.
+
+What blocks is done in other threads. Two hundred bodies that go on at once have two hundred brief things to do, which
+need no thread each: they take turns, and what turns out not to be brief leaves its turn to the next.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from stabilize_nb.errors import PreconditionError
 from stabilize_nb.store.waiting import Reply
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Iterator
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
     from concurrent.futures import Future
 
 T = TypeVar("T")
+#: Turns at once, seconds that one lasts at most, and threads that those may have who had theirs.
+TURNS: Final = 3
+TURN: Final = 0.1
+THREADS: Final = 32
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
+_turns = asyncio.Semaphore(TURNS)
 
 
 def run_on_loop(coroutine: Coroutine[Any, Any, Any]) -> Future[Any]:
@@ -27,6 +38,7 @@ def run_on_loop(coroutine: Coroutine[Any, Any, Any]) -> Future[Any]:
     with _lock:
         if _loop is None:
             _loop = asyncio.new_event_loop()
+            _loop.set_default_executor(ThreadPoolExecutor(THREADS, "stabilize-aside"))
             threading.Thread(target=_loop.run_forever, name="stabilize-async", daemon=True).start()
         return asyncio.run_coroutine_threadsafe(coroutine, _loop)
 
@@ -37,6 +49,20 @@ def is_on_loop() -> bool:
         return asyncio.get_running_loop() is _loop
     except RuntimeError:
         return False
+
+
+async def in_thread(function: Callable[[], T]) -> T:
+    """Call a function in another thread, in the context of the caller, and return its result."""
+    if not is_on_loop():
+        return await asyncio.to_thread(function)
+    async with _turns:
+        work = asyncio.ensure_future(asyncio.to_thread(function))
+        try:
+            await asyncio.wait([work], timeout=TURN)
+        except asyncio.CancelledError:
+            work.cancel()
+            raise
+    return await work
 
 
 def wait_on_loop(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -104,8 +130,8 @@ def _raise(error: BaseException) -> Any:
 
 def _forget() -> None:
     """A thread does not pass to a forked child: it makes a loop of its own."""
-    global _lock, _loop
-    _lock, _loop = threading.Lock(), None
+    global _lock, _loop, _turns
+    _lock, _loop, _turns = threading.Lock(), None, asyncio.Semaphore(TURNS)
 
 
 if hasattr(os, "register_at_fork"):

@@ -356,12 +356,20 @@ class Workshop:
             desk.leading = False
             if desk.starved and desk.free_slots() > 0:
                 desk.dirty = True  # a place was given back meanwhile
-            jobs = len(desk.ready) + len(desk.hooks) + bool(desk.finished or desk.dirty) - 1
+            jobs = self._bodies() + len(desk.hooks) + bool(desk.finished or desk.dirty) - 1
             sooner = desk.next_due is not None and (before is None or desk.next_due < before)
             self.hire_for(jobs)
             desk.changed.notify(max(jobs, int(sooner), 0))
             if not (desk.ready or desk.finished or desk.running or desk.hooks):
                 desk.calm.notify_all()
+
+    def _bodies(self) -> int:
+        """Return for how many workers there are bodies: one begins all coroutines, each of which is done in no time."""
+        in_threads = sum(not self._is_coroutine(body) for _, body in self.desk.ready)
+        return in_threads + (in_threads < len(self.desk.ready))
+
+    def _is_coroutine(self, body: Body) -> bool:
+        return body.task.implementing_class in self.names()[1]
 
     def wake(self) -> None:
         """Look for messages: somebody else has committed. Never takes the desk's lock in the main thread."""
@@ -400,7 +408,8 @@ class Workshop:
             if ready is None and hook is None:
                 return True
             desk.in_threads += 1
-            self.hire_for(1)
+            if ready is None or not self._is_coroutine(ready[1]):
+                self.hire_for(1)
         if ready is not None and self._is_held(ready[0]):
             return self._run(*ready)
         if hook is not None:  # first: what it cleans up is over, and a process that dies forgets it
