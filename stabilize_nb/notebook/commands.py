@@ -128,8 +128,9 @@ COMMANDS: Final[Mapping[str, Command]] = {
             twin="engine.dead_letters(), engine.redrive(ids)",
         ),
         Command(
-            name="events", arguments="[RUN] [--csv FILE]", takes="run", options={"--csv": True}, call=looking.events,
-            help="the log of a run as a frame", twin="run.events",
+            name="events", arguments="[RUN] [--csv FILE] [--xes FILE] [--ocel FILE]", takes="run",
+            options={"--csv": True, "--xes": True, "--ocel": True}, call=looking.events,
+            help="the log of a run as a frame", twin="run.events, run.events.workflow.to_xes(path)",
         ),
         Command(
             name="replay", arguments="[RUN] [--at FACT|TIME]", takes="run", options={"--at": True}, call=looking.replay,

@@ -53,11 +53,16 @@ def status(order: Order) -> Lines:
 
 
 def events(order: Order) -> pd.DataFrame:
-    """Return the log of a run."""
+    """Return the log of a run, and write it in the formats that are wanted."""
     order.only(1)
     events = order.run("last").events
-    if file := order.line.options.get("--csv"):
-        events.to_csv(file, index=False)
+    given = order.line.options
+    if "--csv" in given:
+        events.to_csv(given["--csv"], index=False)
+    if "--xes" in given:
+        events.workflow.to_xes(given["--xes"])
+    if "--ocel" in given:
+        events.workflow.to_ocel(given["--ocel"])
     return events
 
 

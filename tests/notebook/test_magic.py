@@ -643,9 +643,11 @@ def test_looking_returns_objects(notebook, tmp_path):
     notebook.run(RESEARCH)
     run = settled(notebook.run("research.run(question='why')").value)
 
-    events = notebook.run("%workflow events last --csv events.csv").value
+    events = notebook.run("%workflow events last --csv events.csv --xes log.xes --ocel log.json").value
     assert list(events["type"][:2]) == ["workflow.created", "workflow.started"]
     assert len((tmp_path / "events.csv").read_text().splitlines()) >= len(events)
+    assert run.id in (tmp_path / "log.xes").read_text()
+    assert run.id in (tmp_path / "log.json").read_text()
     assert list(notebook.run("%workflow list").value["run_id"]) == [run.id]
     assert notebook.run("%workflow show research").value is notebook.names["research"]
     assert (
