@@ -68,7 +68,8 @@ class WorkflowAccessor:
     Analysis of a frame of events: `run.events`, several of them one under the other, `stabilize_nb.events(store)`.
 
     Rows may be in any order. A stage counts from the moment when it could begin until its end, and is one of three
-    things all the while: queued, running, or waiting for somebody. Raises ConfigError when the frame is none of events.
+    things all the while: queued, running, or waiting for somebody. What a fork has taken over is part of its way, but
+    its time is that of the run that did it. Raises ConfigError when the frame is none of events.
     """
 
     def __init__(self, frame: pd.DataFrame) -> None:
@@ -196,7 +197,8 @@ def _missing(frame: pd.DataFrame) -> list[str]:
 
 def _ends(past: RunPast) -> Iterator[str]:
     remarks = {"SUCCEEDED": "", "TERMINAL": " (failed)", "FAILED_CONTINUE": " (failed)", "REDIRECT": " (jumped)"}
-    ended = [firing for firing in past.firings if firing.ended is not None and firing.status in remarks]
+    firings = [*past.taken_over, *past.firings]
+    ended = [firing for firing in firings if firing.ended is not None and firing.status in remarks]
     for firing in sorted(ended, key=lambda firing: firing.steps[-1].sequence):
         yield firing.name + remarks[firing.status]
 

@@ -38,7 +38,8 @@ PROCESS_MINING = (
 def activities(pasts: Iterable[RunPast]) -> Iterator[tuple[str, str, Step, str]]:
     """Yield run, stage, transition and instance, in order."""
     for past in pasts:
-        steps = [(firing.stage, step, firing.instance) for firing in past.firings for step in firing.steps]
+        firings = [*past.taken_over, *past.firings]
+        steps = [(firing.stage, step, firing.instance) for firing in firings for step in firing.steps]
         for stage, step, instance in sorted(steps, key=lambda each: each[1].sequence):
             yield past.run_id, stage, step, instance
 

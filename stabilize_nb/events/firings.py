@@ -99,7 +99,11 @@ class Firing:
 
 @dataclass(slots=True)
 class RunPast:
-    """What the frame says of a run; times are ms since the epoch, firings in the order in which they began."""
+    """
+    What the frame says of a run; times are ms since the epoch, firings in the order in which they began.
+
+    A run that was forked from `origin` begins with the fork; what it has taken over was done by that one.
+    """
 
     run_id: str
     workflow: str
@@ -107,6 +111,8 @@ class RunPast:
     end: int
     status: str = "RUNNING"
     firings: list[Firing] = field(default_factory=list)
+    origin: str = ""
+    taken_over: list[Firing] = field(default_factory=list)
 
 
 class Row(NamedTuple):
@@ -208,6 +214,8 @@ class _Fold:
                 self._define(row.data.get("definition", {}))
             case "workflow.started":
                 past.begin = row.at
+            case "workflow.forked":
+                self._fork(row)
             case "join.fired":
                 self._queued[row.data.get("row", id_)] = row.at, self._cause(row.data.get("triggers", ()))
             case "instance.added":
@@ -235,6 +243,12 @@ class _Fold:
             context = stage.get("context", {})
             if is_instance(context):
                 self._names[stage["id"]] = f"{context[PARENT_REF_ID]}_instance"
+
+    def _fork(self, row: Row) -> None:
+        past = self.past
+        past.origin, past.begin = row.data.get("run", ""), row.at
+        past.taken_over, past.firings = [*past.taken_over, *past.firings], []
+        self._open, self._last, self._latest, self._queued = {}, {}, None, {}
 
     def _cause(self, triggers: Any) -> Firing | None:
         """Return the firing among the triggers that ended last: it is what the join had waited for."""

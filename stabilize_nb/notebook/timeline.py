@@ -123,7 +123,11 @@ class Timeline:
         hidden = self._left_out + max(0, len(self._lanes) - most)
         if not self._lanes:
             return ["no stage has begun"]
-        return [f"{hidden:,} more stages are not shown"] if hidden else []
+        taken = [
+            (len({each.stage for each in past.taken_over}), past.origin) for past in self._pasts if past.taken_over
+        ]
+        told = [f"{count} stage{'s' * (count != 1)} taken over from {shorten(origin)}" for count, origin in taken]
+        return [*told, *([f"{hidden:,} more stages are not shown"] if hidden else [])]
 
 
 def _lanes(past: RunPast) -> Iterator[Lane]:

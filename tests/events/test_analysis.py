@@ -103,10 +103,11 @@ def test_frames_keep_their_schema(played, name):
 def test_firings_are_those_of_the_frame_of_stages(played, scene):
     """Each run of a stage is found with its end and its status, and its time is all accounted for."""
     events, stages = played[scene]
+    pasts = pasts_of(events)
     found = {
         (each.instance.rpartition(":")[0], each.stage, each.status if each.ended else "", each.ended)
-        for past in pasts_of(events)
-        for each in past.firings
+        for past in pasts
+        for each in [*past.taken_over, *past.firings]
     }
     begun = stages[stages["started"].notna()]
     ended = begun["finished"].dt.as_unit("ms").astype("int64").where(begun["finished"].notna(), 0)
@@ -115,8 +116,8 @@ def test_firings_are_those_of_the_frame_of_stages(played, scene):
         (row.stage_id, row.ref_id, row.status if at else "", at or None)
         for row, at in zip(begun.itertuples(), ended, strict=True)
     }
-    for past in pasts_of(events):
-        for each in past.firings:
+    for past in pasts:
+        for each in [*past.taken_over, *past.firings]:
             assert sum(each.total(doing) for doing in Doing) == each.end - each.queued
             assert all(one.end == two.begin for one, two in itertools.pairwise(each.spans))
 
@@ -213,6 +214,21 @@ def test_critical_path_goes_back_to_the_beginning(played, scene):
 
         assert all(after.queued >= before.ended for after, before in itertools.pairwise(path))
         assert not path or path[-1].cause is None
+
+
+def test_fork_counts_what_it_did_itself(played):
+    """What a fork has taken over is part of its way; its time counts once, for the run that did it."""
+    events, _ = played["forked"]
+    fork = max(pasts_of(events), key=lambda past: past.begin)
+    both = events.workflow
+
+    assert [firing.stage for firing in fork.firings] == ["n"]
+    assert {firing.stage for firing in fork.taken_over} == {"a", "n"}
+    assert fork.firings[0].queued == fork.begin
+    assert fork.origin in set(events["run_id"]) - {fork.run_id}
+    assert sorted(both.variants()["variant"]) == ["a → n", "a → n → n"]
+    assert dict(zip(both.durations()["stage"], both.durations()["count"], strict=True)) == {"a": 1, "n": 2}
+    assert f"2 stages taken over from {fork.origin}" in repr(both.timeline())
 
 
 def test_instances_and_activations_count_as_one_stage(played):
