@@ -123,11 +123,13 @@ class Timeline:
         hidden = self._left_out + max(0, len(self._lanes) - most)
         if not self._lanes:
             return ["no stage has begun"]
-        taken = [
-            (len({each.stage for each in past.taken_over}), past.origin) for past in self._pasts if past.taken_over
-        ]
-        told = [f"{count} stage{'s' * (count != 1)} taken over from {shorten(origin)}" for count, origin in taken]
-        return [*told, *([f"{hidden:,} more stages are not shown"] if hidden else [])]
+        told = [f"{hidden:,} more stages are not shown"] if hidden else []
+        return [*filter(None, map(_taken_over, self._pasts)), *told]
+
+
+def _taken_over(past: RunPast) -> str:
+    count = len({each.stage for each in past.taken_over} - {each.stage for each in past.firings})
+    return f"{count} stage{'s' * (count != 1)} taken over from {shorten(past.origin)}" if count else ""
 
 
 def _lanes(past: RunPast) -> Iterator[Lane]:

@@ -228,7 +228,7 @@ def test_fork_counts_what_it_did_itself(played):
     assert fork.origin in set(events["run_id"]) - {fork.run_id}
     assert sorted(both.variants()["variant"]) == ["a → n", "a → n → n"]
     assert dict(zip(both.durations()["stage"], both.durations()["count"], strict=True)) == {"a": 1, "n": 2}
-    assert f"2 stages taken over from {fork.origin}" in repr(both.timeline())
+    assert f"1 stage taken over from {fork.origin}" in repr(both.timeline())
 
 
 def test_instances_and_activations_count_as_one_stage(played):
