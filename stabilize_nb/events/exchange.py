@@ -129,7 +129,7 @@ def _type(name: str, attributes: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _dump(value: Any, file: TextIO) -> None:
-    json.dump(value, file, ensure_ascii=False, separators=(",", ":"))
+    file.write(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
 
 
 def _dump_each(values: Iterable[Any], file: TextIO) -> None:
