@@ -118,7 +118,7 @@ def write_ocel(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
         file.write(',"objectTypes":')
         _dump([_type(kind, _OBJECT_ATTRIBUTES) for kind in _OBJECT_TYPES], file)
         file.write(',"events":')
-        _dump_each((_ocel_event(row, objects) for row in rows_of(frame)), file)
+        _dump_each((_ocel_event(row, objects) for row in rows_of(frame, lambda _: True)), file)
         file.write(',"objects":')
         _dump_each(objects.all(), file)
         file.write("}\n")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from stabilize_nb.models.multi_instance import PARENT_REF_ID, is_instance
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     import pandas as pd
 
@@ -134,13 +134,21 @@ class Row(NamedTuple):
 COLUMNS: Final = ("run_id", "seq", "time", "type", "stage", "stage_id", "task", "attempt", "status", "data")
 
 
-def rows_of(frame: pd.DataFrame) -> Iterator[Row]:
-    """Yield the rows of a frame of events, run by run in order, each once."""
+#: Events whose `data` is looked at: it may be made only then.
+_READ: Final = frozenset({
+    "workflow.created", "workflow.forked", "join.fired", "instance.added", "child.started", "signal.delivered",
+    "task.settled",
+})  # fmt: skip
+
+
+def rows_of(frame: pd.DataFrame, read: Callable[[str], bool] = _READ.__contains__) -> Iterator[Row]:
+    """Yield the rows of a frame of events, run by run in order, each once; `data` of the types to be `read`."""
     ordered = frame.drop_duplicates(["run_id", "seq"]).sort_values(["run_id", "seq"], kind="stable")
-    columns = [
-        ordered["time"].dt.as_unit("ms").astype("int64").tolist() if name == "time" else _plain(ordered[name])
-        for name in COLUMNS
-    ]
+    columns = [_plain(ordered[name]) for name in COLUMNS if name not in {"time", "data"}]
+    columns.insert(COLUMNS.index("time"), ordered["time"].dt.as_unit("ms").astype("int64").tolist())
+    wanted = ordered["type"].map({kind: read(kind) for kind in ordered["type"].unique()}).astype(bool)
+    told = iter(_plain(ordered.loc[wanted.to_numpy(), "data"]))
+    columns.append([next(told) if each else {} for each in wanted])
     return (Row(*row) for row in zip(*columns, strict=True))
 
 
@@ -152,9 +160,10 @@ def _plain(column: pd.Series[Any]) -> list[Any]:
 def pasts_of(frame: pd.DataFrame) -> list[RunPast]:
     """Fold a frame of events to its runs, in the order in which they began."""
     folds: dict[str, _Fold] = {}
+    names = dict(frame[["run_id", "workflow"]].dropna().itertuples(index=False)) if "workflow" in frame else {}
     for row in rows_of(frame):
         if row.run_id not in folds:
-            folds[row.run_id] = _Fold(RunPast(row.run_id, row.run_id, row.at, row.at))
+            folds[row.run_id] = _Fold(RunPast(row.run_id, names.get(row.run_id, row.run_id), row.at, row.at))
         folds[row.run_id].take(row)
     for fold in folds.values():
         fold.close()
