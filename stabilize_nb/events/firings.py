@@ -160,7 +160,9 @@ def _plain(column: pd.Series[Any]) -> list[Any]:
 def pasts_of(frame: pd.DataFrame) -> list[RunPast]:
     """Fold a frame of events to its runs, in the order in which they began."""
     folds: dict[str, _Fold] = {}
-    names = dict(frame[["run_id", "workflow"]].dropna().itertuples(index=False)) if "workflow" in frame else {}
+    names: dict[str, str] = (
+        dict(frame[["run_id", "workflow"]].dropna().itertuples(index=False)) if "workflow" in frame else {}
+    )
     for row in rows_of(frame):
         if row.run_id not in folds:
             folds[row.run_id] = _Fold(RunPast(row.run_id, names.get(row.run_id, row.run_id), row.at, row.at))
