@@ -1,6 +1,7 @@
 """The pane of a run: what it shows, how much of it there is, how often it is painted, and what stays of it."""
 
 import html.parser
+import re
 import subprocess
 import sys
 import threading
@@ -12,12 +13,15 @@ import ipywidgets as w
 import pytest
 from ipywidgets.widgets import widget as registry
 
-from stabilize_nb import Engine, Flow
+from stabilize_nb import Engine, Flow, emit_progress
+from stabilize_nb.llm import LLMClient, LLMTask
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.notebook.panes import run_pane, showing
 from stabilize_nb.notebook.panes.painter import PAINTER, PERIOD, Painter
 from stabilize_nb.queue.processor.config import QueueProcessorConfig
 from stabilize_nb.run import Run
+from stabilize_nb.testing import ScriptedModel
+from tests.makers import stage, workflow
 
 S = WorkflowStatus
 
@@ -349,3 +353,32 @@ def test_decision_of_another_process_is_seen(engine, tmp_path):
     until(lambda: pane.life.is_over)
 
     assert "– cancelled" in pane._pictures.shown
+
+
+def test_words_of_a_model_are_in_the_log_and_not_in_the_progress(engine):
+    """While a model speaks the pane shows each word once, in the log, and what was told of progress stays."""
+    words = [f"w{number}" for number in range(30)]
+    listening = threading.Event()
+
+    class Ask(LLMTask):
+        def execute(self, stage):
+            assert listening.wait(10)
+            emit_progress(stage, "asking", 0.5)
+            return super().execute(stage)
+
+    with ScriptedModel([" ".join(words)], pace=0.2) as model:
+        engine.registry.register("ask", Ask(LLMClient("glm", base_url=model.url)))
+        run = engine.start(workflow(stage("ask", task="ask", context={"prompt": "Count."})))
+        pane = showing.show(run)
+        assert pane is not None
+        until(lambda: "running" in shown(pane))
+        listening.set()
+        until(lambda: "w3 " in shown(pane))
+        early = shown(pane)
+        model.pace = 0
+        until(lambda: pane.life.is_over)
+
+    assert "w29" not in early
+    assert "50 % asking" in early
+    assert [len(re.findall(rf"\b{word}\b", early)) for word in words[:3]] == [1, 1, 1]
+    assert run.log("ask") == " ".join(words) + "\n"
