@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from stabilize_nb.errors import ConfigError
-from stabilize_nb.forms import completed, fitted
+from stabilize_nb.models.forms import completed, fitted
 from stabilize_nb.models.gate import APPROVE, DEADLINE, DECISIONS, REJECT, Refusal, signal_for
 from stabilize_nb.models.ids import new_id
 from stabilize_nb.models.settling import DONE, OUTPUTS, SETTLE

@@ -35,7 +35,7 @@ from stabilize_nb.flow_words import (
     renamed,
     with_words,
 )
-from stabilize_nb.forms import form_data
+from stabilize_nb.models.forms import form_data
 from stabilize_nb.models.topology import check_topology
 from stabilize_nb.models.workflow import Workflow
 from stabilize_nb.starting import STARTER, How, Work

@@ -6,8 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from stabilize_nb.forms import Field, fields_of
-from stabilize_nb.models.gate import APPROVE, REJECT, choices_of, deadline_of, fingerprint_of, is_gate, on_timeout_of
+from stabilize_nb.models.forms import Field, fields_of
+from stabilize_nb.models.gate import (
+    APPROVE,
+    REJECT,
+    asked_in,
+    choices_of,
+    deadline_of,
+    fingerprint_of,
+    is_gate,
+    on_timeout_of,
+)
 from stabilize_nb.models.settling import OUTPUTS, SETTLEMENTS, fingerprint
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.models.values import EMPTY
@@ -95,6 +104,7 @@ def _gate(
     stage_id: str, run_id: str, ref_id: str, asked: Mapping[str, Any], since: int | None, generation: int,
     begun: int | None, run_name: str,
 ) -> Gate:  # fmt: skip
+    asked = asked_in(asked)
     return Gate(
         run_id=run_id, run_name=run_name, name=ref_id, stage_id=stage_id, question=str(asked.get("message") or ""),
         show=asked.get("show"), form=_form(asked), since=since, choices=choices_of(asked),

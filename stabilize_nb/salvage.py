@@ -205,7 +205,9 @@ def _write_work(connection: Connection, found: Found, view: View, now: int) -> N
             asked.add((row["kind"], row["stage_id"]))
     for stage_id in {key.id for key in view.changed if key.kind == "stage"}:
         for row in found.journal[stage_id]:
-            connection.run("insert_journal", row | {"value": connection.text(view.head.id, loads(row["value"]))})
+            text = row["value"]
+            own = None if text is None else connection.text(view.head.id, loads(text))
+            connection.run("insert_journal", row | {"value": own})
     for message in _needed(view):
         if ("RunTask", message.stage_id) not in asked:
             write_message(connection, message, now)

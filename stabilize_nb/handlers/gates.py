@@ -67,20 +67,25 @@ def refused_kept(draft: Draft, row: StageRow, signal: SignalRow) -> bool:
     """Refuse a decision that came before its gate waited, and that it does not offer."""
     if not _is_gate(row) or signal.name not in gate.DECISIONS:
         return False
-    if gate.is_offered(row.context, signal.name, signal.data):
+    if gate.is_offered(row.context, signal.name, signal.data) and not _asks(row):
         return False
-    reason = Refusal.CHOICE.value
+    reason = Refusal.CHANGED.value if _asks(row) else Refusal.CHOICE.value  # what a body asks nobody knows beforehand
     draft.record(SignalRefused(row.id, signal.name, dict(signal.data), reason, signal=signal.id))
     return True
 
 
 def _is_gate(row: StageRow) -> bool:
-    return gate.is_gate(implementing for _, implementing in row.spec.tasks)
+    return _asks(row) or gate.is_gate(implementing for _, implementing in row.spec.tasks)
+
+
+def _asks(row: StageRow) -> bool:
+    """Whether a body asks a person."""
+    return bool(row.context.get(gate.ASKS))
 
 
 def deliver(draft: Draft, row: StageRow, task: TaskRow, signal: SignalDelivered, decision_id: str = "") -> None:
     """Resume a stage with a signal; a decision is recorded with the fingerprint of what was shown."""
-    if task.implementing_class == gate.APPROVAL and signal.name in gate.DECISIONS:
+    if (task.implementing_class == gate.APPROVAL or _asks(row)) and signal.name in gate.DECISIONS:
         signal = dataclasses.replace(
             signal, data=gate.with_decision(row.context, signal.name, signal.data),
             fingerprint=gate.fingerprint_of(row.context), decision_id=decision_id,

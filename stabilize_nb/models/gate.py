@@ -23,6 +23,8 @@ DEADLINE: Final = "deadline"
 FAIL: Final = "fail"
 #: Names of the signals that end the waiting of a gate.
 DECISIONS: Final = frozenset({APPROVE, REJECT, DEADLINE})
+#: Under which key the context of a stage has what a body of it asks a person, with the keys that a gate has.
+ASKS: Final = "_asks"
 #: Keys of the context that a person sees.
 SEEN: Final = ("message", "show", "form", "choices")
 
@@ -38,6 +40,11 @@ class Refusal(StrEnum):
     NOT_WAITING = "not waiting"  # the gate was decided, withdrawn, or does not wait yet
 
 
+def asked_in(context: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a stage asks: what a body of it asks, or else what stands in its context."""
+    return context.get(ASKS) or context
+
+
 def is_gate(tasks: Iterable[str]) -> bool:
     """Whether a person decides at a stage that has tasks of these classes."""
     return APPROVAL in tasks
@@ -45,13 +52,14 @@ def is_gate(tasks: Iterable[str]) -> bool:
 
 def choices_of(context: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the decisions that a gate offers, in the order of its buttons."""
-    declared = context.get("choices")
+    declared = asked_in(context).get("choices")
     return tuple(map(str, declared)) if isinstance(declared, list) and declared else (APPROVE, REJECT)
 
 
 def fingerprint_of(context: Mapping[str, Any]) -> str:
     """Return what stands for all that a person sees of a gate: 32 hex digits (BLAKE2b of canonical JSON)."""
-    seen = [context.get(key) for key in SEEN]
+    asked = asked_in(context)
+    seen = [asked.get(key) for key in SEEN]
     text = json.dumps(seen, sort_keys=True, separators=(",", ":"), allow_nan=False, default=dict)
     return blake2b(text.encode(), digest_size=16).hexdigest()
 
@@ -63,7 +71,7 @@ def signal_for(choice: str) -> str:
 
 def is_offered(context: Mapping[str, Any], signal: str, data: Mapping[str, Any]) -> bool:
     """Whether a decision is one of those that the gate offers."""
-    if not context.get("choices"):
+    if not asked_in(context).get("choices"):
         return True
     choice = data.get("decision", signal)
     return choice in choices_of(context) and signal_for(choice) == signal
@@ -71,7 +79,8 @@ def is_offered(context: Mapping[str, Any], signal: str, data: Mapping[str, Any])
 
 def with_decision(context: Mapping[str, Any], signal: str, data: Mapping[str, Any]) -> dict[str, Any]:
     """Return the data of a decision; where a gate names its choices, with the one that was taken."""
-    return {**data, "decision": data.get("decision", signal)} if context.get("choices") else dict(data)
+    named = bool(asked_in(context).get("choices"))
+    return {**data, "decision": data.get("decision", signal)} if named else dict(data)
 
 
 # -- deadlines ----------------------------------------------------------------------------------------
@@ -110,7 +119,7 @@ def _seconds_in(text: str) -> float:
 
 def deadline_of(context: Mapping[str, Any], since: int | None) -> int | None:
     """Return when a gate that waits `since` then decides itself; both in ms since the epoch."""
-    timeout = context.get("timeout")
+    timeout = asked_in(context).get("timeout")
     return None if timeout is None or since is None else since + round(seconds_of(timeout) * 1_000)
 
 

@@ -8,14 +8,17 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stabilize_nb.errors import StageNotReadyError
+from stabilize_nb.models.calls import Question
+from stabilize_nb.models.gate import APPROVE, REJECT
 from stabilize_nb.models.ids import new_id
 from stabilize_nb.models.settling import RETRY
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.models.values import as_dict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
+    from stabilize_nb.models.calls import Answer, Call
     from stabilize_nb.models.multi_instance import MultiInstanceConfig
     from stabilize_nb.models.task import TaskExecution
 
@@ -68,6 +71,18 @@ class StageRuntime(Protocol):
         self, name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Any:
         """Run a durable step of a coroutine."""
+
+    def call(self, call: Call) -> Any:
+        """Call a model or tool as a durable step."""
+
+    async def call_async(self, call: Call) -> Any:
+        """Do the same in a coroutine."""
+
+    def ask(self, name: str, question: Question) -> Answer:
+        """Ask a person."""
+
+    async def ask_async(self, name: str, question: Question) -> Answer:
+        """Ask a person from a coroutine."""
 
     def progress(self, fraction: float | None, message: str, data: Mapping[str, Any]) -> None:
         """Tell listeners how far the body is."""
@@ -182,6 +197,40 @@ class StageExecution:
     async def step_async(self, name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Do the same as `step` inside an async body; `function` may be a coroutine function."""
         return await self._running("step_async").step_async(name, function, args, kwargs)
+
+    def call(self, call: Call) -> Any:
+        """
+        Call a model or tool as a durable step, and note in `run.calls` what it took.
+
+        Raises BudgetExceededError when the budget of the workflow is used up; the call is not made then.
+        """
+        return self._running("call").call(call)
+
+    async def call_async(self, call: Call) -> Any:
+        """Do the same as `call` inside an async body."""
+        return await self._running("call_async").call_async(call)
+
+    def ask(
+        self, message: str, *, show: Any = None, form: Mapping[str, Any] | None = None,
+        choices: Sequence[str] = (APPROVE, REJECT), name: str = "ask",
+    ) -> Answer:  # fmt: skip
+        """
+        Ask a person in the middle of this body, and return what was decided: its fields are `choice` and `data`.
+
+        The stage waits as a gate does, which survives restarts and holds no worker. With the answer the body is run
+        again from its beginning: what it does before should be steps, which are not done again. An answer counts only
+        for exactly what was asked. `form`: field -> type, as of a gate; the fields are in `data`.
+        """
+        asked = Question(message=message, show=show, form=form or {}, choices=tuple(choices))
+        return self._running("ask").ask(name, asked)
+
+    async def ask_async(
+        self, message: str, *, show: Any = None, form: Mapping[str, Any] | None = None,
+        choices: Sequence[str] = (APPROVE, REJECT), name: str = "ask",
+    ) -> Answer:  # fmt: skip
+        """Do the same as `ask` inside an async body."""
+        asked = Question(message=message, show=show, form=form or {}, choices=tuple(choices))
+        return await self._running("ask_async").ask_async(name, asked)
 
     def progress(self, fraction: float | None = None, message: str = "", **data: Any) -> None:
         """Tell listeners how far the body is; `fraction` is between 0 and 1, None when unknown."""

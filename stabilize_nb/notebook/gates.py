@@ -22,7 +22,7 @@ from stabilize_nb.notebook.signs import is_approval
 from stabilize_nb.notebook.tables import duration, join, moment
 
 if TYPE_CHECKING:
-    from stabilize_nb.forms import Field
+    from stabilize_nb.models.forms import Field
     from stabilize_nb.models.stage import StageExecution
     from stabilize_nb.models.workflow import Workflow
 

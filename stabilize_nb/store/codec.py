@@ -44,7 +44,13 @@ def loads(text: str) -> Any:
 
 def loads_all(texts: Sequence[str]) -> list[Any]:
     """Return the data of many texts at once, which is much quicker than one by one."""
-    values = loads(f"[{','.join(texts)}]")
+    try:
+        values = loads(f"[{','.join(texts)}]")
+    except TypeError as error:
+        msg = f"the database holds bytes where JSON text is expected ({error}); run `stabilize-nb doctor` on it"
+        raise StoreDamagedError(msg) from error
+    if len(values) != len(texts):
+        return [loads(text) for text in texts]  # one of them is no text of one value: it says so
     return [loads(text) if isinstance(text, Referring) else value for text, value in zip(texts, values, strict=True)]
 
 

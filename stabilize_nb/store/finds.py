@@ -73,7 +73,8 @@ def _complete(found: Found) -> None:
 def _whole(found: Found, rows: Iterable[tuple[int, Row]], column: str) -> Iterator[tuple[int, Row]]:
     for key, row in rows:
         try:
-            yield key, row | {column: with_blobs(row[column], lambda digest: _blob(found, digest))}
+            text = row[column]
+            yield key, row if text is None else row | {column: with_blobs(text, lambda digest: _blob(found, digest))}
         except StoreDamagedError:
             continue
 
@@ -103,9 +104,9 @@ def _take_keyed(found: Found, values: tuple[Any, ...]) -> None:
             found.ends[workflow_id] = max(found.ends[workflow_id], sequence)
         case (str(digest), int(part), bytes(data)):
             found.blobs[digest][part] = data
-        case (str(), str(), str(), int(), str(), int()):
+        case (str(), str(), str(), int(), int(), *_) if len(values) == len(columns["journal"]):
             row = dict(zip(columns["journal"], values, strict=True))
-            if _is_json(row["value"]):
+            if _is_step(row):
                 found.journal[row["stage_id"]].append(row)
         case _ if len(values) == len(columns["workflow"]):
             row = dict(zip(columns["workflow"], values, strict=True))
@@ -125,6 +126,12 @@ def _is_event(row: Row) -> bool:
     numbers = (row["sequence"], row["at"])
     fits = all(isinstance(text, str) for text in texts) and all(isinstance(number, int) for number in numbers)
     return fits and row["position"] is None and row["sequence"] > 0 and _is_json(row["data"])
+
+
+def _is_step(row: Row) -> bool:
+    is_settled = isinstance(row["at"], int)
+    fits = row["kind"] in ("step", "model", "tool") and isinstance(row["begun_at"], int)
+    return fits and ((row["value"] is None) if not is_settled else row["value"] is None or _is_json(row["value"]))
 
 
 def _is_message(row: Row) -> bool:

@@ -44,6 +44,7 @@ _TABLES = (
     "claims",
     "signals",
     "journal",
+    "accounts",
     "rounds",
     "arrivals",
     "tasks",

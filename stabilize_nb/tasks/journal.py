@@ -2,73 +2,235 @@
 
 A step is known by the logical call of its task, its name, and its number among the steps of that name in this
 attempt. The result is committed before it is returned, unless the worker has lost its claim.
+
+Each procedure is written once, as a generator that says what is to be done next: with the store, or by the body. A body
+in a thread does both itself; a coroutine leaves the store to a thread and awaits what is awaitable.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from stabilize_nb.errors import PermanentError, TransientError
+from stabilize_nb.models.calls import (
+    Answer,
+    BudgetExceededError,
+    BudgetHeldError,
+    Question,
+    WaitsForPerson,
+    lost_call,
+    outcome_said,
+)
+from stabilize_nb.models.gate import DECISIONS, fingerprint_of
 from stabilize_nb.models.values import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
+
+    from stabilize_nb.models.calls import Call, Terms
+
+#: A step: its name, and its number among those of that name.
+Key = tuple[str, int]
 
 
 class JournalStore(Protocol):
     """Where the results of steps are kept."""
 
-    def recorded(self) -> dict[tuple[str, int], Any]:
-        """Return (name, number) -> result for the steps of this logical call that are committed."""
+    def recorded(self) -> dict[Key, Any]:
+        """Return the results of the steps of this logical call that are committed."""
 
-    def record(self, name: str, number: int, value: Any) -> None:
-        """Commit a result."""
+    def record(self, key: Key, value: Any) -> None:
+        """Commit the result of a step."""
+
+    def begin(self, key: Key, call: Call) -> Terms | None:
+        """Commit that a call is about to be made, and reserve what it may take; return the terms of its budget.
+
+        Raises BudgetExceededError, and BudgetHeldError when what is left is reserved.
+        """
+
+    def settle(self, key: Key, call: Call, value: Any) -> None:
+        """Commit the answer to a call, and what it took instead of what was reserved."""
+
+    def fail(self, key: Key, error: Exception) -> None:
+        """Commit that a call failed."""
+
+    def note_begin(self, key: Key) -> None:
+        """Remember when a call was begun that is noted only with its answer."""
+
+    def was_begun(self, key: Key) -> bool:
+        """Whether the call was begun before and nobody knows what became of it."""
+
+    def extend(self, key: Key, value: Any, amounts: Mapping[str, Any]) -> None:
+        """Commit the answer of a person by which the budget has that much more."""
+
+
+class Resumed(NamedTuple):
+    """With what a body was resumed: what it had asked, and the signal."""
+
+    asked: Mapping[str, Any]
+    signal: str
+    data: Mapping[str, Any]
+
+
+class Store(NamedTuple):
+    """Something to do with the store."""
+
+    work: Callable[[], Any]
+
+
+class Work(NamedTuple):
+    """Something that the body does; may return an awaitable."""
+
+    work: Callable[[], Any]
+
+
+Steps = Generator[Store | Work, Any, Any]
 
 
 class Journal:
     """The steps of one attempt of one body."""
 
-    def __init__(self, store: JournalStore, place: str) -> None:
+    def __init__(self, store: JournalStore, place: str, resumed: Resumed | None = None) -> None:
         self._store = store
         self._place = place
-        self._known: dict[tuple[str, int], Any] | None = None
+        self._resumed = resumed
+        self._known: dict[Key, Any] | None = None
         self._counts: Counter[str] = Counter()
         self.replayed = 0
 
-    def _next(self, name: str) -> tuple[tuple[str, int], dict[tuple[str, int], Any]]:
+    def step(self, name: str, work: Callable[[], Any]) -> Steps:
+        """Return the committed result of the step, or do the work and commit what it returns."""
+        key, known = yield Store(lambda: self._next(name))
+        if key in known:
+            self.replayed += 1
+            return known[key]
+        value = yield Work(work)
+        kept = plain(value, self._place_of(name))
+        yield Store(lambda: self._store.record(key, kept))
+        return kept
+
+    def call(self, call: Call) -> Steps:
+        """Do the same for a call of a model or tool, and note what it takes."""
+        key, known = yield Store(lambda: self._next(call.name))
+        if key in known:
+            self.replayed += 1
+            return known[key]
+        terms = None
+        if call.is_noted:
+            if call.on_crash == "ask" and (yield Store(lambda: self._store.was_begun(key))):
+                said = yield from self._became(call)
+                if said is not None:
+                    yield Store(lambda: self._store.settle(key, call, said))
+                    return said
+            terms = yield from self._begin(key, call)
+        else:
+            self._store.note_begin(key)
+        try:
+            value = yield Work(lambda: call.make(terms))
+        except Exception as error:
+            failure = error  # the name above ends with the block
+            if call.is_noted:
+                yield Store(lambda: self._store.fail(key, failure))
+            raise
+        kept = plain(value, self._place_of(call.name))
+        yield Store(lambda: self._store.settle(key, call, kept))
+        return kept
+
+    def ask(self, name: str, question: Question) -> Steps:
+        """Return what a person has answered; raises WaitsForPerson when nobody has."""
+        return (yield from self._ask(name, question, self._store.record))
+
+    def _ask(self, name: str, question: Question, keep: Callable[[Key, Any], None], *, of_this: bool = True) -> Steps:
+        """`of_this`: the answer counts only for exactly this question."""
+        key, known = yield Store(lambda: self._next(name))
+        asked = {**question.asked(), "step": [*key]}
+        shown = fingerprint_of(asked)
+        found = known.get(key)
+        if found is None:
+            found = self._answer(asked, shown, of_this=of_this)
+            if found is None:
+                raise WaitsForPerson(asked)
+            yield Store(lambda: keep(key, found))
+        if of_this and found["fingerprint"] != shown:
+            raise PermanentError(f"{self._place}: what was decided at {name!r} was about something else than this")
+        return Answer(choice=found["choice"], data=found["data"])
+
+    def _answer(self, asked: Mapping[str, Any], shown: str, *, of_this: bool) -> dict[str, Any] | None:
+        """Return the answer by which the body was resumed, if it is about this."""
+        resumed = self._resumed
+        if resumed is None or resumed.signal not in DECISIONS or resumed.asked.get("step") != asked["step"]:
+            return None
+        if of_this and fingerprint_of(resumed.asked) != shown:
+            return None
+        choice = resumed.data.get("decision", resumed.signal)
+        return {"choice": choice, "data": dict(resumed.data), "fingerprint": shown}
+
+    def _begin(self, key: Key, call: Call) -> Steps:
+        while True:
+            try:
+                return (yield Store(lambda: self._store.begin(key, call)))
+            except BudgetHeldError as held:
+                raise TransientError(str(held), retry_after=1.0) from None
+            except BudgetExceededError as exceeded:
+                if exceeded.question is None:
+                    raise
+                question, over = exceeded.question, exceeded
+            answer = yield from self._ask(f"budget for {key[0]} {key[1]}", question, self._extend, of_this=False)
+            if not answer.approves:
+                raise BudgetExceededError(f"{over}; more of it was {answer.told}")
+
+    def _extend(self, key: Key, answer: Mapping[str, Any]) -> None:
+        self._store.extend(key, answer, answer["data"])
+
+    def _became(self, call: Call) -> Steps:
+        """Return what a person says that a lost call has returned; None: it is to be made again."""
+        answer = yield from self.ask(f"{call.name} lost", lost_call(call))
+        return outcome_said(self._place, call, answer)
+
+    def _next(self, name: str) -> tuple[Key, dict[Key, Any]]:
         if self._known is None:
             self._known = self._store.recorded()
         self._counts[name] += 1
         return (name, self._counts[name]), self._known
 
-    def step(self, name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """Return the committed result of the step, or call the function and commit what it returns."""
-        key, known = self._next(name)
-        if key in known:
-            self.replayed += 1
-            return known[key]
-        return self._keep(key, function(*args, **kwargs))
+    def _place_of(self, name: str) -> str:
+        return f"{self._place} step {name!r} result"
 
-    async def step_async(
-        self,
-        name: str,
-        function: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        in_thread: Callable[[Callable[[], Any]], Any],
-    ) -> Any:
-        """Do the same for a coroutine; storage is used through `in_thread`, which keeps the event loop free."""
-        key, known = await in_thread(lambda: self._next(name))
-        if key in known:
-            self.replayed += 1
-            return known[key]
-        value = function(*args, **kwargs)
-        if hasattr(value, "__await__"):
-            value = await value
-        return await in_thread(lambda: self._keep(key, value))
 
-    def _keep(self, key: tuple[str, int], value: Any) -> Any:
-        name, number = key
-        kept = plain(value, f"{self._place} step {name!r} result")
-        self._store.record(name, number, kept)
-        return kept
+def carried_out(steps: Steps) -> Any:
+    """Do what steps say, in this thread, and return what they come to."""
+    answer: Any = None
+    error: BaseException | None = None
+    while True:
+        try:
+            todo = steps.send(answer) if error is None else steps.throw(error)
+        except StopIteration as end:
+            return end.value
+        answer, error = None, None
+        try:
+            answer = todo.work()
+        except BaseException as raised:  # noqa: BLE001 - the steps have to hear of it
+            error = raised
+
+
+async def carried_out_async(steps: Steps, in_thread: Callable[[Callable[[], Any]], Any]) -> Any:
+    """Do the same for a coroutine; storage is used through `in_thread`, which keeps the event loop free."""
+    answer: Any = None
+    error: BaseException | None = None
+    while True:
+        try:
+            todo = steps.send(answer) if error is None else steps.throw(error)
+        except StopIteration as end:
+            return end.value
+        answer, error = None, None
+        try:
+            if isinstance(todo, Store):
+                answer = await in_thread(todo.work)
+            else:
+                answer = todo.work()
+                if hasattr(answer, "__await__"):
+                    answer = await answer
+        except BaseException as raised:  # noqa: BLE001 - the steps have to hear of it
+            error = raised

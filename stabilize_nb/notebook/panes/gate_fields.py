@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 import ipywidgets as w
 
 from stabilize_nb.errors import ConfigError
-from stabilize_nb.forms import KINDS, Unfit, missing
+from stabilize_nb.models.forms import KINDS, Unfit, missing
 from stabilize_nb.models.gate import REJECT
 from stabilize_nb.notebook.looks import shorten
 from stabilize_nb.notebook.panes.widgets import close_all, show
 
 if TYPE_CHECKING:
-    from stabilize_nb.forms import Field
+    from stabilize_nb.models.forms import Field
 
 #: Choices that are buttons beside each other; more are a text field that completes. A list to open would be shorter,
 #: but JupyterLab takes the keys that move in it for commands of its own.

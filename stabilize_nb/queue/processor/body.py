@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.errors import PermanentError, StabilizeError, is_transient, transient_cause
 from stabilize_nb.events.bus import tell
+from stabilize_nb.models.calls import WaitsForPerson
+from stabilize_nb.models.gate import ASKS
 from stabilize_nb.models.stage import StageExecution
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.models.task import TaskExecution
@@ -23,7 +25,7 @@ from stabilize_nb.store.codec import dumps
 from stabilize_nb.store.store import define
 from stabilize_nb.tasks.child import with_plain_stages, workflow_of
 from stabilize_nb.tasks.interface import RetryableTask, Task
-from stabilize_nb.tasks.journal import Journal
+from stabilize_nb.tasks.journal import Journal, Resumed, carried_out, carried_out_async
 from stabilize_nb.tasks.result import TaskResult
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from stabilize_nb.core.draft import Body
+    from stabilize_nb.models.calls import Answer, Call, Question
     from stabilize_nb.models.stage import Upstream
     from stabilize_nb.queue.processor.capture import Output
     from stabilize_nb.queue.processor.commit import Leased
@@ -73,21 +76,42 @@ class Running:
     def _journal(self) -> Journal:
         body = self.body
         place = f"stage {body.stage.ref_id!r} task {body.task.name!r}"
-        rows = JournalRows(self.database, self.leased, body.stage.id, self.idempotency_key, self._is_wanted)
-        return Journal(rows, place)
+        rows = JournalRows(self.database, self.leased, body, self.idempotency_key, self._is_wanted)
+        asked, signal = body.context.get(ASKS), body.context.get("_signal_name")
+        resumed = Resumed(asked, signal, body.context.get("_signal_data") or {}) if asked and signal else None
+        return Journal(rows, place, resumed)
 
     def _is_wanted(self) -> bool:
         return not (self._cancelled or self.abandoned)
 
     def step(self, name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Run a durable step."""
-        return self._journal.step(name, function, args, kwargs)
+        return carried_out(self._journal.step(name, lambda: function(*args, **kwargs)))
 
     async def step_async(
         self, name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Any:
         """Run a durable step of a coroutine."""
-        return await self._journal.step_async(name, function, args, kwargs, in_thread)
+        steps = self._journal.step(name, lambda: function(*args, **kwargs))
+        return await carried_out_async(steps, in_thread)
+
+    def call(self, call: Call) -> Any:
+        """Call a model or tool as a durable step."""
+        return carried_out(self._journal.call(call))
+
+    async def call_async(self, call: Call) -> Any:
+        """Do the same in a coroutine."""
+        return await carried_out_async(self._journal.call(call), in_thread)
+
+    def ask(self, name: str, question: Question) -> Answer:
+        """Ask a person."""
+        answer: Answer = carried_out(self._journal.ask(name, question))
+        return answer
+
+    async def ask_async(self, name: str, question: Question) -> Answer:
+        """Ask a person from a coroutine."""
+        answer: Answer = await carried_out_async(self._journal.ask(name, question), in_thread)
+        return answer
 
     def progress(self, fraction: float | None, message: str, data: Mapping[str, Any]) -> None:
         """Publish progress; it is not stored."""
@@ -125,6 +149,8 @@ class Running:
         stage, task = self.body.stage, self.body.task
         if output := self._take_output():
             outcome = replace(outcome, output=output)
+        if self.body.stage.context.get(ASKS) and outcome.kind is not OutcomeKind.RETRY:
+            outcome = replace(outcome, context={ASKS: None, **outcome.context})
         return TaskFinished(
             execution_id=self.leased.workflow_id, stage_id=stage.id, generation=stage.generation,
             position=task.position, attempt=task.attempt, outcome=outcome,
@@ -225,7 +251,9 @@ def _poll_after(task: Task, stage: StageExecution, running: Running, now: int) -
 
 
 def outcome_of_error(error: BaseException, task: Task, running: Running) -> Outcome:
-    """Make an Outcome of an exception: another try, or failure with its traceback."""
+    """Make an Outcome of an exception: a question to a person, another try, or failure with its traceback."""
+    if isinstance(error, WaitsForPerson):
+        return Outcome(kind=OutcomeKind.SUSPENDED, context={ASKS: error.asked})
     said = _said(error)
     text = f"{type(error).__name__}: {said}" if said else type(error).__name__
     transient = isinstance(error, Exception) and is_transient(error)

@@ -6,20 +6,26 @@ import logging
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from stabilize_nb.errors import StoreUnavailableError
+from stabilize_nb.queue.processor.accounts import accounts_over, extend
+from stabilize_nb.queue.processor.call_rows import BLANK, CallRow
 from stabilize_nb.queue.processor.commit import LeaseLost
 from stabilize_nb.store.codec import loads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from stabilize_nb.core.draft import Body
+    from stabilize_nb.models.calls import Call, Terms
     from stabilize_nb.queue.processor.commit import Leased
     from stabilize_nb.store.database import Database
     from stabilize_nb.store.sqlite import Connection
+    from stabilize_nb.tasks.journal import Key
 
 T = TypeVar("T")
 log = logging.getLogger("stabilize_nb")
 #: Seconds between two tries to use a store that is not to be had.
 RETRY: Final = 0.5
+_ERROR_LENGTH: Final = 1_000
 
 
 class JournalRows:
@@ -30,39 +36,96 @@ class JournalRows:
     """
 
     def __init__(
-        self, database: Database, leased: Leased, stage_id: str, call: str, is_wanted: Callable[[], bool]
+        self, database: Database, leased: Leased, body: Body, call: str, is_wanted: Callable[[], bool]
     ) -> None:
         self._database = database
         self._leased = leased
-        self._here = {"stage_id": stage_id, "call": call}
+        self._place = f"stage {body.stage.ref_id!r}"
+        self._attempt = body.task.attempt
+        self._here = {"stage_id": body.stage.id, "call": call}
         self._is_wanted = is_wanted
+        self._begun: dict[Key, int] = {}
+        self._terms: dict[Key, Terms | None] = {}
 
-    def recorded(self) -> dict[tuple[str, int], Any]:
+    def recorded(self) -> dict[Key, Any]:
         """Read all results at once."""
-        rows = self._when_possible(
-            lambda: self._database.read(lambda connection: connection.all("journal_of_call", self._here))
-        )
+        rows = self._read(lambda connection: connection.all("journal_of_call", self._here))
         return {(name, number): loads(value) for name, number, value in rows}
 
-    def record(self, name: str, number: int, value: Any) -> None:
-        """Commit one result; raises LeaseLost when another worker has taken the task over."""
+    def was_begun(self, key: Key) -> bool:
+        """Whether a call was begun and not settled."""
+        return self._read(lambda connection: connection.one("open_call", self._key(key))) is not None
 
-        def write(connection: Connection) -> None:
+    def record(self, key: Key, value: Any) -> None:
+        """Commit one result; raises LeaseLost when another worker has taken the task over."""
+        self._write(lambda connection, now: self._insert(connection, key, value, now))
+
+    def extend(self, key: Key, value: Any, amounts: Mapping[str, Any]) -> None:
+        """Commit what a person has answered, by which the first budget that is used up has more."""
+
+        def write(connection: Connection, now: int) -> None:
+            self._insert(connection, key, value, now)
+            accounts = accounts_over(connection, self._leased.workflow_id)
+            for account in [account for account in accounts if account.is_used_up()][:1]:
+                extend(connection, account, amounts)
+
+        self._write(write)
+
+    def note_begin(self, key: Key) -> None:
+        """Remember when a call was begun that is noted only with its answer."""
+        self._begun[key] = self._database.clock()
+
+    def begin(self, key: Key, call: Call) -> Terms | None:
+        """Commit that a call is about to be made, and reserve what it may take; return the terms of its budget."""
+        terms = self._write(lambda connection, now: self._row(connection, key).begin(call, now, self._place))
+        self._terms[key] = terms
+        return terms
+
+    def settle(self, key: Key, call: Call, value: Any) -> None:
+        """Commit the answer to a call, and charge what it took instead of what was reserved."""
+        used = call.measure(self._terms.get(key), value)
+
+        def write(connection: Connection, now: int) -> None:
+            text = connection.text(self._leased.workflow_id, value)
+            begun = self._begun.get(key, now)
+            self._row(connection, key).settle(call, used, text, begun=begun, now=now)
+
+        self._write(write)
+
+    def fail(self, key: Key, error: Exception) -> None:
+        """Commit that a call failed; `refused` of an error says that the server did nothing for it."""
+        said = f"{type(error).__name__}: {error}"[:_ERROR_LENGTH]
+        refused = bool(getattr(error, "refused", False))
+        self._write(lambda connection, now: self._row(connection, key).fail(said, now, is_refused=refused))
+
+    def _row(self, connection: Connection, key: Key) -> CallRow:
+        return CallRow(connection, self._leased.workflow_id, self._key(key), self._attempt)
+
+    def _insert(self, connection: Connection, key: Key, value: Any, now: int) -> None:
+        own = {"value": connection.text(self._leased.workflow_id, value), "attempt": self._attempt}
+        connection.run("insert_journal", BLANK | self._key(key) | own | {"begun_at": now, "at": now})
+
+    def _key(self, key: Key) -> dict[str, Any]:
+        name, number = key
+        return self._here | {"name": name, "number": number}
+
+    def _read(self, work: Callable[[Connection], T]) -> T:
+        return self._when_possible(lambda: self._database.read(work))
+
+    def _write(self, work: Callable[[Connection, int], T]) -> T:
+        """Do some work in a transaction, unless another worker has taken the task over."""
+
+        def write(connection: Connection) -> T:
             mine = {"id": self._leased.id, "owner": self._leased.owner, "fence": self._leased.fence}
             held = connection.one("still_mine", mine)
             if not held or not held[0]:
                 raise LeaseLost(self._leased.id)
-            row = {
-                "name": name,
-                "number": number,
-                "value": connection.text(self._leased.workflow_id, value),
-                "at": self._database.clock(),
-            }
-            connection.run("insert_journal", self._here | row)
+            result = work(connection, self._database.clock())
             if self._leased.lost:
                 connection.run("forget_losses", {"id": self._leased.id})
+            return result
 
-        self._when_possible(lambda: self._database.write(write))
+        return self._when_possible(lambda: self._database.write(write))
 
     def _when_possible(self, work: Callable[[], T]) -> T:
         while True:

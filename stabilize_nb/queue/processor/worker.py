@@ -425,7 +425,7 @@ class Workshop:
             return True
         claim = {"id": leased.id, "owner": leased.owner, "fence": leased.fence}
         try:
-            return self.database.read(lambda connection: connection.one("claim_held", claim)) is not None
+            return bool(self.database.read(lambda connection: connection.one("still_mine", claim) or (0,))[0])
         except StoreError:
             return True  # nobody can say; what is not its own any more is refused when it ends
 

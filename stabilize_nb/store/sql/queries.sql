@@ -358,9 +358,6 @@ WHERE id = :id AND done_at IS NULL AND dead_at IS NULL;
 UPDATE message SET lease_until = :lease_until
 WHERE owner = :owner AND done_at IS NULL AND dead_at IS NULL;
 
--- claim_held -- Whether a processor still has what it has taken. Unique index on id.
-SELECT 1 FROM message WHERE id = :id AND owner = :owner AND fence = :fence AND done_at IS NULL AND dead_at IS NULL;
-
 -- other_owners -- Who else holds claims, and until when at most. Index message_claimed.
 SELECT owner, max(lease_until) FROM message
 WHERE owner IS NOT NULL AND owner <> :owner AND done_at IS NULL AND dead_at IS NULL GROUP BY owner;
@@ -412,11 +409,59 @@ WHERE id = :id AND dead_at IS NOT NULL;
 SELECT value FROM journal WHERE stage_id = :stage_id AND call = :call AND name = :name AND number = :number;
 
 -- journal_of_call -- The results of all durable steps of one logical call. Primary key.
-SELECT name, number, value FROM journal WHERE stage_id = :stage_id AND call = :call;
+SELECT name, number, value FROM journal WHERE stage_id = :stage_id AND call = :call AND value IS NOT NULL;
 
--- insert_journal -- The result of a durable step; the first one stays.
-INSERT INTO journal (stage_id, call, name, number, value, at)
-VALUES (:stage_id, :call, :name, :number, :value, :at) ON CONFLICT DO NOTHING;
+-- insert_journal -- A step; the first one stays.
+INSERT INTO journal (stage_id, call, name, number, made, kind, target, attempt, value, error, input_tokens, output_tokens, cost,
+       held_tokens, held_cost, begun_at, at)
+VALUES (:stage_id, :call, :name, :number, :made, :kind, :target, :attempt, :value, :error, :input_tokens, :output_tokens, :cost,
+        :held_tokens, :held_cost, :begun_at, :at) ON CONFLICT DO NOTHING;
+
+-- open_call -- A call that was begun and not settled: how often it was made, and what is reserved for it. Primary key.
+SELECT made, held_tokens, held_cost, attempt FROM journal
+WHERE stage_id = :stage_id AND call = :call AND name = :name AND number = :number AND at IS NULL
+ORDER BY made DESC LIMIT 1;
+
+-- times_made -- How often a call was begun. Primary key.
+SELECT coalesce(max(made), 0) FROM journal WHERE stage_id = :stage_id AND call = :call AND name = :name AND number = :number;
+
+-- settle_call -- What became of a call. Primary key.
+UPDATE journal SET value = :value, error = :error, input_tokens = :input_tokens, output_tokens = :output_tokens, cost = :cost,
+       held_tokens = :held_tokens, held_cost = :held_cost, at = :at
+WHERE stage_id = :stage_id AND call = :call AND name = :name AND number = :number AND made = :made;
+
+-- calls_of_workflow -- Calls of models and tools of a workflow, in the order in which they were begun. Index stage_by_ref.
+SELECT s.ref_id, s.id, j.kind, j.name, j.number, j.made, j.target, j.attempt, j.value IS NOT NULL, j.error, j.input_tokens,
+       j.output_tokens, j.cost, j.held_tokens, j.held_cost, j.begun_at, j.at, s.status, t.attempt, t.status, j.call
+FROM stage AS s JOIN journal AS j ON j.stage_id = s.id
+     LEFT JOIN task AS t ON t.stage_id = s.id AND j.call LIKE t.id || ':%'
+WHERE s.workflow_id = :workflow_id AND j.kind <> 'step'
+ORDER BY j.begun_at, j.stage_id, j.number, j.made;
+
+-- budgets_over -- A workflow and those that have called it, as far as they have a budget, and what was taken of it. Primary key.
+WITH RECURSIVE line (id, context, depth) AS (
+    SELECT id, context, 0 FROM workflow WHERE id = :workflow_id
+    UNION ALL
+    SELECT w.id, w.context, line.depth + 1 FROM line
+    JOIN workflow AS w ON w.id = json_extract(line.context, '$._parent_workflow_id') WHERE line.depth < 100
+)
+SELECT line.id, json_extract(line.context, '$._budget'), a.call_limit, a.token_limit, a.cost_limit, coalesce(a.calls, 0),
+       coalesce(a.tokens, 0), coalesce(a.cost, 0), coalesce(a.held_tokens, 0), coalesce(a.held_cost, 0), a.workflow_id IS NOT NULL
+FROM line LEFT JOIN account AS a ON a.workflow_id = line.id
+WHERE json_extract(line.context, '$._budget') IS NOT NULL ORDER BY line.depth;
+
+-- open_account -- Nothing is taken of a budget yet.
+INSERT INTO account (workflow_id, call_limit, token_limit, cost_limit)
+VALUES (:workflow_id, :call_limit, :token_limit, :cost_limit) ON CONFLICT DO NOTHING;
+
+-- charge -- What a call takes of a budget, or gives back. Primary key.
+UPDATE account SET calls = calls + :calls, tokens = tokens + :tokens, cost = cost + :cost,
+       held_tokens = held_tokens + :held_tokens, held_cost = held_cost + :held_cost
+WHERE workflow_id = :workflow_id;
+
+-- extend_account -- A budget becomes larger. Primary key.
+UPDATE account SET call_limit = call_limit + :calls, token_limit = token_limit + :tokens, cost_limit = cost_limit + :cost
+WHERE workflow_id = :workflow_id;
 
 -- insert_event -- A fact in the log.
 INSERT INTO event (workflow_id, sequence, type, at, stage_id, data)
@@ -497,6 +542,9 @@ DELETE FROM claim WHERE workflow_id IN (SELECT value FROM json_each(:ids));
 
 -- delete_journal_of -- Part of deleting workflows.
 DELETE FROM journal WHERE stage_id IN (SELECT id FROM stage WHERE workflow_id IN (SELECT value FROM json_each(:ids)));
+
+-- delete_accounts_of -- Part of deleting workflows.
+DELETE FROM account WHERE workflow_id IN (SELECT value FROM json_each(:ids));
 
 -- delete_rounds_of -- Part of deleting workflows.
 DELETE FROM round WHERE stage_id IN (SELECT id FROM stage WHERE workflow_id IN (SELECT value FROM json_each(:ids)));
@@ -620,7 +668,10 @@ SELECT 'signals without their workflow', count(*) FROM signal
 WHERE NOT EXISTS (SELECT 1 FROM workflow WHERE id = signal.workflow_id)
 UNION ALL
 SELECT 'results of steps without their stage', count(*) FROM journal
-WHERE NOT EXISTS (SELECT 1 FROM stage WHERE id = journal.stage_id);
+WHERE NOT EXISTS (SELECT 1 FROM stage WHERE id = journal.stage_id)
+UNION ALL
+SELECT 'budgets without their workflow', count(*) FROM account
+WHERE NOT EXISTS (SELECT 1 FROM workflow WHERE id = account.workflow_id);
 
 -- doctor_stuck -- Unfinished workflows that nothing moves: no message, no wait, no pause.
 SELECT w.id, w.name, w.status FROM workflow AS w

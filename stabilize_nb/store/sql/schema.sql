@@ -147,14 +147,40 @@ CREATE TABLE waiter (
 CREATE INDEX waiter_in_line ON waiter (claim, ticket);
 CREATE INDEX waiter_of_workflow ON waiter (workflow_id);
 
+-- Steps of bodies. A call of a model or tool is begun and then settled; each time it is made again is a row of its own.
 CREATE TABLE journal (
     stage_id TEXT NOT NULL,
     call TEXT NOT NULL,
     name TEXT NOT NULL,
     number INTEGER NOT NULL,
-    value TEXT NOT NULL,
-    at INTEGER NOT NULL,
-    PRIMARY KEY (stage_id, call, name, number)
+    made INTEGER NOT NULL,
+    kind TEXT NOT NULL CHECK (kind = 'step' OR kind = 'model' OR kind = 'tool'),
+    target TEXT,
+    attempt INTEGER NOT NULL,
+    value TEXT,
+    error TEXT,
+    input_tokens INTEGER,
+    output_tokens INTEGER,
+    cost INTEGER,              -- in 1/1,000,000,000 USD
+    held_tokens INTEGER NOT NULL DEFAULT 0,
+    held_cost INTEGER NOT NULL DEFAULT 0,
+    begun_at INTEGER NOT NULL,
+    at INTEGER,
+    PRIMARY KEY (stage_id, call, name, number, made),
+    CHECK (value IS NULL OR at IS NOT NULL)
+) WITHOUT ROWID;
+
+-- Budgets of workflows: what may be taken, what was, and what is reserved for calls at work.
+CREATE TABLE account (
+    workflow_id TEXT NOT NULL PRIMARY KEY,
+    call_limit INTEGER,
+    token_limit INTEGER,
+    cost_limit INTEGER,
+    calls INTEGER NOT NULL DEFAULT 0,
+    tokens INTEGER NOT NULL DEFAULT 0,
+    cost INTEGER NOT NULL DEFAULT 0,
+    held_tokens INTEGER NOT NULL DEFAULT 0 CHECK (held_tokens >= 0),
+    held_cost INTEGER NOT NULL DEFAULT 0 CHECK (held_cost >= 0)
 ) WITHOUT ROWID;
 
 CREATE TABLE message (
