@@ -28,7 +28,7 @@ S = WorkflowStatus
 #: Lanes that are drawn; of more stages those that took longest.
 DRAWN: Final = 300
 #: px.
-WIDTH: Final = 960
+WIDTH: Final = 800
 LANE: Final = 24
 BAR: Final = 14
 THIN: Final = 4

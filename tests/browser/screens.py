@@ -161,6 +161,14 @@ def many(tab: Tab) -> None:
     tab.wait(lambda: any(f"{done} of 200" in tab.cell_output_text(SHOWN) for done in range(40, 200)), "some to be done")
 
 
+def timed(tab: Tab) -> None:
+    tab._scope(SHOWN).locator("img[alt^='timeline of survey']").wait_for()
+
+
+def in_full_light(tab: Tab) -> None:
+    tab.wait_js("() => document.getAnimations().length === 0 && !document.querySelector('#jupyterlab-splash')")
+
+
 def inbox(tab: Tab) -> None:
     tab.wait_button("Approve", cell=SHOWN)
 
@@ -242,6 +250,42 @@ run.until_gate(30); run.approve(title="Penguins", copies=1, grade="A", public=Tr
 fork = run.fork("draft", outputs={"facts": ["size", "weight"]})
 fork.until_gate(30); fork.reject(reason="too short"); fork.wait(30)
 compare(run, fork)"""
+ROUNDS = """%%workflow survey -q
+import time
+from stabilize_nb import TransientError
+tries = []
+
+@stage
+def plan(rounds=0):
+    time.sleep(0.2)
+    return {"rounds": rounds}
+
+@stage(after=plan, retry=2)
+def count():
+    time.sleep(0.3)
+    tries.append(1)
+    if len(tries) == 1:
+        raise TransientError("the birds are at sea")
+
+@stage(after=plan)
+def photograph():
+    time.sleep(0.9)
+
+@stage(after=[count, photograph])
+def review(rounds):
+    time.sleep(0.3)
+    if rounds < 1:
+        jump("plan", rounds=1)
+
+sign_off = approval("Publish?", after=review)
+
+@stage
+def publish(sign_off):
+    time.sleep(0.2)
+    raise OSError("no paper")"""
+TIMED = """run = survey.run()
+run.until_gate(30); time.sleep(0.8); run.approve(); run.wait(30)
+run.events.workflow.timeline()"""
 SCENES = (
     Scene("running", begun(touched("slowly")), at_work),
     Scene("waiting", begun(), waiting),
@@ -255,6 +299,7 @@ SCENES = (
     Scene("inbox", (LOAD, ESSAY, TWO), inbox),
     Scene("replay", (*begun(touched("no paper"))[:2], "run = essay.run(question='penguins')\n" + ENDED), replayed),
     Scene("compared", (LOAD, ESSAY, COMPARED), lambda tab: tab.wait_text("stages differ", cell=SHOWN)),
+    Scene("timeline", (LOAD, ROUNDS, TIMED), timed, in_full_light),
     Scene("unknown", begun(DEATH, SHOP, "shop.run(order=7); have_die(run)"), unknown),
     Scene("without-code", begun(touched("slowly")), without_code),
     Scene("no-kernel", begun(), left, without_news),
