@@ -75,6 +75,13 @@ class WorkflowAccessor:
     def __init__(self, frame: pd.DataFrame) -> None:
         self._frame = frame
 
+    def __repr__(self) -> str:
+        missing = _missing(self._frame)
+        if missing:
+            return f"no frame of events: it has no column {', '.join(missing)}"
+        what = f"{len(self._frame):,} events of {self._frame['run_id'].nunique():,} runs"
+        return f"analysis of {what}: {', '.join(f'{name}()' for name in dir(self) if not name.startswith('_'))}"
+
     def variants(self) -> pd.DataFrame:
         """
         Frame of the ways that runs went, the most frequent first; columns: `VARIANTS`.

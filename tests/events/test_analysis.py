@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import subprocess
 import sys
 from contextlib import closing
@@ -263,6 +264,14 @@ def test_other_frames_are_refused(name, tmp_path):
     with pytest.raises(ConfigError, match=r"no frame of events.*no column run_id, time.*run\.events"):
         getattr(frame.workflow, name)(*arguments)
     assert not any(tmp_path.iterdir())
+
+
+def test_accessor_says_what_it_offers(played):
+    """Looked at, the accessor names its methods, or says what is missing."""
+    said = repr(played["forked"][0].workflow)
+
+    assert re.match(r"analysis of \d+ events of 2 runs: bottlenecks\(\), durations\(\), process_mining\(\), ", said)
+    assert repr(pd.DataFrame().workflow).startswith("no frame of events: it has no column run_id, ")
 
 
 def test_column_of_the_same_name_stays():
