@@ -233,6 +233,7 @@ class _Fold:
                 self._names[row.data.get("row", "")] = f"{row.stage}_instance"
             case "stage.reset" | "stage.retired":
                 self._break_off(id_, row)
+                self._forget(id_, row)
                 self._queued[id_] = row.at, self._latest
             case "stage.started":
                 self._begin(id_, row)
@@ -296,6 +297,13 @@ class _Fold:
         firing.steps.append(Step(row.sequence, row.at, "complete" if jumped else "ate_abort"))
         self._end(id_, row.at)
         firing.status = "REDIRECT" if jumped else "CANCELED"
+
+    def _forget(self, id_: str, row: Row) -> None:
+        """Leave out what a fork has not taken over: it resets that by the commit by which it is made."""
+        taken = self.past.taken_over
+        if taken and row.at == self.past.begin:
+            last = max((at for at, each in enumerate(taken) if each.instance.rpartition(":")[0] == id_), default=None)
+            self.past.taken_over = [each for at, each in enumerate(taken) if at != last]
 
     def _end(self, id_: str, at: int) -> None:
         firing = self._open.pop(id_)

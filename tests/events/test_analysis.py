@@ -113,10 +113,12 @@ def test_firings_are_those_of_the_frame_of_stages(played, scene):
     begun = stages[stages["started"].notna()]
     ended = begun["finished"].dt.as_unit("ms").astype("int64").where(begun["finished"].notna(), 0)
 
-    assert found == {
+    expected = {
         (row.stage_id, row.ref_id, row.status if at else "", at or None)
         for row, at in zip(begun.itertuples(), ended, strict=True)
     }
+    assert found <= expected
+    assert {stage for _, stage, *_ in expected - found} == ({"n"} if scene == "forked" else set())  # it is run again
     for past in pasts:
         for each in [*past.taken_over, *past.firings]:
             assert sum(each.total(doing) for doing in Doing) == each.end - each.queued
@@ -224,10 +226,10 @@ def test_fork_counts_what_it_did_itself(played):
     both = events.workflow
 
     assert [firing.stage for firing in fork.firings] == ["n"]
-    assert {firing.stage for firing in fork.taken_over} == {"a", "n"}
+    assert [firing.stage for firing in fork.taken_over] == ["a"]
     assert fork.firings[0].queued == fork.begin
     assert fork.origin in set(events["run_id"]) - {fork.run_id}
-    assert sorted(both.variants()["variant"]) == ["a → n", "a → n → n"]
+    assert both.variants()["variant"].tolist() == ["a → n"]
     assert dict(zip(both.durations()["stage"], both.durations()["count"], strict=True)) == {"a": 1, "n": 2}
     assert f"1 stage taken over from {fork.origin}" in repr(both.timeline())
 
