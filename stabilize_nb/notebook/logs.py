@@ -30,7 +30,7 @@ PICTURES: Final = 4
 KEPT_LINES: Final = 40
 KEPT_STAGES: Final = 20
 
-_LINES: Final = Markup('<pre style="white-space:pre-wrap;overflow-wrap:anywhere;margin:0">{}</pre>')
+_LINES: Final = Markup('<pre style="white-space:pre-wrap;overflow-wrap:anywhere;word-break:normal;margin:0">{}</pre>')
 _ERROR: Final = Markup('<span style="border-left:3px solid #b26a00;padding-left:5px" title="stderr">{}</span>')
 _IMAGE: Final = Markup('<img alt="{}" src="{}" style="max-width:100%;background:#fff">')
 _STAGE: Final = Markup("<div><b>{}</b>{}</div>")

@@ -33,7 +33,7 @@ BORDERED: Final = "text-align:left;border:1px solid #767676;padding:2px 8px;vert
 _PICTURE: Final = re.compile(r"data:image/(?:png|jpeg|gif|webp|svg\+xml);base64,[A-Za-z0-9+/]+=*")
 _IMAGE: Final = Markup('<img alt="{}" src="{}" style="max-width:100%;max-height:480px;background:#fff">')
 _MARKDOWN: Final = Markup("<div>{}</div><details><summary>as it is written</summary>{}</details>")
-_TEXT: Final = Markup('<pre style="white-space:pre-wrap;overflow-wrap:anywhere;margin:0">{}</pre>')
+_TEXT: Final = Markup('<pre style="white-space:pre-wrap;overflow-wrap:anywhere;word-break:normal;margin:0">{}</pre>')
 _SECTION: Final = Markup('<div style="margin:4px 0"><b>{}</b><div style="margin-left:1em">{}</div></div>')
 _INLINE: Final = Markup('<div style="margin:4px 0"><b>{}</b>: {}</div>')
 _CODE: Final = Markup("<code>{}</code>")

@@ -20,10 +20,10 @@ work = Workflow.create("tests", "talk", [stage("agent", prompt="Count."), stage(
 run = engine.start(work)
 run"""
 RUN = 1
-#: The words that stand in the logs of the panes that can be seen.
+#: The words that can be seen in the logs of the panes.
 SEEN = r"""cell => [...document.querySelectorAll('.jp-NotebookPanel:not(.lm-mod-hidden) .jp-Notebook .jp-Cell')][cell]
     ? [...[...document.querySelectorAll('.jp-NotebookPanel:not(.lm-mod-hidden) .jp-Notebook .jp-Cell')][cell]
-        .querySelectorAll('[role=log]')].flatMap(log => log.textContent.match(/w\d+/g) || []) : []"""
+        .querySelectorAll('[role=log]')].flatMap(log => log.innerText.match(/w\d+/g) || []) : []"""
 
 
 @pytest.fixture

@@ -380,5 +380,6 @@ def test_words_of_a_model_are_in_the_log_and_not_in_the_progress(engine):
 
     assert "w29" not in early
     assert "50 % asking" in early
+    assert "<details open><summary>log</summary>" in early
     assert [len(re.findall(rf"\b{word}\b", early)) for word in words[:3]] == [1, 1, 1]
     assert run.log("ask") == " ".join(words) + "\n"

@@ -1,4 +1,4 @@
-"""The log in a pane: folded; one stage or all of them, as chosen; always at its end."""
+"""The log in a pane: folded until a model speaks; one stage or all of them, as chosen; always at its end."""
 
 from __future__ import annotations
 
@@ -44,6 +44,8 @@ class LogTail:
         self._fold.paint(count_words(seen.logs), hidden=not seen.logs)
         if not seen.logs:
             return
+        if seen.speaks:
+            self._fold.unfold()
         options = (("all stages", ALL), *((name, ref) for ref, name in names_of(seen.workflow, seen.logs).items()))
         if tuple(self._choice.options) != options:
             chosen = self._choice.value

@@ -25,7 +25,7 @@ class Snapshot:
     A run at a moment (`now`: ms since the epoch).
 
     `standing`: what is to be known besides its stages; `told`: progress of bodies at work here, and `logs`: what
-    stages have printed, both by stage id.
+    stages have printed, both by stage id. `speaks`: words of a model have come.
     """
 
     workflow: Workflow
@@ -34,6 +34,7 @@ class Snapshot:
     standing: tuple[str, ...] = ()
     told: Mapping[str, Told] = field(default_factory=dict)
     logs: Logs = field(default_factory=dict)
+    speaks: bool = False
 
 
 class RunReader:
@@ -47,6 +48,7 @@ class RunReader:
         self._logs: dict[str, StageLog] = {}
         self._after = 0
         self._listens = False
+        self._speaks = False
 
     def __call__(self) -> Snapshot:
         """Read the run as it is now."""
@@ -62,6 +64,7 @@ class RunReader:
             standing=standing(self.run, workflow),
             told=dict(self._told),
             logs=self._read_logs(),
+            speaks=self._speaks,
         )
 
     def close(self) -> None:
@@ -79,7 +82,8 @@ class RunReader:
         return gathered(logs, fresh)
 
     def _hear(self, event: Event) -> None:
-        if event.data.get("kind") == TOKENS:  # they are in the log
+        if event.data.get("kind") == TOKENS:  # they are in the log, whose listener stirs
+            self._speaks = True
             return
         fraction, message = event.data.get("fraction"), event.data.get("message")
         known = float(fraction) if isinstance(fraction, int | float) else None
