@@ -51,6 +51,7 @@ _HOMES = {
     "WorkflowStream": "streaming",
     "approve": "hitl",
     "compare": "comparing",
+    "events": "events",  # a package that can be called
     "jump": "flow",
     "emit_progress": "streaming",
     "get_signal": "hitl",
@@ -68,7 +69,8 @@ def __getattr__(name: str) -> Any:
     if home is None:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    value = getattr(import_module(f"stabilize_nb.{home}"), name)
+    module = import_module(f"stabilize_nb.{home}")
+    value = module if name == home else getattr(module, name)
     globals()[name] = value
     return value
 

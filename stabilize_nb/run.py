@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, overload
 from stabilize_nb.deciding import decide, settle
 from stabilize_nb.decisions import Decision, decisions_in
 from stabilize_nb.errors import StageNotFoundError, StageNotReadyError, WaitTimeoutError
-from stabilize_nb.events.frames import events_frame, stages_frame, tasks_frame
+from stabilize_nb.events.frames import signals_frame, stages_frame, tasks_frame
+from stabilize_nb.events.log_frame import events_frame
 from stabilize_nb.events.past import Past
 from stabilize_nb.explain import explain
 from stabilize_nb.explain_stage import explain_stage
@@ -105,7 +106,7 @@ class Run:
 
     @property
     def events(self) -> pd.DataFrame:
-        """The log of the run; columns as `events.frames.events_frame` states them."""
+        """The log of the run; columns as `events.frames.EVENTS` states them."""
         return events_frame(self.engine.database, self.id)
 
     @property
@@ -117,6 +118,11 @@ class Run:
     def tasks(self) -> pd.DataFrame:
         """One row for each attempt of a task; columns as `events.frames.tasks_frame` states them."""
         return tasks_frame(self.engine.database, self.id)
+
+    @property
+    def signals(self) -> pd.DataFrame:
+        """One row for each signal sent to the run; columns as `events.frames.signals_frame` states them."""
+        return signals_frame(self.engine.database, self.id)
 
     @property
     def gates(self) -> list[Gate]:

@@ -228,11 +228,11 @@ def sequence_of(past: Past, moment: Moment) -> int:
     """
     if isinstance(moment, str):
         when = _written(past, moment.strip())
-        return _sequence_at(past, _aware(when), SECOND if when.microsecond == 0 else 0)
+        return _sequence_at(past, aware(when), SECOND if when.microsecond == 0 else 0)
     if isinstance(moment, datetime):
         if moment != moment:  # noqa: PLR0124 - NaT is a datetime, and not equal to itself
             raise ConfigError(_no_moment(past, moment))
-        return _sequence_at(past, _aware(moment), 0)
+        return _sequence_at(past, aware(moment), 0)
     try:
         number = index(moment)
     except TypeError:
@@ -252,7 +252,8 @@ def _no_moment(past: Past, given: object) -> str:
     )
 
 
-def _aware(when: datetime) -> datetime:
+def aware(when: datetime) -> datetime:
+    """Return a time with its zone: this machine's where none is said, in deterministic mode UTC."""
     if when.tzinfo is not None:
         return when
     return when.replace(tzinfo=UTC) if is_deterministic() else when.astimezone()

@@ -1,8 +1,14 @@
-"""The log of what happened: publishing it, reading it, folding it, framing it."""
+"""
+The log of what happened: publishing it, reading it, folding it, framing it.
+
+The package itself can be called: `stabilize_nb.events(store)` is the frame of the logs of many runs (logs.py).
+"""
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.events.bus import Event, EventBus, EventType, get_event_bus, reset_event_bus
@@ -39,3 +45,13 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module(f"stabilize_nb.events.{_HOMES[name]}"), name)
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)
+
+
+class _Callable(ModuleType):
+    """A name cannot be both a package and a function, so this package is a module that can be called."""
+
+    def __call__(self, store: Any = None, **which: Any) -> Any:
+        return import_module("stabilize_nb.logs").events(store, **which)
+
+
+sys.modules[__name__].__class__ = _Callable

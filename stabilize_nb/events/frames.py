@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stabilize_nb.errors import StoreDamagedError
 from stabilize_nb.events.bus import EventType
-from stabilize_nb.events.history import STATUS_AFTER, History, Names, entries_of
+from stabilize_nb.events.history import History, entries_of
+from stabilize_nb.events.signals import sent_in
 from stabilize_nb.models.status import WorkflowStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    import numpy as np
     import pandas as pd
 
     from stabilize_nb.queue.queue import DeadLetter
@@ -30,6 +32,9 @@ STATUSES = tuple(status.name for status in WorkflowStatus)
 #: How an attempt can end beside the statuses of tasks: failed and tried again, asked to be called again, broken off by
 #: the death of its worker, too late.
 ATTEMPT_STATUSES = (*STATUSES, "RETRIED", "POLLED", "LOST", "DISCARDED")
+#: What can become of a signal: it resumed its stage, is kept until its stage waits, had no effect on its gate, or found
+#: nobody.
+SIGNAL_STATUSES = ("CONSUMED", "KEPT", "REFUSED", "LOST")
 
 
 class Column(NamedTuple):
@@ -46,12 +51,13 @@ EVENTS = (
     Column("time", TIME, "when it was committed"),
     Column("type", "category", "what happened", TYPES),
     Column("run_id", "string", "id of the run"),
+    Column("workflow", "string", "name of the workflow"),
     Column("stage", "string", "ref_id of the stage; missing when it is about the run"),
     Column("stage_id", "string", "id of the stage's row"),
     Column("task", "string", "name of the task, when it is about one"),
     Column("attempt", "Int64", "number of the attempt, when it is about one"),
     Column("status", "category", "status after it of the task, stage or run it is about", STATUSES),
-    Column("data", "object", "everything else the fact says, as a dict"),
+    Column("data", "document", "everything else the fact says: a dict, made when it is looked at"),
 )
 
 STAGES = (
@@ -65,6 +71,20 @@ STAGES = (
     Column("duration", DURATION, "from started to finished"),
     Column("attempts", "Int64", "task bodies begun"),
     Column("error", "string", "why it failed"),
+    Column("stage_id", "string", "id of the stage's row"),
+)
+
+SIGNALS = (
+    Column("came", TIME, "when it reached the run"),
+    Column("ref_id", "string", "name of the stage that it was sent to"),
+    Column("name", "string", "name of the signal"),
+    Column("status", "category", "what became of it", SIGNAL_STATUSES),
+    Column("kept", "boolean", "whether it came before its stage waited and was kept until then"),
+    Column("consumed", TIME, "when it resumed its stage; missing when it did not"),
+    Column("wait", DURATION, "from came to consumed"),
+    Column("reason", "string", "why it was refused"),
+    Column("data", "object", "what it said, as a dict; None where the log does not keep it"),
+    Column("seq", "int64", "number of the fact by which it is known first"),
     Column("stage_id", "string", "id of the stage's row"),
 )
 
@@ -106,36 +126,14 @@ DEAD_LETTERS = (
     Column("stage_id", "string", "id of the stage's row"),
 )
 
-FRAMES = {"events": EVENTS, "stages": STAGES, "tasks": TASKS, "runs": RUNS, "dead_letters": DEAD_LETTERS}
+FRAMES = {
+    "events": EVENTS, "stages": STAGES, "tasks": TASKS, "signals": SIGNALS, "runs": RUNS, "dead_letters": DEAD_LETTERS,
+}  # fmt: skip
 
 
 def schema(frame: str) -> str:
-    """Return the columns of a frame ("events", "stages", "tasks", "runs", "dead_letters") as text, one a line."""
+    """Return the columns of a frame, which is one of `FRAMES`, as text, one a line."""
     return "\n".join(f"{column.name:<12}{column.dtype:<22}{column.meaning}" for column in FRAMES[frame])
-
-
-def events_frame(database: Database, run_id: str) -> pd.DataFrame:
-    """
-    Frame of the log of a run, one row a fact, in order of `seq`; columns: `EVENTS`.
-
-    A run that is not stored gives an empty frame.
-    """
-    names = Names()
-    rows = []
-    for entry in entries_of(database, run_id):
-        data = entry.data
-        names.learn(data)
-        status = None if entry.type == "workflow.ending" else data.get("status", STATUS_AFTER.get(entry.type))
-        rows.append((
-            entry.sequence, entry.at, entry.type, run_id, names.refs.get(entry.stage_id), entry.stage_id,
-            names.task(entry.stage_id, data.get("position")), data.get("attempt"), status,
-            {key: value for key, value in data.items() if key not in _IN_COLUMNS},
-        ))  # fmt: skip
-    return frame_of(EVENTS, rows)
-
-
-#: What the frame of events says in columns of their own.
-_IN_COLUMNS = frozenset({"fact", "stage", "attempt", "status"})
 
 
 def stages_frame(database: Database, run_id: str) -> pd.DataFrame:
@@ -170,6 +168,20 @@ def tasks_frame(database: Database, run_id: str) -> pd.DataFrame:
                 _between(each.started, each.finished), each.error, each.run.stage_id,
             )
             for each in history.attempts
+        ),
+    )  # fmt: skip
+
+
+def signals_frame(database: Database, run_id: str) -> pd.DataFrame:
+    """Frame of the signals sent to a run, one row a signal, in the order in which they came; columns: `SIGNALS`."""
+    return frame_of(
+        SIGNALS,
+        (
+            (
+                each.came, each.ref_id, each.name, each.status, each.kept, each.consumed,
+                _between(each.came, each.consumed), each.reason, each.data, each.sequence, each.stage_id,
+            )
+            for each in sent_in(entries_of(database, run_id))
         ),
     )  # fmt: skip
 
@@ -218,11 +230,16 @@ def frame_of(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> pd.Dat
     series = {}
     for column, cells in zip(columns, values, strict=True):
         try:
-            series[column.name] = _series(column, cells)
+            series[column.name] = series_of(column, cells)
         except (TypeError, ValueError, OverflowError) as error:
-            said = f"column {column.name!r} of a frame cannot be made ({error}): the database is damaged"
-            raise StoreDamagedError(f"{said}; `stabilize-nb doctor` on its file says more") from error
+            raise unframed(f"column {column.name!r}", error) from error
     return pd.DataFrame(series)
+
+
+def unframed(what: str, error: Exception) -> StoreDamagedError:
+    """Return the sentence for what cannot be made a frame of."""
+    said = f"{what} of a frame cannot be made ({error}): the database is damaged"
+    return StoreDamagedError(f"{said}; `stabilize-nb doctor` on its file says more")
 
 
 def _known(cells: Iterable[str | None], categories: Sequence[str]) -> list[str | None]:
@@ -232,7 +249,8 @@ def _known(cells: Iterable[str | None], categories: Sequence[str]) -> list[str |
     return [known.get(cell, other) for cell in cells]
 
 
-def _series(column: Column, cells: Sequence[Any]) -> pd.Series[Any]:
+def series_of(column: Column, cells: Sequence[Any] | np.ndarray[Any, Any]) -> pd.Series[Any]:
+    """Return cells as a column; times and durations come as ms, None is missing."""
     import numpy as np  # noqa: PLC0415 - comes with pandas
     import pandas as pd  # noqa: PLC0415 - heavy, and the engine needs none
 

@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
@@ -230,6 +230,19 @@ class Database:
         with self._read_lock:
             try:
                 return work(self._reader)
+            except (apsw.Error, UnicodeDecodeError) as error:
+                raise store_error(self.path, error) from error
+
+    def survey(self, work: Callable[[Connection], T]) -> T:
+        """Run `work`, which only reads and may take long, on behalf of a caller: nobody else waits for it."""
+        return self.spawn(lambda: self._survey(work), "stabilize-survey").result()
+
+    def _survey(self, work: Callable[[Connection], T]) -> T:
+        if self.in_memory:
+            return self.read(work)
+        with closing(Connection(self.path, read_only=True)) as connection:
+            try:
+                return work(connection)
             except (apsw.Error, UnicodeDecodeError) as error:
                 raise store_error(self.path, error) from error
 

@@ -12,6 +12,7 @@ import os
 import random
 import time
 from enum import Enum
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,11 +34,15 @@ from stabilize_nb.store.files import APPLICATION_ID, advice, has_content
 from stabilize_nb.store.queries import statements
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from stabilize_nb.store.blobs import Get
 
 log = logging.getLogger("stabilize_nb")
 #: Statements kept prepared: more than a step runs, and few, since apsw looks through all of them for every statement.
 PREPARED = 64
+#: Rows that a query of very many gives at a time: few enough to stay in the caches of the processor.
+BLOCK = 256
 DURABILITY = {"full": "FULL", "normal": "NORMAL"}
 #: Pages in the WAL at which a writer moves them into the database itself: 16 MiB. Before that a thread beside it does.
 CHECKPOINT_LATEST = 4_000
@@ -205,8 +210,21 @@ class Connection:
             for place in places:
                 text: Any = row[place]
                 if text.__class__ is str and REFERENCE in text:
-                    return self._filled(rows)
+                    return self._filled(rows, self._getter())
         return rows
+
+    def blocks(self, name: str, params: Mapping[str, Any]) -> Iterator[Sequence[Sequence[Any]]]:
+        """Yield the columns of a named query, `BLOCK` rows at a time: what nobody keeps of them takes no memory."""
+        sql, values = self._statements[name]
+        get = self._getter()
+        with contextlib.closing(self._db.cursor()) as cursor:  # large parts are read meanwhile, through the other one
+            cursor.execute(sql, values(params))
+            places = self._documents.get(name) or self._find_documents(name, cursor)
+            while rows := list(islice(cursor, BLOCK)):
+                columns = list(zip(*rows, strict=True))
+                for place in places:
+                    columns[place] = tuple(with_blobs(text, get) for text in columns[place])
+                yield columns
 
     def _find_documents(self, name: str, cursor: apsw.Cursor) -> tuple[int, ...]:
         """Return in which columns of a query documents stand; without a row SQLite does not say it."""
@@ -218,7 +236,8 @@ class Connection:
         self._documents[name] = places
         return places
 
-    def _filled(self, rows: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
+    def _getter(self) -> Get:
+        """Return what gets the value of a blob, each once."""
         known: dict[str, Any] = {}
 
         def get(digest: str) -> Any:
@@ -231,6 +250,9 @@ class Connection:
                 known[digest] = joined(pieces, get)
             return known[digest]
 
+        return get
+
+    def _filled(self, rows: Sequence[Sequence[Any]], get: Get) -> list[Sequence[Any]]:
         return [tuple(with_blobs(value, get) if isinstance(value, str) else value for value in row) for row in rows]
 
     def text(self, workflow_id: str, value: Any) -> str:

@@ -11,12 +11,13 @@ from stabilize_nb.events.frames import (
     FRAMES,
     STATUSES,
     dead_letters_frame,
-    events_frame,
     runs_frame,
     schema,
+    signals_frame,
     stages_frame,
     tasks_frame,
 )
+from stabilize_nb.events.log_frame import events_frame
 from stabilize_nb.models.status import WorkflowStatus as S
 from stabilize_nb.queue.queue import DeadLetter
 from stabilize_nb.store.database import Database
@@ -25,7 +26,7 @@ from stabilize_nb.store.writer import write_facts
 from tests.events.scenes import SCENES, play, tasks
 from tests.makers import Bench, stage, workflow
 
-OF_A_RUN = {"events": events_frame, "stages": stages_frame, "tasks": tasks_frame}
+OF_A_RUN = {"events": events_frame, "stages": stages_frame, "tasks": tasks_frame, "signals": signals_frame}
 OF_ROWS = {"runs": runs_frame, "dead_letters": dead_letters_frame}
 LETTER = DeadLetter("m", "r", None, "StartStage", "{", 1, 1_700_000_000_000, "not JSON", 0, None)
 SCENE = {scene.name: scene for scene in SCENES}
