@@ -64,16 +64,16 @@ class _Numbers:
     """Numbers values in the order in which they are first seen, and keeps the numbers of all."""
 
     def __init__(self) -> None:
-        self._number_of: defaultdict[tuple[Any, ...], int] = defaultdict(count().__next__)
+        self._number_of: defaultdict[Any, int] = defaultdict(count().__next__)
         self._blocks: list[Numbers] = []
 
-    def take(self, values: Iterable[tuple[Any, ...]]) -> None:
+    def take(self, values: Iterable[Any]) -> None:
         import numpy as np  # noqa: PLC0415 - comes with pandas
 
         self._blocks.append(np.fromiter(map(self._number_of.__getitem__, values), "int64"))
 
     @property
-    def distinct(self) -> list[tuple[Any, ...]]:
+    def distinct(self) -> list[Any]:
         return list(self._number_of)
 
     @property
@@ -82,22 +82,29 @@ class _Numbers:
 
 
 class _Log:
-    """Facts by columns, with as few objects as there are different things that they say and are about."""
+    """Facts by columns, with as few objects as there are different things that they say and are about.
+
+    `blocks`: columns of the query `framed_events`, which says the id of a run with the first fact only.
+    """
 
     def __init__(self, blocks: Iterable[Sequence[Sequence[Any]]]) -> None:
         import numpy as np  # noqa: PLC0415 - comes with pandas
 
-        sequences, times, texts, saids, abouts = [], [], [], _Numbers(), _Numbers()
-        for sequence, at, kind, run_id, stage_id, said, data in blocks:
+        firsts, sequences, times, texts, saids, stages = [], [], [], [], _Numbers(), _Numbers()
+        self._runs: list[str] = []
+        for first, sequence, at, kind, stage_id, said, data in blocks:
+            self._runs += filter(None, first)
+            firsts.append(np.fromiter(map(bool, first), "int64", len(first)))
             sequences.append(np.array(sequence, "int64"))
             times.append(np.array(at, "int64"))
             texts.append(np.fromiter(data, object, len(data)))
             saids.take(zip(kind, said, strict=True))
-            abouts.take(zip(run_id, stage_id, strict=True))
+            stages.take(stage_id)
+        self._run = np.cumsum(_joined(firsts, "int64")) - 1
         self._sequence, self._at = _joined(sequences, "int64"), _joined(times, "int64")
         self._texts = _joined(texts, "object")
         self._said, self._saids = saids.numbers, [(kind, *_read(said)) for kind, said in saids.distinct]
-        self._about, self._abouts = abouts.numbers, abouts.distinct
+        self._stage, self._stages = stages.numbers, stages.distinct
 
     def frame(self) -> pd.DataFrame:
         """Set out what was numbered."""
@@ -105,13 +112,13 @@ class _Log:
 
         documents = import_module("stabilize_nb.events.documents")  # it is made of pandas
         workflows, names = self._names()
-        about = ((run, workflows.get(run), names.refs.get(stage), stage) for run, stage in self._abouts)
         said = ((kind, attempt, _status(kind, status)) for kind, status, attempt, _ in self._saids)
         columns = {
             "seq": self._sequence,
             "time": series_of(_COLUMNS["time"], self._at),
             "data": documents.Documents(self._texts),
-            **_set_out(("run_id", "workflow", "stage", "stage_id"), about, self._about),
+            **_set_out(("run_id", "workflow"), ((run, workflows.get(run)) for run in self._runs), self._run),
+            **_set_out(("stage", "stage_id"), ((names.refs.get(each), each) for each in self._stages), self._stage),
             **_set_out(("type", "attempt", "status"), said, self._said),
             **self._tasks(names),
         }
@@ -122,9 +129,9 @@ class _Log:
         workflows, names = {}, Names()
         for at in self._facts("workflow.created"):
             fact = loads(self._texts[at])
-            workflows[self._abouts[self._about[at]][0]] = fact["definition"]["name"]
+            workflows[self._runs[self._run[at]]] = fact["definition"]["name"]
             names.learn(fact)
-        if any(stage is not None and stage not in names.refs for _, stage in self._abouts):
+        if not names.refs.keys() >= {*self._stages} - {None}:
             for at in self._facts("join.fired", "instance.added"):
                 names.learn(loads(self._texts[at]))
         return workflows, names
@@ -137,15 +144,19 @@ class _Log:
         return np.flatnonzero(wanted[self._said])
 
     def _tasks(self, names: Names) -> dict[str, Any]:
-        """Return the names of tasks, which stage and position make."""
+        """Return the names of tasks, which stage and position make; for facts about none they make -1."""
         import numpy as np  # noqa: PLC0415 - comes with pandas
         import pandas as pd  # noqa: PLC0415 - heavy, and the engine needs none
 
-        positions = list(dict.fromkeys(position for *_, position in self._saids))
-        position = np.array([positions.index(position) for *_, position in self._saids], "int64")
-        numbers, pairs = pd.factorize(self._about * len(positions) + position[self._said])
-        told = (divmod(pair, len(positions)) for pair in pairs.tolist())
-        return _set_out(("task",), ((names.task(self._abouts[at][1], positions[n]),) for at, n in told), numbers)
+        positions = list(dict.fromkeys(position for *_, position in self._saids if position is not None))
+        of_said = [-1 if position is None else positions.index(position) for *_, position in self._saids]
+        pair = np.array(of_said, "int64")[self._said]
+        about_one = pair >= 0
+        pair[about_one] += self._stage[about_one] * len(positions)
+        numbers, pairs = pd.factorize(pair)
+        places = (None if each < 0 else divmod(each, len(positions)) for each in pairs.tolist())
+        told = (place and names.task(self._stages[place[0]], positions[place[1]]) for place in places)
+        return _set_out(("task",), ((each,) for each in told), numbers)
 
 
 def _read(said: str | None) -> tuple[str | None, int | None, int | None]:

@@ -12,7 +12,8 @@ import os
 import random
 import time
 from enum import Enum
-from itertools import islice
+from itertools import islice, repeat
+from operator import contains
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -223,7 +224,8 @@ class Connection:
             while rows := list(islice(cursor, BLOCK)):
                 columns = list(zip(*rows, strict=True))
                 for place in places:
-                    columns[place] = tuple(with_blobs(text, get) for text in columns[place])
+                    if any(map(contains, columns[place], repeat(REFERENCE))):
+                        columns[place] = tuple(with_blobs(text, get) for text in columns[place])
                 yield columns
 
     def _find_documents(self, name: str, cursor: apsw.Cursor) -> tuple[int, ...]:

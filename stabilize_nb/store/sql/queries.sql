@@ -472,13 +472,14 @@ SELECT position, workflow_id, sequence, type, at, stage_id, data FROM event
 WHERE workflow_id = :workflow_id AND sequence > :after AND sequence <= :until ORDER BY sequence;
 
 -- framed_events -- The log of a workflow for a frame; a type whose facts say no status, attempt or position is not looked into. Index event_by_sequence.
-SELECT sequence, at, type, workflow_id, stage_id,
+SELECT CASE sequence WHEN (SELECT min(sequence) FROM event WHERE workflow_id = :workflow_id) THEN workflow_id END AS run,
+       sequence, at, type, stage_id,
        CASE WHEN type NOT IN ('join.fired', 'stage.started', 'workflow.created', 'context.updated', 'token.arrived')
             THEN json_extract(data, '$.status', '$.attempt', '$.position') END AS said, data
 FROM event WHERE workflow_id = :workflow_id ORDER BY sequence;
 
 -- framed_events_of_many -- The logs of the workflows that are meant, one after the other, with the same columns. Index event_by_sequence.
-SELECT e.sequence, e.at, e.type, e.workflow_id, e.stage_id,
+SELECT CASE e.sequence WHEN 1 THEN e.workflow_id END AS run, e.sequence, e.at, e.type, e.stage_id,
        CASE WHEN e.type NOT IN ('join.fired', 'stage.started', 'workflow.created', 'context.updated', 'token.arrived')
             THEN json_extract(e.data, '$.status', '$.attempt', '$.position') END AS said, e.data
 FROM event AS first CROSS JOIN event AS e ON e.workflow_id = first.workflow_id
