@@ -37,8 +37,9 @@ BARE = "SELECT sequence, at, type, stage_id, data FROM event WHERE workflow_id =
 AGAIN = """
     WITH RECURSIVE round (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM round WHERE number * :facts < :wanted)
     INSERT INTO event (workflow_id, sequence, type, at, stage_id, data)
-    SELECT workflow_id, sequence + number * :facts, type, at + number * 60000, stage_id, data FROM round CROSS JOIN event
-    WHERE workflow_id = :run AND sequence > 1 AND sequence + number * :facts <= :wanted ORDER BY number, sequence
+    SELECT workflow_id, sequence + number * :facts, type, at + number * 60000, stage_id, data
+    FROM round CROSS JOIN event WHERE workflow_id = :run AND sequence > 1 AND sequence + number * :facts <= :wanted
+    ORDER BY number, sequence
 """
 FRESH = """
 import resource, sys
@@ -95,7 +96,7 @@ def measure(path: Path, run_id: str, repeat: int) -> dict[str, float]:
 
 
 def memory(path: Path, run_id: str) -> float:
-    """Return the GB that a fresh process takes at most to make the frame; it inherits what this one has taken so far."""
+    """Return the GB that a fresh process takes at most to make the frame; it begins with what this one has taken."""
     command = [sys.executable, "-c", FRESH, f"sqlite:///{path}", run_id]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return float(done.stdout.split()[1])

@@ -16,7 +16,8 @@ from stabilize_nb.core import facts as f
 from stabilize_nb.errors import ConfigError
 from stabilize_nb.events.analysis import FRAMES
 from stabilize_nb.events.firings import Doing, critical_path, pasts_of
-from stabilize_nb.events.frames import events_frame, stages_frame
+from stabilize_nb.events.frames import stages_frame
+from stabilize_nb.events.log_frame import events_frame
 from stabilize_nb.models.status import WorkflowStatus as S
 from stabilize_nb.store.database import Database
 from stabilize_nb.store.store import define

@@ -229,6 +229,49 @@ def test_attempt_whose_worker_died_is_lost():
         assert attempts["duration"].tolist() == [pd.Timedelta(seconds=4), pd.Timedelta(seconds=1)]
 
 
+def test_signal_that_came_early_is_kept_and_consumed():
+    """A decision before its gate is one row: kept when it came, consumed when the gate asked; others have none."""
+    signals = frames_of("decision before the gate")["signals"]
+    signal = signals.loc[0]
+
+    assert len(signals) == 1
+    assert (signal["ref_id"], signal["name"], signal["status"], signal["kept"]) == ("gate", "approve", "CONSUMED", True)
+    assert signal["data"] == {"user": "ann"}
+    assert signal["wait"] == signal["consumed"] - signal["came"]
+    assert frames_of("one stage")["signals"].empty
+
+
+def test_signals_say_what_became_of_them():
+    """A transient signal that nobody waits for is lost, one at the gate is consumed, a second decision is refused."""
+    pings = frames_of("gate")["signals"]
+    decisions = frames_of("gate decided twice")["signals"]
+
+    assert pings["name"].tolist() == ["ping", "ping", "approve"]
+    assert pings["status"].tolist() == ["LOST", "CONSUMED", "CONSUMED"]
+    assert not pings["kept"].any()
+    assert pings["consumed"].isna().tolist() == [True, False, False]
+    assert decisions["status"].tolist() == ["CONSUMED", "REFUSED"]
+    assert decisions["reason"].notna().tolist() == [False, True]
+
+
+def test_signal_that_was_kept_in_vain_is_lost():
+    """A signal that was kept until the workflow ended is one row, which says both."""
+    flow = workflow(stage("a"))
+    here = flow.stages[0].id
+    with told(
+        flow,
+        (f.SignalBuffered(here, "k1", "ping", {"n": 1}), 1_000),
+        (f.SignalBuffered(here, "k2", "ping", {"n": 2}), 2_000),
+        (f.SignalDropped(here, "ping", "k1"), 9_000),
+    ) as database:
+        signals = signals_frame(database, flow.id)
+
+        assert signals["status"].tolist() == ["LOST", "KEPT"]
+        assert signals["kept"].all()
+        assert signals["data"].tolist() == [{"n": 1}, {"n": 2}]
+        assert signals["wait"].isna().all()
+
+
 def test_statuses_are_those_of_the_engine():
     """The categories of statuses are the engine's, in its order; attempts have four more."""
     assert tuple(status.name for status in S) == STATUSES

@@ -10,7 +10,7 @@ PATHS = {
     "stabilize_nb": """Workflow StageExecution TaskExecution TaskRegistry SqliteWorkflowStore SqliteQueue QueueProcessor
         Orchestrator WorkflowStatus Task TaskResult TransientError ApprovalTask approve reject send_signal get_signal
         WorkflowStream StreamItem emit_progress JoinType SplitType WorkflowRecovery Queue WorkflowStore RetryableTask
-        register_reducer Engine Flow Run QueueProcessorConfig PermanentError StabilizeError SubWorkflowTask""",
+        register_reducer Engine Flow Run QueueProcessorConfig PermanentError StabilizeError SubWorkflowTask events""",
     "stabilize_nb.llm": "LLMClient LLMTask AgentLoopTask ToolRegistry tool ChatMessage ChatResponse",
     "stabilize_nb.hitl": "ApprovalTask approve reject send_signal get_signal",
     "stabilize_nb.streaming": "WorkflowStream emit_progress StreamItem",

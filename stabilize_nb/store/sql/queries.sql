@@ -479,16 +479,16 @@ SELECT CASE sequence WHEN (SELECT min(sequence) FROM event WHERE workflow_id = :
 FROM event WHERE workflow_id = :workflow_id ORDER BY sequence;
 
 -- framed_events_of_many -- The logs of the workflows that are meant, one after the other, with the same columns. Index event_by_sequence.
-SELECT CASE e.sequence WHEN 1 THEN e.workflow_id END AS run, e.sequence, e.at, e.type, e.stage_id,
-       CASE WHEN e.type NOT IN ('join.fired', 'stage.started', 'workflow.created', 'context.updated', 'token.arrived')
-            THEN json_extract(e.data, '$.status', '$.attempt', '$.position') END AS said, e.data
-FROM event AS first CROSS JOIN event AS e ON e.workflow_id = first.workflow_id
-WHERE first.sequence = 1
-      AND (:application IS NULL OR json_extract(first.data, '$.definition.application') = :application)
-      AND (:name IS NULL OR json_extract(first.data, '$.definition.name') = :name)
-      AND (:since IS NULL OR first.at >= :since)
-      AND (:runs IS NULL OR first.workflow_id IN (SELECT value FROM json_each(:runs)))
-ORDER BY first.workflow_id, e.sequence;
+SELECT CASE sequence WHEN 1 THEN workflow_id END AS run, sequence, at, type, stage_id,
+       CASE WHEN type NOT IN ('join.fired', 'stage.started', 'workflow.created', 'context.updated', 'token.arrived')
+            THEN json_extract(data, '$.status', '$.attempt', '$.position') END AS said, data
+FROM event WHERE workflow_id IN (
+    SELECT first.workflow_id FROM event AS first INDEXED BY event_by_sequence WHERE first.sequence = 1
+           AND (:application IS NULL OR json_extract(first.data, '$.definition.application') = :application)
+           AND (:name IS NULL OR json_extract(first.data, '$.definition.name') = :name)
+           AND (:since IS NULL OR first.at >= :since)
+           AND (:runs IS NULL OR first.workflow_id IN (SELECT value FROM json_each(:runs)))
+) ORDER BY workflow_id, sequence;
 
 -- outputs_of_workflow -- What the bodies of a workflow printed. Index event_by_sequence.
 SELECT sequence, at, stage_id, data FROM event
