@@ -26,7 +26,8 @@ class Task:
     timeout: float | None = None
     #: Bodies begun for one logical call when they fail in a way that another try may mend; None: 10.
     max_attempts: int | None = None
-    #: Whether a plain `execute` returns an awaitable when an engine calls it: it then needs no thread while it waits.
+    #: Whether a plain `execute` returns a coroutine when an engine calls it. It needs no thread while it waits, and is
+    #: cancelled, as asyncio cancels, when its result is no longer wanted.
     waits: bool = False
 
     def execute(self, stage: StageExecution) -> Any:

@@ -1,10 +1,11 @@
 """Words of a model as they come: in the log of the stage and in the stream of the run, each once."""
 
+import threading
 import time
 
 import pytest
 
-from stabilize_nb import Engine, WorkflowStream
+from stabilize_nb import Engine, JoinType, NoOpTask, WorkflowStream
 from stabilize_nb.llm import AgentLoopTask, LLMClient, LLMTask, ToolRegistry
 from stabilize_nb.queue.processor.config import QueueProcessorConfig
 from stabilize_nb.testing import Reply, ScriptedModel, ToolCall
@@ -32,6 +33,11 @@ def until(look):
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.01)
     return found
+
+
+def connections() -> int:
+    """Return how many connections the server has."""
+    return sum("process_request_thread" in each.name for each in threading.enumerate())
 
 
 def test_log_has_the_words_that_have_come(engine):
@@ -118,3 +124,33 @@ def test_words_are_not_printed_on_a_terminal(tmp_path, capsys):
 
     assert run.id
     assert "w7" not in capsys.readouterr().out
+
+
+def test_withdrawn_call_is_broken_off(engine):
+    """When a run is cancelled the connection to a model that still speaks is closed: nobody pays for the rest."""
+    with ScriptedModel([" ".join(WORDS * 100)], pace=0.05) as model:
+        run = asking(engine, LLMTask(LLMClient("glm", base_url=model.url)))
+        until(lambda: run.log("ask"))
+        run.cancel()
+        run.wait(30)
+        until(lambda: connections() == 0)
+
+    assert run.status.name == "CANCELED"
+    assert not model.calls[0].is_whole
+
+
+def test_loser_of_a_race_is_broken_off(engine):
+    """The call of an agent whose rival has answered is broken off, and the run goes on with the first answer."""
+    with ScriptedModel({"slow": " ".join(WORDS * 100), "quick": "mine"}, pace=0.05) as model:
+        engine.registry.register("ask", LLMTask(LLMClient("glm", base_url=model.url)))
+        stages = [stage(name, task="ask", context={"prompt": name}) for name in ("slow", "quick")]
+        first = stage("first", "slow", "quick", join_type=JoinType.DISCRIMINATOR, join_cancel_remaining=True)
+        engine.registry.register("noop", NoOpTask)
+        run = engine.start(workflow(*stages, first))
+        run.wait(30)
+        until(lambda: connections() == 1)  # the one on which the answer came
+
+    assert {each.ref_id: each.status.name for each in run.workflow.stages} == {
+        "slow": "CANCELED", "quick": "SUCCEEDED", "first": "SUCCEEDED",
+    }  # fmt: skip
+    assert sorted(call.is_whole for call in model.calls) == [False, True]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import traceback
 from dataclasses import replace
@@ -29,7 +30,7 @@ from stabilize_nb.tasks.journal import Journal, Resumed, carried_out, carried_ou
 from stabilize_nb.tasks.result import TaskResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
     from concurrent.futures import Future
 
     from stabilize_nb.core.draft import Body
@@ -59,6 +60,7 @@ class Running:
         self.output: Output | None = None
         self.abandoned = False
         self.future: Future[Any] | None = None  # of a body that waits on the event loop
+        self._waiting: asyncio.Task[Any] | None = None  # of one that is broken off when its result is not wanted
         self.upstream: Mapping[str, tuple[Upstream, ...]] = body.upstream
         self.idempotency_key = f"{body.task.id}:{body.stage.generation}:{body.task.polls}"
         self._cancelled = False
@@ -69,8 +71,17 @@ class Running:
         return self._cancelled
 
     def cancel(self) -> None:
-        """Say that the result is no longer wanted."""
+        """Say that the result is no longer wanted; what only waits for it is broken off."""
         self._cancelled = True
+        if self._waiting is not None:
+            self._waiting.get_loop().call_soon_threadsafe(self._waiting.cancel)
+
+    async def while_wanted(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Wait for the work of a body, on the event loop, as long as its result is wanted."""
+        self._waiting = asyncio.ensure_future(work)
+        if self._cancelled:
+            self._waiting.cancel()
+        return await self._waiting
 
     @cached_property
     def _journal(self) -> Journal:

@@ -489,7 +489,7 @@ class Workshop:
         async def finish() -> None:
             try:
                 with catching(running.output):
-                    returned = await result
+                    returned = await (running.while_wanted(result) if getattr(task, "waits", False) else result)
                 outcome = outcome_of(returned, task, stage, running, self.database.clock())
             except BaseException as error:  # noqa: BLE001 - whatever a body raises is its outcome
                 outcome = outcome_of_error(error, task, running)
