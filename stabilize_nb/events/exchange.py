@@ -165,9 +165,7 @@ class _Objects:
     def learn(self, row: Row) -> dict[str, str]:
         """Take in what an event says, and return the ids of what it is about by type."""
         about = {"workflow": self._object("workflow", row.run_id)}
-        definition = row.data.get("definition")
-        if isinstance(definition, dict):
-            self._name(about["workflow"], definition.get("name"))
+        self._name(about["workflow"], row.workflow)
         if row.stage_id is not None and row.stage is not None:
             about["stage"] = self._object("stage", row.stage_id)
             self._name(about["stage"], row.stage)

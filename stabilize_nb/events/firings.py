@@ -119,6 +119,7 @@ class Row(NamedTuple):
     """One row of the frame of events; `at` is ms since the epoch, what is missing is None."""
 
     run_id: str
+    workflow: str | None
     sequence: int
     at: int
     type: str
@@ -131,7 +132,7 @@ class Row(NamedTuple):
 
 
 #: Columns of the frame of events, in the order of `Row`.
-COLUMNS: Final = ("run_id", "seq", "time", "type", "stage", "stage_id", "task", "attempt", "status", "data")
+COLUMNS: Final = ("run_id", "workflow", "seq", "time", "type", "stage", "stage_id", "task", "attempt", "status", "data")
 
 
 #: Events whose `data` is looked at: it may be made only then.
@@ -160,12 +161,9 @@ def _plain(column: pd.Series[Any]) -> list[Any]:
 def pasts_of(frame: pd.DataFrame) -> list[RunPast]:
     """Fold a frame of events to its runs, in the order in which they began."""
     folds: dict[str, _Fold] = {}
-    names: dict[str, str] = (
-        dict(frame[["run_id", "workflow"]].dropna().itertuples(index=False)) if "workflow" in frame else {}
-    )
     for row in rows_of(frame):
         if row.run_id not in folds:
-            folds[row.run_id] = _Fold(RunPast(row.run_id, names.get(row.run_id, row.run_id), row.at, row.at))
+            folds[row.run_id] = _Fold(RunPast(row.run_id, row.workflow or row.run_id, row.at, row.at))
         folds[row.run_id].take(row)
     for fold in folds.values():
         fold.close()
@@ -250,7 +248,6 @@ class _Fold:
             firing.stop(self.past.end)
 
     def _define(self, definition: Mapping[str, Any]) -> None:
-        self.past.workflow = definition.get("name", self.past.workflow)
         for stage in definition.get("stages", ()):
             context = stage.get("context", {})
             if is_instance(context):

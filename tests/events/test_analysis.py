@@ -264,7 +264,7 @@ def test_other_frames_are_refused(name, tmp_path):
     frame = pd.DataFrame({"seq": [1]})
     arguments = [tmp_path / "file"] if name.startswith("to_") else []
 
-    with pytest.raises(ConfigError, match=r"no frame of events.*no column run_id, time.*run\.events"):
+    with pytest.raises(ConfigError, match=r"no frame of events.*no column run_id.*time.*run\.events"):
         getattr(frame.workflow, name)(*arguments)
     assert not any(tmp_path.iterdir())
 
@@ -278,7 +278,7 @@ def test_accessor_says_what_it_offers(played):
 
 
 def test_column_of_the_same_name_stays():
-    """A frame of somebody else with a column `workflow` has it as its attribute, as ever."""
+    """A frame of somebody else with a column `workflow` has that as its attribute, as ever."""
     frame = pd.DataFrame({"workflow": ["x"]})
     assert frame.workflow.tolist() == ["x"]
 
@@ -293,7 +293,7 @@ def test_column_of_the_same_name_stays():
 
 def test_column_workflow_of_events_is_no_hindrance():
     """A frame of events with a column `workflow` has the analysis as attribute, and the column by its name."""
-    events = events_of_diamond().assign(workflow="diamond")
+    events = events_of_diamond()
 
     assert events.workflow.variants()["count"].tolist() == [1]
     assert set(events["workflow"]) == {"diamond"}
