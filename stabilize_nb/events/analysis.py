@@ -17,7 +17,8 @@ import pandas as pd
 
 from stabilize_nb.errors import ConfigError
 from stabilize_nb.events.exchange import PROCESS_MINING, activities, write_ocel, write_xes
-from stabilize_nb.events.firings import COLUMNS, Doing, Firing, RunPast, critical_path, pasts_of
+from stabilize_nb.events.firings import Doing, Firing, RunPast, critical_path, pasts_of
+from stabilize_nb.events.frame_rows import COLUMNS
 from stabilize_nb.events.frames import DURATION, Column, frame_of
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from xml.sax.saxutils import quoteattr
 
-from stabilize_nb.events.firings import Row, RunPast, Step, rows_of
+from stabilize_nb.events.firings import RunPast, Step
+from stabilize_nb.events.frame_rows import Row, rows_of
 from stabilize_nb.events.frames import TIME, TYPES, Column
 
 if TYPE_CHECKING:

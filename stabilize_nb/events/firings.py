@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from stabilize_nb.events.frame_rows import Row, rows_of
 from stabilize_nb.models.multi_instance import PARENT_REF_ID, is_instance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Mapping
 
     import pandas as pd
 
@@ -115,26 +116,6 @@ class RunPast:
     taken_over: list[Firing] = field(default_factory=list)
 
 
-class Row(NamedTuple):
-    """One row of the frame of events; `at` is ms since the epoch, what is missing is None."""
-
-    run_id: str
-    workflow: str | None
-    sequence: int
-    at: int
-    type: str
-    stage: str | None
-    stage_id: str | None
-    task: str | None
-    attempt: int | None
-    status: str | None
-    data: Mapping[str, Any]
-
-
-#: Columns of the frame of events, in the order of `Row`.
-COLUMNS: Final = ("run_id", "workflow", "seq", "time", "type", "stage", "stage_id", "task", "attempt", "status", "data")
-
-
 #: Events whose `data` is looked at: it may be made only then.
 _READ: Final = frozenset({
     "workflow.created", "workflow.forked", "join.fired", "instance.added", "child.started", "signal.delivered",
@@ -142,26 +123,10 @@ _READ: Final = frozenset({
 })  # fmt: skip
 
 
-def rows_of(frame: pd.DataFrame, read: Callable[[str], bool] = _READ.__contains__) -> Iterator[Row]:
-    """Yield the rows of a frame of events, run by run in order, each once; `data` of the types to be `read`."""
-    ordered = frame.drop_duplicates(["run_id", "seq"]).sort_values(["run_id", "seq"], kind="stable")
-    columns = [_plain(ordered[name]) for name in COLUMNS if name not in {"time", "data"}]
-    columns.insert(COLUMNS.index("time"), ordered["time"].dt.as_unit("ms").astype("int64").tolist())
-    wanted = ordered["type"].map({kind: read(kind) for kind in ordered["type"].unique()}).astype(bool)
-    told = iter(_plain(ordered.loc[wanted.to_numpy(), "data"]))
-    columns.append([next(told) if each else {} for each in wanted])
-    return (Row(*row) for row in zip(*columns, strict=True))
-
-
-def _plain(column: pd.Series[Any]) -> list[Any]:
-    cells = column.astype(object)
-    return cells.where(column.notna(), None).tolist()
-
-
 def pasts_of(frame: pd.DataFrame) -> list[RunPast]:
     """Fold a frame of events to its runs, in the order in which they began."""
     folds: dict[str, _Fold] = {}
-    for row in rows_of(frame):
+    for row in rows_of(frame, _READ.__contains__):
         if row.run_id not in folds:
             folds[row.run_id] = _Fold(RunPast(row.run_id, row.workflow or row.run_id, row.at, row.at))
         folds[row.run_id].take(row)
