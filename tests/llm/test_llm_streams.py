@@ -3,6 +3,8 @@
 import asyncio
 import json
 import os
+import signal
+import threading
 import time
 
 import pytest
@@ -216,3 +218,21 @@ def test_forked_child_asks_by_itself():
         os.close(write)
 
     assert (mine, theirs) == ("answer to parent", "answer to child")
+
+
+@pytest.mark.parametrize("call", ["chat", "stream"])
+def test_interrupt_ends_the_wait_and_the_call(call):
+    """Ctrl-C ends the wait for a model at once and breaks the call off; the next call works."""
+
+    def interrupt(request):
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        return Reply(text="one " * 4_000, pace=0.05, delay=0.05)
+
+    with ScriptedModel([interrupt, "fine"]) as model:
+        client = LLMClient("glm", base_url=model.url)
+        began = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            list(getattr(client, call)(QUESTION))
+
+        assert client.chat(QUESTION).content == "fine"
+    assert time.monotonic() - began < 10
