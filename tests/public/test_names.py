@@ -11,7 +11,8 @@ PATHS = {
         Orchestrator WorkflowStatus Task TaskResult TransientError ApprovalTask approve reject send_signal get_signal
         WorkflowStream StreamItem emit_progress JoinType SplitType WorkflowRecovery Queue WorkflowStore RetryableTask
         register_reducer Engine Flow Run QueueProcessorConfig PermanentError StabilizeError SubWorkflowTask events""",
-    "stabilize_nb.llm": "LLMClient LLMTask AgentLoopTask ToolRegistry tool ChatMessage ChatResponse",
+    "stabilize_nb.llm": """LLMClient LLMTask AgentLoopTask ToolRegistry tool ChatMessage ChatResponse Tool ToolCall
+        ToolContext""",
     "stabilize_nb.hitl": "ApprovalTask approve reject send_signal get_signal",
     "stabilize_nb.streaming": "WorkflowStream emit_progress StreamItem",
     "stabilize_nb.reducers": "register_reducer apply_output_reducers",
