@@ -27,7 +27,7 @@ class Task:
     #: Bodies begun for one logical call when they fail in a way that another try may mend; None: 10.
     max_attempts: int | None = None
     #: Whether a plain `execute` returns a coroutine when an engine calls it. It needs no thread while it waits, and is
-    #: cancelled, as asyncio cancels, when its result is no longer wanted.
+    #: cancelled, as asyncio cancels, when its result is no longer wanted. Where `execute` blocks first it is False.
     waits: bool = False
 
     def execute(self, stage: StageExecution) -> Any:

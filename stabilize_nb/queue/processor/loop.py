@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 #: Turns at once, seconds that one lasts at most, and threads that those may have who had theirs.
-TURNS: Final = 3
-TURN: Final = 0.1
+TURNS: Final = 2
+TURN: Final = 0.25
 THREADS: Final = 32
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None

@@ -408,7 +408,7 @@ class Workshop:
             if ready is None and hook is None:
                 return True
             desk.in_threads += 1
-            if ready is None or not self._is_coroutine(ready[1]):
+            if ready is None or desk.workers == 1 or not self._is_coroutine(ready[1]):
                 self.hire_for(1)
         if ready is not None and self._is_held(ready[0]):
             return self._run(*ready)
