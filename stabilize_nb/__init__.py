@@ -13,6 +13,8 @@ __version__ = "0.1.0"
 #: Public name -> module that holds it. Resolved when first used, so that `import stabilize_nb` stays light.
 _HOMES = {
     "ApprovalTask": "hitl",
+    "Budget": "models.budget",
+    "BudgetExceededError": "models.calls",
     "CallableTask": "tasks.interface",
     "Engine": "engine",
     "Flow": "flow",

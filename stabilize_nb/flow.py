@@ -35,6 +35,7 @@ from stabilize_nb.flow_words import (
     renamed,
     with_words,
 )
+from stabilize_nb.models.budget import BUDGET, Budget
 from stabilize_nb.models.forms import form_data
 from stabilize_nb.models.topology import check_topology
 from stabilize_nb.models.workflow import Workflow
@@ -59,11 +60,13 @@ class Flow:
     """A workflow written as functions.
 
     Flow("analyst") collects stages by `@flow.stage`; `flow.run(question=...)` starts a run of it in the default engine.
+    `budget`: what the model calls of a run may take together.
     """
 
-    def __init__(self, name: str, *, description: str = "") -> None:
+    def __init__(self, name: str, *, description: str = "", budget: Budget | None = None) -> None:
         self.name = name
         self.description = description
+        self.budget = budget
         self.stages: dict[str, FlowStage] = {}
         self.loops: dict[str, FlowLoop] = {}
         self.opened: list[FlowLoop] = []  # loops whose body is being written
@@ -349,7 +352,8 @@ class Flow:
         if wrong := contradictions(self.check(inputs)):
             raise InvalidWorkflowError(self.name, wrong)
         stages = Assembly(self).stages
-        return Workflow.create(application=self.name, name=self.name, stages=stages, context=inputs)
+        context = inputs if self.budget is None else {**inputs, BUDGET: self.budget.as_data()}
+        return Workflow.create(application=self.name, name=self.name, stages=stages, context=context)
 
     def task_name(self, stage: FlowStage) -> str:
         """Return the name under which the code of a stage is registered: `flow.stage@print`, so versions differ."""

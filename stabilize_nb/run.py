@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 from stabilize_nb.deciding import decide, settle
 from stabilize_nb.decisions import Decision, decisions_in
 from stabilize_nb.errors import StageNotFoundError, StageNotReadyError, WaitTimeoutError
+from stabilize_nb.events.calls import calls_frame
 from stabilize_nb.events.frames import signals_frame, stages_frame, tasks_frame
 from stabilize_nb.events.log_frame import events_frame
 from stabilize_nb.events.past import Past
@@ -33,6 +34,7 @@ from stabilize_nb.queue.messages import (
 from stabilize_nb.results import graph_of, result_of
 from stabilize_nb.run_diff import changes_between
 from stabilize_nb.run_state import Moment, RunState, state_at
+from stabilize_nb.spending import Spending, spending_of
 from stabilize_nb.store.waiting import look
 from stabilize_nb.store.waiting import settle as show_all
 from stabilize_nb.tasks.prints import plain_name
@@ -123,6 +125,16 @@ class Run:
     def signals(self) -> pd.DataFrame:
         """One row for each signal sent to the run; columns as `events.frames.signals_frame` states them."""
         return signals_frame(self.engine.database, self.id)
+
+    @property
+    def calls(self) -> pd.DataFrame:
+        """One row each time a model or tool was called; columns as `events.calls.calls_frame` states them."""
+        return calls_frame(self.engine.database, self.id)
+
+    @property
+    def budget(self) -> Spending | None:
+        """What was spent of the budget of this run, with its limits; None when it has no budget."""
+        return spending_of(self.engine.database, self.id)
 
     @property
     def gates(self) -> list[Gate]:

@@ -36,6 +36,18 @@ ADVICE = {
 }
 
 
+class _RefusedForNow(TransientError):
+    """The server said no, so that nothing was paid for."""
+
+    refused = True
+
+
+class _Refused(PermanentError):
+    """The server said no for good."""
+
+    refused = True
+
+
 class LLMClient:
     """Asks one model at one address; `timeout` is in seconds and counts from one sign of life to the next.
 
@@ -80,9 +92,10 @@ class LLMClient:
         temperature: float | None = None,
         model: str | None = None,
         schema: Any = None,
+        max_tokens: int | None = None,
     ) -> ChatResponse:
         """Send the conversation and return the model's answer."""
-        return wait_on_loop(self.achat(messages, tools, temperature, model, schema))
+        return wait_on_loop(self.achat(messages, tools, temperature, model, schema, max_tokens))
 
     async def achat(
         self,
@@ -91,10 +104,11 @@ class LLMClient:
         temperature: float | None = None,
         model: str | None = None,
         schema: Any = None,
+        max_tokens: int | None = None,
     ) -> ChatResponse:
         """Send the conversation and return the model's answer."""
         form = None if schema is None else Form(schema)
-        body = self._question(messages, tools, temperature, model, form, stream=False)
+        body = self._question(messages, tools, temperature, model, form, max_tokens, stream=False)
         async with self._asked(body) as answer:
             data = _json(await answer.aread())
         return self._response(data, form)
@@ -106,9 +120,10 @@ class LLMClient:
         temperature: float | None = None,
         model: str | None = None,
         schema: Any = None,
+        max_tokens: int | None = None,
     ) -> Iterator[str | ChatResponse]:
         """Yield the text of the answer piece by piece as it comes, and at last the whole ChatResponse."""
-        return iterate_on_loop(self.astream(messages, tools, temperature, model, schema))
+        return iterate_on_loop(self.astream(messages, tools, temperature, model, schema, max_tokens))
 
     async def astream(
         self,
@@ -117,11 +132,13 @@ class LLMClient:
         temperature: float | None = None,
         model: str | None = None,
         schema: Any = None,
+        max_tokens: int | None = None,
     ) -> AsyncIterator[str | ChatResponse]:
         """Yield the text of the answer piece by piece as it comes, and at last the whole ChatResponse."""
         form = None if schema is None else Form(schema)
         pieces = Pieces(self.api)
-        async with self._asked(self._question(messages, tools, temperature, model, form, stream=True)) as answer:
+        body = self._question(messages, tools, temperature, model, form, max_tokens, stream=True)
+        async with self._asked(body) as answer:
             async for data in self._data(answer):
                 if text := pieces.add(self._piece(data)):
                     yield text
@@ -130,11 +147,19 @@ class LLMClient:
         yield self._response(pieces.whole(), form)
 
     def _question(
-        self, messages: Iterable[Any], tools: Any, temperature: Any, model: Any, form: Form | None, *, stream: bool
+        self,
+        messages: Iterable[Any],
+        tools: Any,
+        temperature: Any,
+        model: Any,
+        form: Form | None,
+        max_tokens: int | None,
+        *,
+        stream: bool,
     ) -> dict[str, Any]:
         schema = None if form is None else (form.name, form.schema, form.is_strict)
         turns = [ChatMessage.read(message) for message in messages]
-        return question(self.api, model or self.model, turns, tools, temperature, schema, stream=stream)
+        return question(self.api, model or self.model, turns, tools, temperature, schema, max_tokens, stream=stream)
 
     @asynccontextmanager
     async def _asked(self, body: Mapping[str, Any]) -> AsyncIterator[httpx2.Response]:
@@ -185,9 +210,9 @@ class LLMClient:
         status, why = answer.status_code, detail(said, key)
         what = f"{shown(self.base_url)} answered {status} {answer.reason_phrase} for model {model!r}: {why}"
         if status in BUSY or status >= 500:  # noqa: PLR2004 - the class of server errors
-            return TransientError(what, code=status, retry_after=seconds(answer.headers.get("retry-after")))
+            return _RefusedForNow(what, code=status, retry_after=seconds(answer.headers.get("retry-after")))
         advice = ADVICE.get(status, "correct the request or the address").format(key=KEYS[self.api])
-        return PermanentError(f"{what}; {advice}")
+        return _Refused(f"{what}; {advice}")
 
     def _response(self, data: Any, form: Form | None) -> ChatResponse:
         found = None if data is _NO_JSON else response(self.api, data)

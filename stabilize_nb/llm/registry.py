@@ -59,6 +59,10 @@ class ToolRegistry:
         """Return what a model is told about the tools."""
         return [each.schema(api) for each in self._tools.values()]
 
+    def find(self, name: str) -> Tool[..., Any] | None:
+        """Return the tool of that name, if there is one."""
+        return self._tools.get(name)
+
     def call(self, name: str, arguments: Mapping[str, Any] | str, context: ToolContext | None = None) -> str:
         """Call a tool and return its result as text, or "ERROR: ..." with what went wrong; raises nothing."""
         known = self._tools.get(name)

@@ -9,21 +9,24 @@ hold no thread while they wait for a model. Without an engine (`stage.runtime` N
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+import inspect
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stabilize_nb.errors import PermanentError
+from stabilize_nb.llm.acting import call_tool
 from stabilize_nb.llm.calls import ToolCall, storable
 from stabilize_nb.llm.messages import ChatMessage
+from stabilize_nb.llm.paid import model_call
 from stabilize_nb.llm.registry import ToolRegistry
 from stabilize_nb.llm.tokens import Tokens
-from stabilize_nb.llm.tools import ToolContext
 from stabilize_nb.queue.processor.loop import in_thread, wait_on_loop
 from stabilize_nb.tasks.interface import Task, is_awaitable
 from stabilize_nb.tasks.result import TaskResult
 
 if TYPE_CHECKING:
+    from stabilize_nb.models.calls import Terms
     from stabilize_nb.models.stage import StageExecution
 
 
@@ -31,7 +34,8 @@ class ChatClient(Protocol):
     """Whatever answers a conversation with an object that has `content` and `tool_calls`.
 
     `usage`, `raw` and `parsed` are read where they exist. `model=` is passed only for a stage whose context names one,
-    and `schema=` where the task or the context has one. A client that also has `achat`, with the same parameters, is
+    `schema=` where the task or the context has one, and `max_tokens=`
+    under a budget to a client that takes it. A client that also has `achat`, with the same parameters, is
     awaited; one that has `astream` can be streamed (see LLMClient); any other is called in a thread.
     """
 
@@ -52,6 +56,8 @@ class _ModelTask(Task):
     def __init__(self, client: ChatClient, *, stream: bool) -> None:
         self.client = client
         self.stream = stream
+        chat = getattr(client, "chat", None)
+        self._takes_limit = callable(chat) and "max_tokens" in inspect.signature(chat).parameters
 
     def execute(self, stage: StageExecution) -> Any:
         """Do the work; in an engine a coroutine does it."""
@@ -66,7 +72,17 @@ class _ModelTask(Task):
         settings: Mapping[str, Any],
     ) -> dict[str, Any]:  # fmt: skip
         """Return the model's answer as JSON data, which is what the journal keeps."""
-        answer: dict[str, Any] = await _durable(stage, "model", self._answer, stage, list(messages), tools, settings)
+        sent = list(messages)
+        if stage.runtime is None:
+            return await self._answer(stage, sent, tools, settings)
+        name = settings.get("model") or getattr(self.client, "model", None) or type(self.client).__name__
+
+        async def make(terms: Terms | None) -> dict[str, Any]:
+            limit = {} if terms is None or not self._takes_limit else {"max_tokens": terms.output_tokens}
+            return await self._answer(stage, sent, tools, {**settings, **limit})
+
+        asked = [[message.as_wire("openai") for message in sent], tools or []]
+        answer: dict[str, Any] = await stage.call_async(model_call(str(name), asked, make))
         return answer
 
     async def _answer(
@@ -156,23 +172,10 @@ class AgentLoopTask(_ModelTask):
             return str(reply["content"])
         messages.append(ChatMessage("assistant", reply["content"], tool_calls=calls))
         for call in calls:
-            result = await self._ask_tool(stage, call, len(invocations) + 1)
+            result = await call_tool(stage, self.tools, call, len(invocations) + 1)
             invocations.append({"tool": call.name, "result": result})
             messages.append(ChatMessage("tool", result, tool_call_id=call.id, name=call.name))
         return None
-
-    async def _ask_tool(self, stage: StageExecution, call: ToolCall, number: int) -> str:
-        """Return what the call of a tool, the `number`th of this body, gave."""
-        body = stage.id if stage.runtime is None else stage.idempotency_key
-        context = ToolContext(idempotency_key=f"{body}:tool:{number}", number=number)
-        result: str = await _durable(stage, f"tool:{call.name}", self.tools.acall, call.name, call.arguments, context)
-        return result
-
-
-async def _durable(
-    stage: StageExecution, name: str, function: Callable[..., Coroutine[Any, Any, Any]], *args: Any
-) -> Any:
-    return await (function(*args) if stage.runtime is None else stage.step_async(name, function, *args))
 
 
 def _as_data(client: ChatClient, response: Any) -> dict[str, Any]:

@@ -22,6 +22,7 @@ def question(
     tools: Sequence[Mapping[str, Any]] | None = None,
     temperature: float | None = None,
     schema: tuple[str, Mapping[str, Any], bool] | None = None,
+    max_tokens: int | None = None,
     *,
     stream: bool = False,
 ) -> dict[str, Any]:
@@ -30,8 +31,10 @@ def question(
     body["messages"] = [message.as_wire(api) for message in messages]
     if tools:
         body["tools"] = list(tools)
-    if temperature is not None:
-        body |= {"options": {"temperature": temperature}} if api == "ollama" else {"temperature": temperature}
+    named = ("temperature", "num_predict") if api == "ollama" else ("temperature", "max_tokens")
+    options = {name: value for name, value in zip(named, (temperature, max_tokens), strict=True) if value is not None}
+    if options:
+        body |= {"options": options} if api == "ollama" else options
     if schema is not None:
         name, form, strict = schema
         wanted = {"type": "json_schema", "json_schema": {"name": name, "schema": form, "strict": strict}}

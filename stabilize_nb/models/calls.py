@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 from stabilize_nb.errors import PermanentError, StabilizeError
 from stabilize_nb.models.forms import form_data
 from stabilize_nb.models.gate import APPROVE, REJECT
+from stabilize_nb.models.settling import RETRY
 from stabilize_nb.models.values import EMPTY, plain
 
 #: One dollar in the unit of costs: a cost is a whole number, so that sums are exact.
@@ -63,13 +64,13 @@ class Call:
     make: Callable[[Terms | None], Any]
     reserve: Callable[[Terms], Usage] = lambda _terms: Usage()
     measure: Callable[[Terms | None, Any], Usage] = lambda _terms, _answer: Usage()
-    on_crash: str = "retry"
+    on_crash: str = RETRY
     shown: Any = None
 
     @property
     def is_noted(self) -> bool:
         """Whether it is noted before it is made."""
-        return self.kind == "model" or self.on_crash == "ask"
+        return self.kind == "model" or self.on_crash != RETRY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,8 +25,8 @@ FAIL: Final = "fail"
 DECISIONS: Final = frozenset({APPROVE, REJECT, DEADLINE})
 #: Under which key the context of a stage has what a body of it asks a person, with the keys that a gate has.
 ASKS: Final = "_asks"
-#: Keys of the context that a person sees.
-SEEN: Final = ("message", "show", "form", "choices")
+#: Keys of the context that a person sees, and the number of a question of a body: the same question again is another.
+SEEN: Final = ("message", "show", "form", "choices", "step")
 
 _UNITS: Final = {"ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _AMOUNT: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(min|sec|ms|[smhdw])(?![a-z])\s*")

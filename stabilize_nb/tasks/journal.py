@@ -24,6 +24,7 @@ from stabilize_nb.models.calls import (
     outcome_said,
 )
 from stabilize_nb.models.gate import DECISIONS, fingerprint_of
+from stabilize_nb.models.settling import ASK, RETRY, unknown
 from stabilize_nb.models.values import plain
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ class Journal:
             return known[key]
         terms = None
         if call.is_noted:
-            if call.on_crash == "ask" and (yield Store(lambda: self._store.was_begun(key))):
+            if call.on_crash != RETRY and (yield Store(lambda: self._store.was_begun(key))):
                 said = yield from self._became(call)
                 if said is not None:
                     yield Store(lambda: self._store.settle(key, call, said))
@@ -186,6 +187,8 @@ class Journal:
 
     def _became(self, call: Call) -> Steps:
         """Return what a person says that a lost call has returned; None: it is to be made again."""
+        if call.on_crash != ASK:
+            raise PermanentError(f"{self._place}: the call of {call.target!r}: {unknown()}")
         answer = yield from self.ask(f"{call.name} lost", lost_call(call))
         return outcome_said(self._place, call, answer)
 

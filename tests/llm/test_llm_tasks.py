@@ -42,11 +42,12 @@ class Journal:
     def begin(self):
         self.seen = {}
 
-    async def step_async(self, name, function, args, kwargs):
+    async def call_async(self, call):
+        name = call.name
         self.seen[name] = self.seen.get(name, 0) + 1
         key = (name, self.seen[name])
         if key not in self.kept:
-            self.kept[key] = json.dumps(await function(*args, **kwargs), allow_nan=False)
+            self.kept[key] = json.dumps(await call.make(None), allow_nan=False)
             self.made.append(key)
             if len(self.made) == self.crash_behind:
                 raise KeyboardInterrupt

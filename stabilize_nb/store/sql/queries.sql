@@ -431,12 +431,12 @@ UPDATE journal SET value = :value, error = :error, input_tokens = :input_tokens,
 WHERE stage_id = :stage_id AND call = :call AND name = :name AND number = :number AND made = :made;
 
 -- calls_of_workflow -- Calls of models and tools of a workflow, in the order in which they were begun. Index stage_by_ref.
-SELECT s.ref_id, s.id, j.kind, j.name, j.number, j.made, j.target, j.attempt, j.value IS NOT NULL, j.error, j.input_tokens,
-       j.output_tokens, j.cost, j.held_tokens, j.held_cost, j.begun_at, j.at, s.status, t.attempt, t.status, j.call
+SELECT s.ref_id, s.id, j.kind, j.target, j.attempt, j.value IS NOT NULL, j.error, j.input_tokens, j.output_tokens, j.cost,
+       j.held_tokens, j.held_cost, j.begun_at, j.at,
+       EXISTS (SELECT 1 FROM task AS t WHERE t.stage_id = s.id AND t.status = 'RUNNING' AND t.attempt = j.attempt)
 FROM stage AS s JOIN journal AS j ON j.stage_id = s.id
-     LEFT JOIN task AS t ON t.stage_id = s.id AND j.call LIKE t.id || ':%'
 WHERE s.workflow_id = :workflow_id AND j.kind <> 'step'
-ORDER BY j.begun_at, j.stage_id, j.number, j.made;
+ORDER BY j.begun_at, j.stage_id, j.name, j.number, j.made;
 
 -- budgets_over -- A workflow and those that have called it, as far as they have a budget, and what was taken of it. Primary key.
 WITH RECURSIVE line (id, context, depth) AS (

@@ -1,0 +1,58 @@
+"""Frame of the calls of models and tools that a run has made, with what they took; columns: `CALLS`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from stabilize_nb.events.frames import DURATION, TIME, Column, frame_of
+from stabilize_nb.models.calls import USD
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+
+    from stabilize_nb.store.database import Database
+
+#: What became of a call: it was answered, it raised, its process died meanwhile, or it is at work.
+STATUSES: Final = ("answered", "failed", "lost", "open")
+
+CALLS = (
+    Column("stage", "string", "ref_id of the stage"),
+    Column("kind", "category", "what was called", ("model", "tool")),
+    Column("target", "string", "name of the model or tool"),
+    Column("status", "category", "what became of it", STATUSES),
+    Column("started", TIME, "when it was begun"),
+    Column("finished", TIME, "when what became of it was committed"),
+    Column("duration", DURATION, "from started to finished"),
+    Column("input_tokens", "Int64", "tokens read, as the server says"),
+    Column("output_tokens", "Int64", "tokens written, as the server says"),
+    Column("tokens", "Int64", "tokens charged: both, or what was reserved where it is not known"),
+    Column("cost", "Float64", "USD charged; missing when nobody knows the price"),
+    Column("attempt", "Int64", "number of the attempt of the task that made it"),
+    Column("error", "string", "why it was not answered"),
+    Column("stage_id", "string", "id of the stage's row"),
+)
+
+
+def calls_frame(database: Database, run_id: str) -> pd.DataFrame:
+    """Frame of the calls of a run, one row each time that one was begun, in that order; columns: `CALLS`."""
+    here = {"workflow_id": run_id}
+    rows = database.call_read(lambda connection: connection.all("calls_of_workflow", here))
+    return frame_of(CALLS, map(_call, rows))
+
+
+def _call(row: Sequence[Any]) -> tuple[Any, ...]:
+    (
+        ref, stage_id, kind, target, attempt, answered, error, read, written, cost, held_tokens, held_cost, begun, at,
+        is_at_work,
+    ) = row  # fmt: skip
+    status = "answered" if answered else "failed" if error else "open" if is_at_work else "lost"
+    if error and error.startswith("outcome unknown"):
+        status = "lost"
+    tokens = held_tokens if read is None and written is None else (read or 0) + (written or 0)
+    cost = held_cost if cost is None and held_cost else cost
+    return (
+        ref, kind, target, status, begun, at, None if at is None else at - begun, read, written,
+        tokens if kind == "model" else None, None if cost is None else cost / USD, attempt, error, stage_id,
+    )  # fmt: skip
