@@ -2,18 +2,15 @@
 
 A step is known by the logical call of its task, its name, and its number among the steps of that name in this
 attempt. The result is committed before it is returned, unless the worker has lost its claim.
-
-Each procedure is written once, as a generator that says what is to be done next: with the store, or by the body. A body
-in a thread does both itself; a coroutine leaves the store to a thread and awaits what is awaitable.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from stabilize_nb.errors import PermanentError, TransientError
+from stabilize_nb.errors import PermanentError
 from stabilize_nb.models.calls import (
     Answer,
     BudgetExceededError,
@@ -26,12 +23,15 @@ from stabilize_nb.models.calls import (
 from stabilize_nb.models.gate import DECISIONS, fingerprint_of
 from stabilize_nb.models.settling import ASK, RETRY, unknown
 from stabilize_nb.models.values import plain
+from stabilize_nb.tasks.steps import Pause, Steps, Store, Work
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from stabilize_nb.models.calls import Call, Terms
 
+#: Seconds between two looks at a budget of which the rest is reserved.
+HELD: Final = 0.2
 #: A step: its name, and its number among those of that name.
 Key = tuple[str, int]
 
@@ -54,8 +54,8 @@ class JournalStore(Protocol):
     def settle(self, key: Key, call: Call, value: Any) -> None:
         """Commit the answer to a call, and what it took instead of what was reserved."""
 
-    def fail(self, key: Key, error: Exception) -> None:
-        """Commit that a call failed."""
+    def fail(self, key: Key, error: BaseException) -> None:
+        """Commit that a call failed, or that nobody waits for it any more."""
 
     def note_begin(self, key: Key) -> None:
         """Remember when a call was begun that is noted only with its answer."""
@@ -73,21 +73,6 @@ class Resumed(NamedTuple):
     asked: Mapping[str, Any]
     signal: str
     data: Mapping[str, Any]
-
-
-class Store(NamedTuple):
-    """Something to do with the store."""
-
-    work: Callable[[], Any]
-
-
-class Work(NamedTuple):
-    """Something that the body does; may return an awaitable."""
-
-    work: Callable[[], Any]
-
-
-Steps = Generator[Store | Work, Any, Any]
 
 
 class Journal:
@@ -130,7 +115,7 @@ class Journal:
             self._store.note_begin(key)
         try:
             value = yield Work(lambda: call.make(terms))
-        except Exception as error:
+        except BaseException as error:
             failure = error  # the name above ends with the block
             if call.is_noted:
                 yield Store(lambda: self._store.fail(key, failure))
@@ -172,8 +157,9 @@ class Journal:
         while True:
             try:
                 return (yield Store(lambda: self._store.begin(key, call)))
-            except BudgetHeldError as held:
-                raise TransientError(str(held), retry_after=1.0) from None
+            except BudgetHeldError:
+                yield Pause(HELD)
+                continue
             except BudgetExceededError as exceeded:
                 if exceeded.question is None:
                     raise
@@ -200,40 +186,3 @@ class Journal:
 
     def _place_of(self, name: str) -> str:
         return f"{self._place} step {name!r} result"
-
-
-def carried_out(steps: Steps) -> Any:
-    """Do what steps say, in this thread, and return what they come to."""
-    answer: Any = None
-    error: BaseException | None = None
-    while True:
-        try:
-            todo = steps.send(answer) if error is None else steps.throw(error)
-        except StopIteration as end:
-            return end.value
-        answer, error = None, None
-        try:
-            answer = todo.work()
-        except BaseException as raised:  # noqa: BLE001 - the steps have to hear of it
-            error = raised
-
-
-async def carried_out_async(steps: Steps, in_thread: Callable[[Callable[[], Any]], Any]) -> Any:
-    """Do the same for a coroutine; storage is used through `in_thread`, which keeps the event loop free."""
-    answer: Any = None
-    error: BaseException | None = None
-    while True:
-        try:
-            todo = steps.send(answer) if error is None else steps.throw(error)
-        except StopIteration as end:
-            return end.value
-        answer, error = None, None
-        try:
-            if isinstance(todo, Store):
-                answer = await in_thread(todo.work)
-            else:
-                answer = todo.work()
-                if hasattr(answer, "__await__"):
-                    answer = await answer
-        except BaseException as raised:  # noqa: BLE001 - the steps have to hear of it
-            error = raised

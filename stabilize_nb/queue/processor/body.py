@@ -26,8 +26,9 @@ from stabilize_nb.store.codec import dumps
 from stabilize_nb.store.store import define
 from stabilize_nb.tasks.child import with_plain_stages, workflow_of
 from stabilize_nb.tasks.interface import RetryableTask, Task
-from stabilize_nb.tasks.journal import Journal, Resumed, carried_out, carried_out_async
+from stabilize_nb.tasks.journal import Journal, Resumed
 from stabilize_nb.tasks.result import TaskResult
+from stabilize_nb.tasks.steps import carried_out, carried_out_async
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from stabilize_nb.errors import StoreUnavailableError
+from stabilize_nb.models.calls import BudgetHeldError
 from stabilize_nb.queue.processor.accounts import accounts_over, extend
 from stabilize_nb.queue.processor.call_rows import BLANK, CallRow
 from stabilize_nb.queue.processor.commit import LeaseLost
@@ -77,26 +78,41 @@ class JournalRows:
 
     def begin(self, key: Key, call: Call) -> Terms | None:
         """Commit that a call is about to be made, and reserve what it may take; return the terms of its budget."""
-        terms = self._write(lambda connection, now: self._row(connection, key).begin(call, now, self._place))
+        try:
+            terms = self._write(lambda connection, now: self._row(connection, key).begin(call, now, self._place))
+        except BudgetHeldError:
+            if self._is_wanted() and self._write(lambda connection, now: self._row(connection, key).clear(now)):
+                return self.begin(key, call)
+            raise
         self._terms[key] = terms
         return terms
 
     def settle(self, key: Key, call: Call, value: Any) -> None:
-        """Commit the answer to a call, and charge what it took instead of what was reserved."""
+        """
+        Commit the answer to a call, and charge what it took instead of what was reserved.
+
+        Raises LeaseLost when another worker has taken the task over; what was paid for is charged all the same.
+        """
         used = call.measure(self._terms.get(key), value)
 
-        def write(connection: Connection, now: int) -> None:
-            text = connection.text(self._leased.workflow_id, value)
-            begun = self._begun.get(key, now)
-            self._row(connection, key).settle(call, used, text, begun=begun, now=now)
+        def write(connection: Connection) -> bool:
+            now, held = self._database.clock(), self._is_held(connection)
+            text = connection.text(self._leased.workflow_id, value) if held else None
+            self._row(connection, key).settle(call, used, text, begun=self._begun.get(key, now), now=now)
+            return held
 
-        self._write(write)
+        if not self._when_possible(lambda: self._database.write(write)):
+            raise LeaseLost(self._leased.id)
 
-    def fail(self, key: Key, error: Exception) -> None:
+    def fail(self, key: Key, error: BaseException) -> None:
         """Commit that a call failed; `refused` of an error says that the server did nothing for it."""
         said = f"{type(error).__name__}: {error}"[:_ERROR_LENGTH]
         refused = bool(getattr(error, "refused", False))
-        self._write(lambda connection, now: self._row(connection, key).fail(said, now, is_refused=refused))
+
+        def write(connection: Connection) -> None:
+            self._row(connection, key).fail(said, self._database.clock(), is_refused=refused)
+
+        self._when_possible(lambda: self._database.write(write))
 
     def _row(self, connection: Connection, key: Key) -> CallRow:
         return CallRow(connection, self._leased.workflow_id, self._key(key), self._attempt)
@@ -116,9 +132,7 @@ class JournalRows:
         """Do some work in a transaction, unless another worker has taken the task over."""
 
         def write(connection: Connection) -> T:
-            mine = {"id": self._leased.id, "owner": self._leased.owner, "fence": self._leased.fence}
-            held = connection.one("still_mine", mine)
-            if not held or not held[0]:
+            if not self._is_held(connection):
                 raise LeaseLost(self._leased.id)
             result = work(connection, self._database.clock())
             if self._leased.lost:
@@ -126,6 +140,11 @@ class JournalRows:
             return result
 
         return self._when_possible(lambda: self._database.write(write))
+
+    def _is_held(self, connection: Connection) -> bool:
+        mine = {"id": self._leased.id, "owner": self._leased.owner, "fence": self._leased.fence}
+        held = connection.one("still_mine", mine)
+        return bool(held and held[0])
 
     def _when_possible(self, work: Callable[[], T]) -> T:
         while True:

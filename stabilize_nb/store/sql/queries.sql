@@ -422,6 +422,16 @@ SELECT made, held_tokens, held_cost, attempt FROM journal
 WHERE stage_id = :stage_id AND call = :call AND name = :name AND number = :number AND at IS NULL
 ORDER BY made DESC LIMIT 1;
 
+-- own_call -- The same of one attempt. Primary key.
+SELECT made, held_tokens, held_cost FROM journal
+WHERE stage_id = :stage_id AND call = :call AND name = :name AND number = :number AND at IS NULL AND attempt = :attempt;
+
+-- left_calls -- Calls of a workflow for which something is reserved, and whose bodies are not at work any more. Index stage_by_ref.
+SELECT j.stage_id, j.call, j.name, j.number, j.made, j.held_tokens, j.held_cost
+FROM stage AS s JOIN journal AS j ON j.stage_id = s.id AND j.at IS NULL AND j.held_tokens + j.held_cost > 0
+WHERE s.workflow_id = :workflow_id AND NOT EXISTS (
+    SELECT 1 FROM task AS t WHERE t.stage_id = s.id AND t.status = 'RUNNING' AND t.attempt = j.attempt);
+
 -- times_made -- How often a call was begun. Primary key.
 SELECT coalesce(max(made), 0) FROM journal WHERE stage_id = :stage_id AND call = :call AND name = :name AND number = :number;
 
