@@ -24,6 +24,7 @@ from stabilize_nb.stages.builder import plan_workflow
 from stabilize_nb.store import rows
 from stabilize_nb.store.codec import dumps, loads
 from stabilize_nb.store.database import Database
+from stabilize_nb.store.graphs import delete_threads_of
 from stabilize_nb.store.reader import load_head
 from stabilize_nb.store.writer import write_facts, write_message, write_messages, write_view
 from stabilize_nb.tasks.child import with_plain_stages
@@ -214,6 +215,7 @@ def define(workflow: Workflow) -> dict[str, Any]:
 def remove(connection: Connection, ids: Sequence[str]) -> None:
     """Delete workflows and everything that belongs to them."""
     those = {"ids": dumps(list(ids))}
+    delete_threads_of(connection, ids)
     for table in _TABLES:
         connection.run(f"delete_{table}_of", those)
     connection.run("delete_workflows", those)

@@ -613,6 +613,89 @@ DELETE FROM blob WHERE digest IN (SELECT digest FROM blob_use WHERE workflow_id 
 -- delete_blob_uses_of -- Part of deleting workflows.
 DELETE FROM blob_use WHERE workflow_id IN (SELECT value FROM json_each(:ids));
 
+-- put_graph_checkpoint -- A checkpoint of a graph, or the same one again.
+INSERT OR REPLACE INTO graph_checkpoint (thread_id, namespace, checkpoint_id, parent_id, run_id, versions, kind, body, meta_kind, meta)
+VALUES (:thread_id, :namespace, :checkpoint_id, :parent_id, :run_id, :versions, :kind, :body, :meta_kind, :meta);
+
+-- put_graph_channel -- The value of a channel at a version.
+INSERT OR REPLACE INTO graph_channel (thread_id, namespace, channel, version, kind, body)
+VALUES (:thread_id, :namespace, :channel, :version, :kind, :body);
+
+-- put_graph_write -- What a task has written; only special writes, which have negative numbers, are written over.
+INSERT INTO graph_write (thread_id, namespace, checkpoint_id, task_id, number, path, channel, kind, body)
+VALUES (:thread_id, :namespace, :checkpoint_id, :task_id, :number, :path, :channel, :kind, :body)
+ON CONFLICT DO UPDATE SET path = excluded.path, channel = excluded.channel, kind = excluded.kind, body = excluded.body
+WHERE number < 0;
+
+-- graph_checkpoint -- A checkpoint by its id, or the newest of a namespace. Primary key.
+SELECT checkpoint_id, parent_id, kind, body, meta_kind, meta FROM graph_checkpoint
+WHERE thread_id = :thread_id AND namespace = :namespace AND checkpoint_id = coalesce(:checkpoint_id,
+      (SELECT max(checkpoint_id) FROM graph_checkpoint WHERE thread_id = :thread_id AND namespace = :namespace));
+
+-- graph_channels -- The values that a checkpoint has. Primary keys.
+SELECT c.channel, c.kind, c.body FROM graph_checkpoint AS p CROSS JOIN json_each(p.versions) AS v CROSS JOIN graph_channel AS c
+       ON c.thread_id = p.thread_id AND c.namespace = p.namespace AND c.channel = v.key AND c.version = v.value
+WHERE p.thread_id = :thread_id AND p.namespace = :namespace AND p.checkpoint_id = :checkpoint_id;
+
+-- graph_writes -- What was written after a checkpoint, in the order in which LangGraph applies it. Primary key.
+SELECT task_id, channel, kind, body FROM graph_write
+WHERE thread_id = :thread_id AND namespace = :namespace AND checkpoint_id = :checkpoint_id ORDER BY path, task_id, number;
+
+-- graph_checkpoints -- All checkpoints, newest first.
+SELECT thread_id, namespace, checkpoint_id, meta_kind, meta FROM graph_checkpoint
+WHERE :before IS NULL OR checkpoint_id < :before ORDER BY checkpoint_id DESC;
+
+-- graph_checkpoints_of -- Checkpoints of a thread, newest first. Primary key.
+SELECT thread_id, namespace, checkpoint_id, meta_kind, meta FROM graph_checkpoint
+WHERE thread_id = :thread_id AND (:namespace IS NULL OR namespace = :namespace)
+      AND (:checkpoint_id IS NULL OR checkpoint_id = :checkpoint_id) AND (:before IS NULL OR checkpoint_id < :before)
+ORDER BY checkpoint_id DESC;
+
+-- graph_namespaces -- The namespaces of a thread. Primary key.
+SELECT DISTINCT namespace FROM graph_checkpoint WHERE thread_id = :thread_id;
+
+-- graph_threads_of -- Threads with checkpoints of some runs of LangGraph. Index graph_checkpoint_of_run.
+SELECT DISTINCT thread_id FROM graph_checkpoint WHERE run_id IN (SELECT value FROM json_each(:runs));
+
+-- copy_graph_checkpoints -- Part of copying a thread. Primary key.
+INSERT OR REPLACE INTO graph_checkpoint (thread_id, namespace, checkpoint_id, parent_id, run_id, versions, kind, body, meta_kind, meta)
+SELECT :target, namespace, checkpoint_id, parent_id, run_id, versions, kind, body, meta_kind, meta FROM graph_checkpoint
+WHERE thread_id = :source;
+
+-- copy_graph_channels -- Part of copying a thread. Primary key.
+INSERT OR REPLACE INTO graph_channel (thread_id, namespace, channel, version, kind, body)
+SELECT :target, namespace, channel, version, kind, body FROM graph_channel WHERE thread_id = :source;
+
+-- copy_graph_writes -- Part of copying a thread. Primary key.
+INSERT OR REPLACE INTO graph_write (thread_id, namespace, checkpoint_id, task_id, number, path, channel, kind, body)
+SELECT :target, namespace, checkpoint_id, task_id, number, path, channel, kind, body FROM graph_write WHERE thread_id = :source;
+
+-- delete_graph_checkpoints -- Checkpoints of threads. Primary key.
+DELETE FROM graph_checkpoint WHERE thread_id IN (SELECT value FROM json_each(:threads));
+
+-- delete_graph_checkpoints_of_runs -- Checkpoints of runs of LangGraph. Index graph_checkpoint_of_run.
+DELETE FROM graph_checkpoint WHERE run_id IN (SELECT value FROM json_each(:runs));
+
+-- delete_graph_checkpoints_but -- Checkpoints of a namespace, but for those to keep. Primary key.
+DELETE FROM graph_checkpoint WHERE thread_id = :thread_id AND namespace = :namespace
+       AND checkpoint_id NOT IN (SELECT value FROM json_each(:kept));
+
+-- delete_graph_writes -- Writes of threads whose checkpoint is gone. Primary keys.
+DELETE FROM graph_write WHERE thread_id IN (SELECT value FROM json_each(:threads))
+       AND NOT EXISTS (SELECT 1 FROM graph_checkpoint AS p WHERE p.thread_id = graph_write.thread_id
+                       AND p.namespace = graph_write.namespace AND p.checkpoint_id = graph_write.checkpoint_id);
+
+-- delete_graph_channels -- Values of channels that no checkpoint of their thread has any more. Primary keys.
+DELETE FROM graph_channel WHERE thread_id IN (SELECT value FROM json_each(:threads))
+       AND (thread_id, namespace, channel, version) NOT IN
+           (SELECT p.thread_id, p.namespace, v.key, v.value FROM graph_checkpoint AS p CROSS JOIN json_each(p.versions) AS v
+            WHERE p.thread_id IN (SELECT value FROM json_each(:threads)));
+
+-- graph_threads_of_workflows -- Threads that have the idempotency key of a task for their name. Primary keys.
+SELECT DISTINCT p.thread_id FROM stage AS s CROSS JOIN task AS t ON t.stage_id = s.id CROSS JOIN graph_checkpoint AS p
+       ON p.thread_id >= t.id || ':' AND p.thread_id < t.id || ';'
+WHERE s.workflow_id IN (SELECT value FROM json_each(:ids));
+
 -- delete_workflows -- The header rows go.
 DELETE FROM workflow WHERE id IN (SELECT value FROM json_each(:ids));
 

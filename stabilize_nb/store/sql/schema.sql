@@ -239,6 +239,47 @@ CREATE TABLE blob_use (
 ) WITHOUT ROWID;
 CREATE INDEX blob_users ON blob_use (digest);
 
+-- Checkpoints of LangGraph's graphs (langgraph/saver.py): bodies are what its serializer wrote, `kind` says how. A value of a
+-- channel stands once for each of its versions; `versions` says which ones a checkpoint has.
+CREATE TABLE graph_checkpoint (
+    thread_id TEXT NOT NULL,
+    namespace TEXT NOT NULL,
+    checkpoint_id TEXT NOT NULL,
+    parent_id TEXT,
+    run_id TEXT,
+    versions TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    body BLOB NOT NULL,
+    meta_kind TEXT NOT NULL,
+    meta BLOB NOT NULL,
+    PRIMARY KEY (thread_id, namespace, checkpoint_id)
+);
+CREATE INDEX graph_checkpoint_of_run ON graph_checkpoint (run_id) WHERE run_id IS NOT NULL;
+
+CREATE TABLE graph_channel (
+    thread_id TEXT NOT NULL,
+    namespace TEXT NOT NULL,
+    channel TEXT NOT NULL,
+    version TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    body BLOB NOT NULL,
+    PRIMARY KEY (thread_id, namespace, channel, version)
+);
+
+-- What tasks of a graph have written after a checkpoint; special writes have negative numbers.
+CREATE TABLE graph_write (
+    thread_id TEXT NOT NULL,
+    namespace TEXT NOT NULL,
+    checkpoint_id TEXT NOT NULL,
+    task_id TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    path TEXT NOT NULL,
+    channel TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    body BLOB NOT NULL,
+    PRIMARY KEY (thread_id, namespace, checkpoint_id, task_id, number)
+);
+
 CREATE TABLE processor (
     slot INTEGER PRIMARY KEY,
     owner TEXT NOT NULL UNIQUE,
