@@ -52,7 +52,7 @@ with StoreSaver("graphs.db") as saver:
     graph = builder.compile(checkpointer=saver)
     config = {"configurable": {"thread_id": "t"}}
     begun = saver.get_tuple(config) is not None
-    print(sorted(graph.invoke(None if begun else {"done": []}, config)["done"]))
+    print(sorted(graph.invoke(None if begun else {"done": []}, config, durability="sync")["done"]))
 """
 STAGE = """
 flow = Flow("graph")
