@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from stabilize_nb.errors import ConfigError
+from stabilize_nb.events.frames import DECISIONS as COLUMNS
+from stabilize_nb.events.frames import frame_of
 from stabilize_nb.models.forms import completed, fitted
 from stabilize_nb.models.gate import APPROVE, DEADLINE, DECISIONS, REJECT, Refusal, signal_for
 from stabilize_nb.models.ids import new_id
@@ -17,6 +19,8 @@ from stabilize_nb.store.codec import loads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    import pandas as pd
 
     from stabilize_nb.gates import Gate
     from stabilize_nb.store.database import Database
@@ -57,6 +61,20 @@ def decisions_in(database: Database, run_id: str, stage_id: str | None = None) -
     here = {"workflow_id": run_id, "stage_id": stage_id}
     rows = database.call_read(lambda connection: connection.all("decisions", here))
     return [_decision(run_id, row) for row in rows if loads(row[4]).get("name", SETTLE) in {*DECISIONS, SETTLE}]
+
+
+def decisions_frame(decisions: Sequence[Decision]) -> pd.DataFrame:
+    """Frame of decisions, one row each, in the order given; columns: `events.frames.DECISIONS`."""
+    return frame_of(
+        COLUMNS,
+        (
+            (
+                each.sequence, each.at, each.gate, each.choice, each.user or None, each.refused or None,
+                dict(each.data), each.fingerprint or None, each.decision_id or None, each.stage_id,
+            )
+            for each in decisions
+        ),
+    )  # fmt: skip
 
 
 def _decision(run_id: str, row: Sequence[Any]) -> Decision:

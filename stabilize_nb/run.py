@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, overload
 
 from stabilize_nb.deciding import decide, settle
-from stabilize_nb.decisions import Decision, decisions_in
+from stabilize_nb.decisions import decisions_frame, decisions_in
 from stabilize_nb.errors import StageNotFoundError, StageNotReadyError, WaitTimeoutError
 from stabilize_nb.events.calls import calls_frame
 from stabilize_nb.events.frames import signals_frame, stages_frame, tasks_frame
@@ -142,9 +142,9 @@ class Run:
         return gates_in(self.engine.database, self.id)
 
     @property
-    def decisions(self) -> list[Decision]:
-        """The decisions at the gates of this run as they came, those that were refused too."""
-        return decisions_in(self.engine.database, self.id)
+    def decisions(self) -> pd.DataFrame:
+        """Who decided what, one row for each decision as it came, refused ones too; columns as `DECISIONS` has them."""
+        return decisions_frame(decisions_in(self.engine.database, self.id))
 
     def waiting_for_code(self) -> list[str]:
         """Return the names of the tasks that the run waits for and that this process does not know."""

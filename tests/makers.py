@@ -13,6 +13,7 @@ from stabilize_nb import (
     TaskRegistry,
     Workflow,
 )
+from stabilize_nb.decisions import decisions_in
 from stabilize_nb.queue.queue import Queue
 from stabilize_nb.store.database import Database
 from stabilize_nb.store.store import WorkflowStore
@@ -20,7 +21,9 @@ from stabilize_nb.store.store import WorkflowStore
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from stabilize_nb import Run
     from stabilize_nb.core.draft import Limits
+    from stabilize_nb.decisions import Decision
     from stabilize_nb.queue.processor.config import QueueProcessorConfig
 
 #: Rows that an ended workflow should not leave behind.
@@ -51,6 +54,11 @@ def chain(length: int, task: str = "noop") -> Workflow:
     """Make a chain of stages s0 → s1 → ..."""
     stages = (stage(f"s{at}", *([f"s{at - 1}"] if at else []), task=task) for at in range(length))
     return workflow(*stages, name="chain")
+
+
+def decided(run: Run) -> list[Decision]:
+    """Return the decisions of a run as they came."""
+    return decisions_in(run.engine.database, run.id)
 
 
 class Bench:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from stabilize_nb.events.frames import DURATION, TIME, Column, frame_of
+from stabilize_nb.events.frames import CALLS, frame_of
 from stabilize_nb.models.calls import USD
 
 if TYPE_CHECKING:
@@ -13,26 +13,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from stabilize_nb.store.database import Database
-
-#: What became of a call: it was answered, it raised, its process died meanwhile, or it is at work.
-STATUSES: Final = ("answered", "failed", "lost", "open")
-
-CALLS = (
-    Column("stage", "string", "ref_id of the stage"),
-    Column("kind", "category", "what was called", ("model", "tool")),
-    Column("target", "string", "name of the model or tool"),
-    Column("status", "category", "what became of it", STATUSES),
-    Column("started", TIME, "when it was begun"),
-    Column("finished", TIME, "when what became of it was committed"),
-    Column("duration", DURATION, "from started to finished"),
-    Column("input_tokens", "Int64", "tokens read, as the server says"),
-    Column("output_tokens", "Int64", "tokens written, as the server says"),
-    Column("tokens", "Int64", "tokens charged: both, or what was reserved where it is not known"),
-    Column("cost", "Float64", "USD charged; missing when nobody knows the price"),
-    Column("attempt", "Int64", "number of the attempt of the task that made it"),
-    Column("error", "string", "why it was not answered"),
-    Column("stage_id", "string", "id of the stage's row"),
-)
 
 
 def calls_frame(database: Database, run_id: str) -> pd.DataFrame:

@@ -8,7 +8,7 @@ copy of a log can be framed without its store.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from stabilize_nb.errors import StoreDamagedError
 from stabilize_nb.events.bus import EventType
@@ -126,14 +126,48 @@ DEAD_LETTERS = (
     Column("stage_id", "string", "id of the stage's row"),
 )
 
+#: What became of a call: it was answered, it raised, its process died meanwhile, or it is at work.
+CALL_STATUSES: Final = ("answered", "failed", "lost", "open")
+
+CALLS = (
+    Column("stage", "string", "ref_id of the stage"),
+    Column("kind", "category", "what was called", ("model", "tool")),
+    Column("target", "string", "name of the model or tool"),
+    Column("status", "category", "what became of it", CALL_STATUSES),
+    Column("started", TIME, "when it was begun"),
+    Column("finished", TIME, "when what became of it was committed"),
+    Column("duration", DURATION, "from started to finished"),
+    Column("input_tokens", "Int64", "tokens read, as the server says"),
+    Column("output_tokens", "Int64", "tokens written, as the server says"),
+    Column("tokens", "Int64", "tokens charged: both, or what was reserved where it is not known"),
+    Column("cost", "Float64", "USD charged; missing when nobody knows the price"),
+    Column("attempt", "Int64", "number of the attempt of the task that made it"),
+    Column("error", "string", "why it was not answered"),
+    Column("stage_id", "string", "id of the stage's row"),
+)
+
+DECISIONS = (
+    Column("seq", "int64", "number of the fact in its run that tells of it"),
+    Column("time", TIME, "when it was committed"),
+    Column("gate", "string", "ref_id of the stage"),
+    Column("choice", "string", 'what was decided: "approve", "reject", another choice, or how it was settled'),
+    Column("user", "string", 'who decided; "deadline" when nobody did in time'),
+    Column("refused", "string", "why it had no effect; missing when it had"),
+    Column("data", "object", "what came with it, as a dict"),
+    Column("fingerprint", "string", "of what the gate showed; of a refused one what its maker had seen"),
+    Column("decision_id", "string", "id that `run.approve` and the like return"),
+    Column("stage_id", "string", "id of the stage's row"),
+)
+
 FRAMES = {
     "events": EVENTS, "stages": STAGES, "tasks": TASKS, "signals": SIGNALS, "runs": RUNS, "dead_letters": DEAD_LETTERS,
+    "calls": CALLS, "decisions": DECISIONS,
 }  # fmt: skip
 
 
 def schema(frame: str) -> str:
     """Return the columns of a frame, which is one of `FRAMES`, as text, one a line."""
-    return "\n".join(f"{column.name:<12}{column.dtype:<22}{column.meaning}" for column in FRAMES[frame])
+    return "\n".join(f"{column.name:<15}{column.dtype:<22}{column.meaning}" for column in FRAMES[frame])
 
 
 def stages_frame(database: Database, run_id: str) -> pd.DataFrame:

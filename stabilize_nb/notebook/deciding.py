@@ -13,7 +13,7 @@ from typing import Any
 
 from IPython.core.error import UsageError
 
-from stabilize_nb.decisions import answer_to, why_refused
+from stabilize_nb.decisions import Decision, answer_to, decisions_in, why_refused
 from stabilize_nb.errors import ConfigError
 from stabilize_nb.gates import Gate
 from stabilize_nb.models.gate import APPROVE, REJECT
@@ -74,8 +74,8 @@ def _decide_at(run: Run, gate: Gate, choice: str, payload: dict[str, Any]) -> Ru
 
 def _answered(run: Run, name: str, decision_id: str) -> Run:
     """Wait until it is known what became of a decision, and say why if it had no effect."""
-    settled(run, lambda: answer_to(run.decisions, decision_id) is not None)
-    decisions = [each for each in run.decisions if each.gate == name]
+    settled(run, lambda: answer_to(_decisions(run), decision_id) is not None)
+    decisions = [each for each in _decisions(run) if each.gate == name]
     answer = answer_to(decisions, decision_id)
     if answer is not None and answer.refused:
         sys.stdout.write(f"{name}: {why_refused(answer, decisions)}\n")
@@ -90,3 +90,7 @@ def _check_names(gate: Gate, values: Mapping[str, Any]) -> None:
             raise ConfigError(
                 f"gate {gate.name!r} has no field {name!r}{did_you_mean(name, known)}; it has {', '.join(gate.form)}"
             )
+
+
+def _decisions(run: Run) -> list[Decision]:
+    return decisions_in(run.engine.database, run.id)

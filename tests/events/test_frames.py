@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 
 from stabilize_nb.core import facts as f
+from stabilize_nb.decisions import decisions_frame, decisions_in
 from stabilize_nb.events import EventType
+from stabilize_nb.events.calls import calls_frame
 from stabilize_nb.events.frames import (
     ATTEMPT_STATUSES,
     FRAMES,
@@ -26,7 +28,10 @@ from stabilize_nb.store.writer import write_facts
 from tests.events.scenes import SCENES, play, tasks
 from tests.makers import Bench, stage, workflow
 
-OF_A_RUN = {"events": events_frame, "stages": stages_frame, "tasks": tasks_frame, "signals": signals_frame}
+OF_A_RUN = {
+    "events": events_frame, "stages": stages_frame, "tasks": tasks_frame, "signals": signals_frame,
+    "calls": calls_frame, "decisions": lambda database, run_id: decisions_frame(decisions_in(database, run_id)),
+}  # fmt: skip
 OF_ROWS = {"runs": runs_frame, "dead_letters": dead_letters_frame}
 LETTER = DeadLetter("m", "r", None, "StartStage", "{", 1, 1_700_000_000_000, "not JSON", 0, None)
 SCENE = {scene.name: scene for scene in SCENES}

@@ -12,6 +12,7 @@ from stabilize_nb.errors import ConfigError, WaitingForApproval
 from stabilize_nb.hitl import send_signal
 from stabilize_nb.models.gate import ASKS
 from tests.llm.waiting import next_gate
+from tests.makers import decided
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def test_body_goes_on_behind_the_answer(engine):
 
     assert run.result(10) == "by train"
     assert log == ["priced", "paid 7"]
-    assert [(each.choice, each.refused) for each in run.decisions] == [("approve", ""), ("by train", "")]
+    assert [(each.choice, each.refused) for each in decided(run)] == [("approve", ""), ("by train", "")]
     assert run.workflow.stage_by_ref_id("pay").context[ASKS] is None
 
 
@@ -94,7 +95,7 @@ def test_second_approval_is_not_taken_for_the_next_question(engine):
     send_signal(engine.queue, run.id, gate.stage_id, "approve", {"user": "nobody"})
 
     assert next_gate(run, gate).question == "And send it?"
-    while not (refused := [each.refused for each in run.decisions if each.refused]):
+    while not (refused := [each.refused for each in decided(run) if each.refused]):
         engine.database.changes.ticket().wait(0.05)
     assert set(refused) <= {"not waiting", "changed"}
 

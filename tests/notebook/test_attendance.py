@@ -73,7 +73,7 @@ def test_scripted_decision_is_taken(tmp_path):
 def test_gates_are_approved_when_the_environment_says_so(tmp_path, monkeypatch, wait):
     """Who decided is recorded."""
     monkeypatch.setenv("STABILIZE_NB_AUTO_APPROVE", "1")
-    said, who = batch(tmp_path, f"run = letter.run()\n{wait}", "print(run.decisions[0].user)")
+    said, who = batch(tmp_path, f"run = letter.run()\n{wait}", "print(run.decisions['user'][0])")
 
     assert "TIDES!" in said
     assert who == "STABILIZE_NB_AUTO_APPROVE\n"

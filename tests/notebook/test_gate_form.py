@@ -24,6 +24,7 @@ from stabilize_nb.notebook.panes.gate_form import GateForm
 from stabilize_nb.notebook.panes.gate_list import GateForms
 from stabilize_nb.notebook.panes.inbox import InboxPane
 from stabilize_nb.notebook.preview import preview
+from tests.makers import decided
 
 PATIENCE = 20.0
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(40)
@@ -212,7 +213,7 @@ def test_what_is_missing_or_does_not_fit_is_said_and_nothing_is_sent(engine: Eng
     made.form.inputs["grade"].value, made.form.inputs["times"].value = 2, "seven"
     made.click("approve")
     assert "Nothing was decided: times takes a whole number, not 'seven'" in said(made.form)
-    assert made.run.decisions == []
+    assert decided(made.run) == []
     assert not any(each.disabled for each in made.form.buttons.values())
 
     made.form.inputs["times"].value = "7"
@@ -255,7 +256,7 @@ def test_a_double_click_decides_once(engine: Engine) -> None:
         made.click(choice)
 
     assert made.run.result(PATIENCE)["approved"] is True
-    assert len(made.run.decisions) == 1
+    assert len(decided(made.run)) == 1
 
 
 def test_of_two_who_click_the_second_sees_who_was_first(engine: Engine) -> None:
@@ -344,7 +345,7 @@ def test_clicks_and_paints_may_come_from_several_threads(engine: Engine) -> None
     for each in (painting, *clicks):
         each.join(PATIENCE)
 
-    assert len(made.run.decisions) == 1
+    assert len(decided(made.run)) == 1
     assert "approved by ada" in said(made.form)
 
 

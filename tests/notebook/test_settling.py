@@ -8,6 +8,7 @@ import pytest
 
 from stabilize_nb.notebook.panes.gate_form import GateForm
 from stabilize_nb.notebook.runtime import RUNTIME
+from tests.makers import decided
 
 FLOW = """%%workflow shop -q
 @stage(on_crash="ask")
@@ -63,7 +64,7 @@ def test_lines_settle(notebook, run, line, result):
 
     assert cell.error is None
     assert run.result(20) == result
-    assert [(each.user, each.choice) for each in run.decisions] == [("ada", line.split()[1])]
+    assert [(each.user, each.choice) for each in decided(run)] == [("ada", line.split()[1])]
 
 
 def test_line_that_fails_a_stage(notebook, run):

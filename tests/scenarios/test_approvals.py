@@ -22,7 +22,7 @@ from stabilize_nb.hitl import ApprovalTask, approve
 from stabilize_nb.models.gate import fingerprint_of, seconds_of
 from stabilize_nb.queue.messages import SignalStage
 from stabilize_nb.store.codec import dumps
-from tests.makers import Bench
+from tests.makers import Bench, decided
 
 PATIENCE = 20.0
 S = WorkflowStatus
@@ -63,15 +63,15 @@ def answer(run: Run, decision_id: str) -> Decision:
     """Wait until the log has what became of a decision."""
     for _ in range(round(PATIENCE / 0.05)):
         ticket = run.engine.database.changes.ticket()
-        found = answer_to(run.decisions, decision_id)
+        found = answer_to(decided(run), decision_id)
         if found is not None:
             return found
         ticket.wait(0.05)
-    raise AssertionError(run.decisions)
+    raise AssertionError(decided(run))
 
 
 def said(run: Run, decision_id: str) -> str:
-    return why_refused(answer(run, decision_id), run.decisions)
+    return why_refused(answer(run, decision_id), decided(run))
 
 
 # -- fingerprints -------------------------------------------------------------------------------------
@@ -135,7 +135,7 @@ def test_a_decision_by_name_needs_no_fingerprint(engine: Engine) -> None:
     run.approve("gate", user="ada")
 
     assert run.result(PATIENCE) == {"approved": True, "approval": {"user": "ada"}}
-    (decision,) = run.decisions
+    (decision,) = decided(run)
     assert decision.fingerprint == fingerprint_of(run.workflow.stage_by_ref_id("gate").context)
 
 
@@ -339,7 +339,7 @@ def test_a_choice_that_is_not_on_offer_is_refused(engine: Engine) -> None:
     run.signal("gate", "approve", {"decision": "burn"})
     refused = _refused(run)
 
-    assert why_refused(refused, run.decisions) == "nothing was decided: this gate does not offer 'burn'"
+    assert why_refused(refused, decided(run)) == "nothing was decided: this gate does not offer 'burn'"
     run.decide(gate, "hold")
     assert run.result(PATIENCE)["decision"] == "hold"
 
@@ -347,8 +347,8 @@ def test_a_choice_that_is_not_on_offer_is_refused(engine: Engine) -> None:
 def _refused(run: Run) -> Decision:
     for _ in range(round(PATIENCE / 0.05)):
         ticket = run.engine.database.changes.ticket()
-        if run.decisions:
-            return run.decisions[-1]
+        if decided(run):
+            return decided(run)[-1]
         ticket.wait(0.05)
     raise AssertionError
 
@@ -657,7 +657,7 @@ def test_a_deadline_outlives_its_process(tmp_path: Path) -> None:
 
         assert run.id == run_id
         assert run.wait(PATIENCE) is S.SUCCEEDED
-        (decision,) = run.decisions
+        (decision,) = decided(run)
         assert decision.user == "deadline"
         assert decision.at >= gate.deadline
 

@@ -20,7 +20,7 @@ from stabilize_nb.errors import ConfigError, InvalidWorkflowError, StageNotReady
 from stabilize_nb.gates import gates_in
 from stabilize_nb.queue.messages import SignalStage
 from stabilize_nb.run import Run
-from tests.makers import stage, workflow
+from tests.makers import decided, stage, workflow
 
 S = WorkflowStatus
 UNKNOWN = "outcome unknown: the process died while it ran"
@@ -150,7 +150,7 @@ def test_settled_by_another_try(engine: Engine, deaths: Deaths) -> None:
 
     assert run.result(20) == {"shipped": 5}
     assert deaths.begun == [1, 2]
-    (decision,) = run.decisions
+    (decision,) = decided(run)
     assert (decision.gate, decision.choice, decision.user, decision.refused) == ("pay", "retry", "ada", "")
 
 
@@ -162,7 +162,7 @@ def test_settled_as_done(engine: Engine, deaths: Deaths) -> None:
 
     assert run.result(20) == {"shipped": 77}
     assert deaths.begun == [1]
-    assert run.decisions[0].data["outputs"] == {"receipt": 77}
+    assert decided(run)[0].data["outputs"] == {"receipt": 77}
 
 
 def test_settled_as_failed(engine: Engine, deaths: Deaths) -> None:
@@ -188,8 +188,8 @@ def test_first_settlement_counts(engine: Engine, deaths: Deaths) -> None:
     engine.queue.push(late)
 
     assert run.result(20) == {"shipped": 1}
-    wait_for(lambda: len(run.decisions) == 2)
-    assert [(each.choice, each.refused) for each in run.decisions] == [("done", ""), ("fail", "not waiting")]
+    wait_for(lambda: len(decided(run)) == 2)
+    assert [(each.choice, each.refused) for each in decided(run)] == [("done", ""), ("fail", "not waiting")]
     with pytest.raises(StageNotReadyError, match="nothing to settle: it was decided already: decided: done by ada"):
         run.settle("pay", "retry")
 
@@ -205,8 +205,8 @@ def test_decision_about_an_earlier_death_is_refused(engine: Engine, deaths: Deat
 
     identity = run.decide(before, "done", outputs={"receipt": 0})
 
-    wait_for(lambda: any(each.decision_id == identity for each in run.decisions))
-    assert run.decisions[-1].refused == "changed"
+    wait_for(lambda: any(each.decision_id == identity for each in decided(run)))
+    assert decided(run)[-1].refused == "changed"
     assert statuses(run)["pay"] == "SUSPENDED"
     run.decide(run.gates[0], "done", outputs={"receipt": 3})
     assert run.result(20) == {"shipped": 3}
@@ -377,7 +377,7 @@ def test_body_is_given_up_after_three_deaths(engine: Engine, deaths: Deaths) -> 
 
     assert engine.redrive(letter.message_id) == 1
     assert run.result(20) == {"shipped": 5}
-    assert [each.choice for each in run.decisions] == ["retry"]
+    assert [each.choice for each in decided(run)] == ["retry"]
 
 
 @pytest.mark.parametrize("end", ["settle", "cancel"])
