@@ -13,6 +13,8 @@ from stabilize_nb.testing.model.answers import Reply
 
 #: Characters of the arguments of a call in one piece.
 _PIECE = 12
+#: What clients of OpenAI expect of every answer.
+_HEAD = {"id": "chatcmpl-scripted", "created": 0}
 
 
 def tokens_of(reply: Reply) -> int:
@@ -28,6 +30,7 @@ def completion(api: Api, asked: Mapping[str, Any], reply: Reply) -> dict[str, An
     if api == "ollama":
         return {"model": asked.get("model"), "message": message, **_end(asked, reply)}
     return {
+        **_HEAD,
         "object": "chat.completion",
         "model": asked.get("model"),
         "choices": [{"index": 0, "message": message, "finish_reason": _reason(reply)}],
@@ -69,7 +72,7 @@ def _piece(api: Api, asked: Mapping[str, Any], delta: Mapping[str, Any]) -> str:
 
 
 def _chunk(asked: Mapping[str, Any], choices: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"object": "chat.completion.chunk", "model": asked.get("model"), "choices": choices, "usage": None}
+    return {**_HEAD, "object": "chat.completion.chunk", "model": asked.get("model"), "choices": choices, "usage": None}
 
 
 def _event(data: Mapping[str, Any]) -> str:
