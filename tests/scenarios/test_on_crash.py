@@ -354,6 +354,7 @@ def test_each_instance_is_asked_about(engine: Engine, deaths: Deaths) -> None:
         return deaths(item) if item == 2 else item
 
     run = engine.start(flow)
+    wait_for(lambda: any("_instance_" in ref and state == "SUCCEEDED" for ref, state in statuses(run).items()))
     deaths.die(engine)
     (gate,) = run.until_gate(20)
     run.settle(gate.name, outputs={"result": 20})

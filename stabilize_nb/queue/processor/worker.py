@@ -12,8 +12,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from stabilize_nb.core.draft import Env, Purpose
-from stabilize_nb.core.facts import ConditionFailed, InstanceRefused, StageEnded, StageReset, StageRetired
+from stabilize_nb.core.draft import Env
+from stabilize_nb.core.facts import ConditionFailed, InstanceRefused
 from stabilize_nb.errors import (
     StabilizeError,
     StageNotFoundError,
@@ -23,35 +23,22 @@ from stabilize_nb.errors import (
     WorkflowNotFoundError,
 )
 from stabilize_nb.events.bus import announce
-from stabilize_nb.queue.processor.body import (
-    Running,
-    failed,
-    outcome_of,
-    outcome_of_error,
-    stage_for,
-    time_limit,
-    timed_out,
-)
-from stabilize_nb.queue.processor.capture import catching, output_for
+from stabilize_nb.queue.processor.bodies import Bodies
 from stabilize_nb.queue.processor.commit import Claim, Done, Leased, LeaseLost, leased_from_row, nothing_done, process
 from stabilize_nb.queue.processor.custody import Custody
 from stabilize_nb.queue.processor.desk import Desk, Finished, Job
-from stabilize_nb.queue.processor.loop import run_on_loop
 from stabilize_nb.store.codec import dumps
 from stabilize_nb.store.sqlite import is_of_store
-from stabilize_nb.tasks.interface import is_awaitable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from stabilize_nb.core.draft import Body, Limits
+    from stabilize_nb.core.draft import Limits
     from stabilize_nb.core.facts import Fact
-    from stabilize_nb.models.stage import StageExecution
-    from stabilize_nb.queue.messages import Message, Outcome
+    from stabilize_nb.queue.messages import Message
     from stabilize_nb.queue.processor.config import QueueProcessorConfig
     from stabilize_nb.store.database import Database
     from stabilize_nb.store.sqlite import Connection
-    from stabilize_nb.tasks.interface import Task
     from stabilize_nb.tasks.registry import TaskRegistry
 
 log = logging.getLogger("stabilize_nb")
@@ -59,8 +46,6 @@ log = logging.getLogger("stabilize_nb")
 Due = tuple[int | None, int | None]
 #: Messages taken in one transaction at most, so that no commit keeps others waiting long.
 BATCH = 64
-#: Seconds: a deadline nearer than this wakes the keeper, which looks up less often than that.
-SOON = 2.0
 #: Seconds before a store that was not available is tried again.
 STORE_RETRY = 0.5
 #: Where the rows of messages that are due say how often their body was lost, and a number that is never reached.
@@ -68,7 +53,7 @@ LOST = 8
 NEVER = 2**31
 
 
-class Workshop:
+class Workshop(Bodies):
     """What the workers of one processor share beside the desk, and what they do."""
 
     def __init__(
@@ -80,29 +65,13 @@ class Workshop:
         owner: str,
         desk: Desk,
     ) -> None:
-        self.database = database
-        self.registry = registry
-        self.config = config
+        super().__init__(database, registry, config, desk)
         self.limits = limits
         self.owner = owner
-        self.desk = desk
         self.custody = Custody(database, owner, config.lease)
-        self._names: tuple[frozenset[str], frozenset[str]] | None = None
         self._suspects: set[str] = set()  # messages in hand whose body may kill this process
         self._attempted: list[Done] = []  # by the transaction that is under way
         self._doubtful: list[Leased] = []  # taken by commits that failed, or did they?
-
-    def forget_names(self) -> None:
-        """Look at the registry anew: a name was registered."""
-        self._names = None
-
-    def names(self) -> tuple[frozenset[str], frozenset[str]]:
-        """Return the task names whose bodies run in threads, and those whose bodies are coroutines."""
-        if self._names is None:
-            everything = self.registry.names()
-            waiting = frozenset(name for name in everything if self.registry.is_coroutine(name))
-            self._names = (everything - waiting, waiting)
-        return self._names
 
     # -- the loop of a worker ---------------------------------------------------------------------
 
@@ -356,20 +325,12 @@ class Workshop:
             desk.leading = False
             if desk.starved and desk.free_slots() > 0:
                 desk.dirty = True  # a place was given back meanwhile
-            jobs = self._bodies() + len(desk.hooks) + bool(desk.finished or desk.dirty) - 1
+            jobs = self.jobs_ready() + len(desk.hooks) + bool(desk.finished or desk.dirty) - 1
             sooner = desk.next_due is not None and (before is None or desk.next_due < before)
             self.hire_for(jobs)
             desk.changed.notify(max(jobs, int(sooner), 0))
             if not (desk.ready or desk.finished or desk.running or desk.hooks):
                 desk.calm.notify_all()
-
-    def _bodies(self) -> int:
-        """Return for how many workers there are bodies: one begins all coroutines, each of which is done in no time."""
-        in_threads = sum(not self._is_coroutine(body) for _, body in self.desk.ready)
-        return in_threads + (in_threads < len(self.desk.ready))
-
-    def _is_coroutine(self, body: Body) -> bool:
-        return body.task.implementing_class in self.names()[1]
 
     def wake(self) -> None:
         """Look for messages: somebody else has committed. Never takes the desk's lock in the main thread."""
@@ -382,157 +343,6 @@ class Workshop:
         with self.desk.changed:
             self.desk.dirty = True
             self.desk.changed.notify()
-
-    def hire_for(self, jobs: int) -> None:
-        """Let more workers come when there is work for them. The desk's lock is held."""
-
-    def _withdraw_stale(self, result: Done) -> None:
-        """Tell bodies at work that their result is no longer wanted."""
-        if not self.desk.running:
-            return
-        gone = {fact.stage for fact in result.facts if isinstance(fact, StageEnded | StageReset | StageRetired)}
-        if gone:
-            with self.desk.changed:
-                for running in self.desk.running.values():
-                    if running.body.stage.id in gone:
-                        running.cancel()
-
-    # -- bodies -----------------------------------------------------------------------------------
-
-    def run_next(self) -> bool:
-        """Run one body or hook; return whether this worker may go on (its place was not given to another)."""
-        desk = self.desk
-        with desk.changed:
-            hook = desk.hooks.popleft() if desk.hooks else None
-            ready = desk.ready.popleft() if hook is None and desk.ready else None
-            if ready is None and hook is None:
-                return True
-            desk.in_threads += 1
-            if ready is None or desk.workers == 1 or not self._is_coroutine(ready[1]):
-                self.hire_for(1)
-        if ready is not None and self._is_held(ready[0]):
-            return self._run(*ready)
-        if hook is not None:  # first: what it cleans up is over, and a process that dies forgets it
-            self._run_hook(hook)
-        with desk.changed:
-            self._leave_place()
-            desk.calm.notify_all()
-        return True
-
-    def _is_held(self, leased: Leased) -> bool:
-        """Return whether a body may begin: who was stopped for longer than its lease asks who has the claim by now."""
-        if time.monotonic() - self.desk.sign <= self.config.lease:
-            return True
-        claim = {"id": leased.id, "owner": leased.owner, "fence": leased.fence}
-        try:
-            return bool(self.database.read(lambda connection: connection.one("still_mine", claim) or (0,))[0])
-        except StoreError:
-            return True  # nobody can say; what is not its own any more is refused when it ends
-
-    def _leave_place(self) -> None:
-        """Give a thread's place back; whoever found none free looks again. The desk's lock is held."""
-        desk = self.desk
-        desk.in_threads -= 1
-        if desk.starved:
-            desk.dirty = True
-            desk.changed.notify()
-
-    def _run_hook(self, body: Body) -> None:
-        if body.purpose is not Purpose.ON_CANCEL:
-            return
-        try:
-            task = self.registry.get(body.task.implementing_class)
-            if hasattr(task, "on_cancel"):
-                task.on_cancel(stage_for(body, None))
-        except Exception:
-            log.exception("on_cancel of task %r (stage %r) failed", body.task.name, body.stage.ref_id)
-
-    def _run(self, leased: Leased, body: Body) -> bool:
-        running = Running(self.database, leased, body, deadline=0)
-        running.output = output_for(self.config.task_output, leased.workflow_id)
-        outcome = self._begin(running)
-        if outcome is None:
-            return True
-        return self.deliver(running, outcome, in_thread=True)
-
-    def _begin(self, running: Running) -> Outcome | None:
-        """Call the body in this thread; None when it turned out to be a coroutine, which then runs on the loop."""
-        body = running.body
-        try:
-            task = self.registry.get(body.task.implementing_class)
-            stage = stage_for(body, running)
-            limit = time_limit(task, stage, self.config.task_timeout)
-        except Exception as error:  # noqa: BLE001 - user code and user settings
-            return failed(f"task {body.task.name!r} of stage {body.stage.ref_id!r} could not be begun: {error}")
-        now = self.database.clock()
-        first = (body.task.first_started_at if body.task.polls else None) or now
-        left = limit - max(0, now - first) / 1_000
-        running.limit = limit
-        running.deadline = time.monotonic() + left
-        with self.desk.changed:
-            self.desk.running[running.leased.id] = running
-            if left < SOON:
-                self.desk.tick.notify()
-        try:
-            if left <= 0:
-                return timed_out(task, stage, running, limit, now)
-            with catching(running.output):
-                result = task.execute(stage)
-            if is_awaitable(result):
-                self._go_on_waiting(running, task, stage, limit, result)
-                return None
-            return outcome_of(result, task, stage, running, self.database.clock())
-        except BaseException as error:  # noqa: BLE001 - whatever a body raises is its outcome
-            return outcome_of_error(error, task, running)
-
-    def _go_on_waiting(self, running: Running, task: Task, stage: StageExecution, limit: float, result: Any) -> None:
-        async def finish() -> None:
-            try:
-                with catching(running.output):
-                    returned = await (running.while_wanted(result) if getattr(task, "waits", False) else result)
-                outcome = outcome_of(returned, task, stage, running, self.database.clock())
-            except BaseException as error:  # noqa: BLE001 - whatever a body raises is its outcome
-                outcome = outcome_of_error(error, task, running)
-            self.deliver(running, outcome, in_thread=False)
-
-        with self.desk.changed:
-            self._leave_place()
-        running.future = run_on_loop(finish())
-
-    def deliver(self, running: Running, outcome: Outcome, *, in_thread: bool) -> bool:
-        """Put an outcome on the desk unless the body was given up; return whether the thread keeps its place."""
-        desk = self.desk
-        with desk.changed:
-            if running.abandoned:
-                return False
-            desk.running.pop(running.leased.id, None)
-            desk.in_threads -= in_thread
-            desk.finished.append((running.leased, running.finished(outcome)))
-            if not in_thread:
-                desk.changed.notify()
-        return True
-
-    def give_up(self, running: Running) -> bool:
-        """End the wait for a body that took too long: its thread is left to itself. Returns whether it was at work."""
-        body = running.body
-        with self.desk.changed:
-            if running.abandoned or self.desk.running.pop(running.leased.id, None) is None:
-                return False
-            running.abandoned = True
-            running.cancel()
-            if running.future is None:
-                self._leave_place()
-        if running.future is not None:
-            running.future.cancel()
-        try:
-            task = self.registry.get(body.task.implementing_class)
-            outcome = timed_out(task, stage_for(body, None), running, running.limit, self.database.clock())
-        except Exception as error:  # noqa: BLE001 - user code
-            outcome = failed(f"task {body.task.name!r} timed out and its hook failed: {error}")
-        with self.desk.changed:
-            self.desk.finished.append((running.leased, running.finished(outcome)))
-            self.desk.changed.notify()
-        return True
 
 
 def _warn(facts: Sequence[Fact]) -> None:
