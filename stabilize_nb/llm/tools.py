@@ -41,7 +41,7 @@ class ToolContext:
 
 
 @dataclass(frozen=True, slots=True)
-class _Compiled:
+class Compiled:
     """What pydantic makes of a function: the schema of its arguments, and what checks and converts them."""
 
     parameters: dict[str, Any]
@@ -111,7 +111,7 @@ class Tool(Generic[P, R]):
         return inspect.Signature(filled), context
 
     @functools.cached_property
-    def compiled(self) -> _Compiled:
+    def compiled(self) -> Compiled:
         """The schema of the arguments and what checks them; raises ConfigError where JSON cannot describe them."""
         import pydantic  # noqa: PLC0415 - slow to import, and only tools need it here
 
@@ -129,7 +129,7 @@ class Tool(Generic[P, R]):
         for name, words in self._documented[1].items():
             if name in parameters.get("properties", {}):
                 parameters["properties"][name].setdefault("description", words)
-        return _Compiled(parameters, check, pydantic.ValidationError)
+        return Compiled(parameters, check, pydantic.ValidationError)
 
     def _filled(self) -> list[inspect.Parameter]:
         return list(self._signature[0].parameters.values())
