@@ -149,7 +149,7 @@ def test_lock_within_the_budget_is_waited_for(mode: str, place: tuple[Engine, Ho
 def test_lock_beyond_the_budget_is_said(mode: str, place: tuple[Engine, Holder]) -> None:
     """Whoever starts a run gets a typed error and nothing is stored; afterwards everything goes on."""
     engine, holder = place
-    for seconds in (0.8, 1.2):
+    for seconds in (1.6, 2.0):
         before = len(engine.runs())
         holder.hold(mode, seconds)
         begin = time.monotonic()
