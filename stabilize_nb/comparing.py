@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from stabilize_nb.events.calls import Spent, spent_by_stage
 from stabilize_nb.events.frames import DURATION, STATUSES, Column, frame_of
 from stabilize_nb.events.history import History, entries_of
 
@@ -27,6 +28,12 @@ COMPARISON = (
     Column("duration_b", DURATION, "the same in the second run"),
     Column("attempts_a", "Int64", "task bodies begun in the first run"),
     Column("attempts_b", "Int64", "task bodies begun in the second run"),
+    Column("calls_a", "Int64", "calls of models and tools in the first run"),
+    Column("calls_b", "Int64", "the same in the second run, without those that it has taken over"),
+    Column("tokens_a", "Int64", "tokens that they have taken"),
+    Column("tokens_b", "Int64", "the same in the second run"),
+    Column("cost_a", "Float64", "USD that they have cost; missing when no price is known"),
+    Column("cost_b", "Float64", "the same in the second run"),
     Column("outputs_a", "object", "what it put out in the first run, as a dict; None when there is no such stage"),
     Column("outputs_b", "object", "what it put out in the second run, as a dict"),
 )
@@ -41,6 +48,22 @@ class Side(NamedTuple):
     outputs: Mapping[str, Any]
     error: str | None
     begun: int | None
+    spent: Spent = Spent()
+
+    @property
+    def calls(self) -> int:
+        """Calls of models and tools."""
+        return self.spent.calls
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that they have taken."""
+        return self.spent.tokens
+
+    @property
+    def cost(self) -> float | None:
+        """USD that they have cost."""
+        return self.spent.cost
 
 
 class Pair(NamedTuple):
@@ -105,7 +128,7 @@ def compare(a: Run, b: Run) -> Comparison:
     sides_a = _sides(a, first, _taken_over(a, first))
     inherited = _taken_over(b, second)
     sides_b = _sides(b, second, inherited)
-    pairs = [Pair("", _whole(first), _whole(second), taken_over=False)]
+    pairs = [Pair("", _whole(first, sides_a), _whole(second, sides_b), taken_over=False)]
     pairs += [
         Pair(ref, sides_a.get(ref), sides_b.get(ref), taken_over=ref in inherited) for ref in sides_a | sides_b
     ]  # fmt: skip
@@ -121,21 +144,23 @@ def _sides(run: Run, workflow: Workflow, inherited: set[str]) -> dict[str, Side]
         if each.ref_id in inherited or (times and times[0] >= since):  # what a fork runs again counts for its parent
             attempts[each.ref_id] = attempts.get(each.ref_id, 0) + each.attempts
             spans.setdefault(each.ref_id, []).extend(times)
+    spent = spent_by_stage(run.engine.database, run.id)
     return {
-        stage.ref_id: _side(stage, attempts.get(stage.ref_id, 0), spans.get(stage.ref_id, []))
-        for stage in workflow.stages
+        ref: _side(stage, attempts.get(ref, 0), spans.get(ref, []), spent.get(ref, Spent()))
+        for ref, stage in ((stage.ref_id, stage) for stage in workflow.stages)
     }
 
 
-def _side(stage: StageExecution, attempts: int, span: list[int]) -> Side:
+def _side(stage: StageExecution, attempts: int, span: list[int], spent: Spent) -> Side:
     took = max(span) - min(span) if span and stage.end_time is not None else None
-    return Side(stage.status.name, took, attempts, dict(stage.outputs), stage.error, stage.start_time)
+    return Side(stage.status.name, took, attempts, dict(stage.outputs), stage.error, stage.start_time, spent)
 
 
-def _whole(workflow: Workflow) -> Side:
+def _whole(workflow: Workflow, sides: Mapping[str, Side]) -> Side:
+    spent = sum((side.spent for side in sides.values()), Spent())
     begun, ended = workflow.start_time, workflow.end_time
     took = None if begun is None or ended is None else ended - begun
-    return Side(workflow.status.name, took, 0, dict(workflow.context), workflow.error, begun)
+    return Side(workflow.status.name, took, 0, dict(workflow.context), workflow.error, begun, spent)
 
 
 def _taken_over(run: Run, workflow: Workflow) -> set[str]:
@@ -146,6 +171,6 @@ def _taken_over(run: Run, workflow: Workflow) -> set[str]:
 
 
 def _row(pair: Pair) -> list[Any]:
-    names = ("status", "duration", "attempts", "outputs")
+    names = ("status", "duration", "attempts", "calls", "tokens", "cost", "outputs")
     values = [None if side is None else getattr(side, name) for name in names for side in (pair.a, pair.b)]
     return [pair.stage or None, ", ".join(pair.differs), pair.taken_over, *values]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stabilize_nb.events.frames import CALLS, frame_of
 from stabilize_nb.models.calls import USD
@@ -20,6 +20,29 @@ def calls_frame(database: Database, run_id: str) -> pd.DataFrame:
     here = {"workflow_id": run_id}
     rows = database.call_read(lambda connection: connection.all("calls_of_workflow", here))
     return frame_of(CALLS, map(_call, rows))
+
+
+class Spent(NamedTuple):
+    """What the calls of a stage have taken; `cost` in USD, None when no price is known."""
+
+    calls: int = 0
+    tokens: int = 0
+    cost: float | None = None
+
+    def __add__(self, other: Spent) -> Spent:  # type: ignore[override]  # sums, not tuples
+        known = [cost for cost in (self.cost, other.cost) if cost is not None]
+        return Spent(self.calls + other.calls, self.tokens + other.tokens, sum(known) if known else None)
+
+
+def spent_by_stage(database: Database, run_id: str) -> dict[str, Spent]:
+    """Return what the calls of models and tools of each stage have taken; stages without calls are left out."""
+    here = {"workflow_id": run_id}
+    found: dict[str, Spent] = {}
+    for row in database.call_read(lambda connection: connection.all("calls_of_workflow", here)):
+        call = dict(zip((column.name for column in CALLS), _call(row), strict=True))
+        spent = Spent(1, call["tokens"] or 0, call["cost"])
+        found[call["stage"]] = found.get(call["stage"], Spent()) + spent
+    return found
 
 
 def _call(row: Sequence[Any]) -> tuple[Any, ...]:

@@ -47,12 +47,14 @@ def _summary(comparison: Comparison) -> str:
 
 
 def _table(comparison: Comparison, *, marked: bool) -> Table:
-    columns = ("", "stage", "A", "B", "A took", "B took", "A tries", "B tries", "A gave", "B gave")
-    rows = [list(_cells(pair, marked=marked)) for pair in comparison.pairs]
+    asked = any(side is not None and side.calls for pair in comparison.pairs for side in (pair.a, pair.b))
+    calls = ("A calls", "B calls") if asked else ()
+    columns = ("", "stage", "A", "B", "A took", "B took", "A tries", "B tries", *calls, "A gave", "B gave")
+    rows = [list(_cells(pair, marked=marked, calls=asked)) for pair in comparison.pairs]
     return Table([_unbroken(name) if marked else name for name in columns], rows)
 
 
-def _cells(pair: Pair, *, marked: bool) -> Iterator[str]:
+def _cells(pair: Pair, *, marked: bool, calls: bool) -> Iterator[str]:
     differs = pair.differs
     sides = (pair.a, pair.b)
     statuses = [NONE if side is None else _status(side) for side in sides]
@@ -63,7 +65,8 @@ def _cells(pair: Pair, *, marked: bool) -> Iterator[str]:
         statuses, times = ([_unbroken(text) for text in texts] for texts in (statuses, times))
         statuses = _bold(statuses, differ="status" in differs)
         values = _bold(values, differ=values[0] != values[1])
-    yield from (*head, *statuses, *times, *_tries(pair), *values)
+    spent = [_spent(side, marked=marked) for side in sides] if calls else []
+    yield from (*head, *statuses, *times, *_tries(pair), *spent, *values)
 
 
 def _bold(texts: list[str], *, differ: bool) -> list[str]:
@@ -82,6 +85,16 @@ def _status(side: Side) -> str:
 
 def _took(side: Side | None) -> str:
     return NONE if side is None else duration(side.duration)
+
+
+def _spent(side: Side | None, *, marked: bool) -> str:
+    """Say how many calls of models and tools there were, and what they cost."""
+    if side is None or not side.calls:
+        return ""
+    cost = "" if side.cost is None else f" · ${side.cost:.4f}"
+    tokens = f" · {side.tokens:,} tokens" if side.tokens else ""
+    text = f"{side.calls}{tokens}{cost}"
+    return _unbroken(text) if marked else text
 
 
 def _tries(pair: Pair) -> list[str]:

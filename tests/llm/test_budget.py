@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stabilize_nb import Budget, Engine, Flow, RunFailedError, StageExecution, TransientError
+from stabilize_nb import Budget, Engine, Flow, RunFailedError, StageExecution, TransientError, compare
 from stabilize_nb.errors import ConfigError
 from stabilize_nb.llm import AgentLoopTask, LLMClient, LLMTask, ToolRegistry
 from stabilize_nb.llm.paid import model_call
@@ -194,3 +194,29 @@ def test_server_is_told_how_long_an_answer_may_be(engine):
         used = sum(run.calls[name].sum() for name in ("input_tokens", "output_tokens"))
         assert run.budget.tokens == used > 0
         assert USD == 10**9
+
+
+def test_runs_are_compared_by_what_they_spent(engine):
+    """Calls, tokens and cost stand side by side, in the frame and in the view; without calls the view has no columns."""
+    sizes = iter([3, 30])
+    flow = Flow("spends", budget=Budget(calls=5, prices=PRICES))
+
+    @flow.stage
+    def think(stage: StageExecution):
+        stage.call(model_call("any", "?", lambda _terms: answer(next(sizes), 2)))
+
+    runs = []
+    for _ in range(2):
+        runs.append(engine.start(flow))
+        runs[-1].wait(10)
+    frame = compare(*runs).frame.set_index("stage").loc["think"]
+
+    assert [frame[f"calls_{side}"] for side in "ab"] == [1, 1]
+    assert [frame[f"tokens_{side}"] for side in "ab"] == [5, 32]
+    assert [frame[f"cost_{side}"] for side in "ab"] == [7.0, 34.0]
+    assert "1 · 32 tokens · $34.0000" in repr(compare(*runs))
+    quiet = Flow("quiet")
+    quiet.stage(name="rest")(lambda: None)
+    silent = engine.start(quiet)
+    silent.wait(10)
+    assert "calls" not in repr(compare(silent, silent))
