@@ -197,7 +197,7 @@ def test_server_is_told_how_long_an_answer_may_be(engine):
 
 
 def test_runs_are_compared_by_what_they_spent(engine):
-    """Calls, tokens and cost stand side by side, in the frame and in the view; without calls the view has no columns."""
+    """Calls, tokens and cost stand side by side, in frame and view; without calls the view has no columns."""
     sizes = iter([3, 30])
     flow = Flow("spends", budget=Budget(calls=5, prices=PRICES))
 
