@@ -11,7 +11,7 @@ import pydantic_core
 from stabilize_nb.errors import ConfigError, TransientError
 from stabilize_nb.llm.calls import storable
 from stabilize_nb.llm.paid import model_call
-from stabilize_nb.models.calls import Call
+from stabilize_nb.models.calls import Call, RefusedError, RefusedForNowError
 from stabilize_nb.models.stage import StageExecution
 
 try:
@@ -102,8 +102,8 @@ async def _patient(answer: Any) -> ModelResponse:
         response: ModelResponse = await answer
     except ModelHTTPError as error:
         if error.status_code in _BUSY or error.status_code >= _FAILED:
-            raise TransientError(str(error)) from error
-        raise
+            raise RefusedForNowError(str(error)) from error
+        raise RefusedError(str(error)) from error
     except ModelAPIError as error:
         raise TransientError(str(error)) from error
     return response

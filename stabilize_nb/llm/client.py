@@ -22,6 +22,7 @@ from stabilize_nb.llm.forms import Form
 from stabilize_nb.llm.http import connection, detail, library, one_line, seconds
 from stabilize_nb.llm.messages import ChatMessage, ChatResponse
 from stabilize_nb.llm.wire import Pieces, question, response
+from stabilize_nb.models.calls import RefusedError, RefusedForNowError
 from stabilize_nb.queue.processor.loop import iterate_on_loop, wait_on_loop
 
 if TYPE_CHECKING:
@@ -34,18 +35,6 @@ ADVICE = {
     403: "check what the API key in {key} may use",
     404: "check base_url and the name of the model",
 }
-
-
-class _RefusedForNow(TransientError):
-    """The server said no, so that nothing was paid for."""
-
-    refused = True
-
-
-class _Refused(PermanentError):
-    """The server said no for good."""
-
-    refused = True
 
 
 class LLMClient:
@@ -210,9 +199,9 @@ class LLMClient:
         status, why = answer.status_code, detail(said, key)
         what = f"{shown(self.base_url)} answered {status} {answer.reason_phrase} for model {model!r}: {why}"
         if status in BUSY or status >= 500:  # noqa: PLR2004 - the class of server errors
-            return _RefusedForNow(what, code=status, retry_after=seconds(answer.headers.get("retry-after")))
+            return RefusedForNowError(what, code=status, retry_after=seconds(answer.headers.get("retry-after")))
         advice = ADVICE.get(status, "correct the request or the address").format(key=KEYS[self.api])
-        return _Refused(f"{what}; {advice}")
+        return RefusedError(f"{what}; {advice}")
 
     def _response(self, data: Any, form: Form | None) -> ChatResponse:
         found = None if data is _NO_JSON else response(self.api, data)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from stabilize_nb.errors import PermanentError, StabilizeError
+from stabilize_nb.errors import PermanentError, StabilizeError, TransientError
 from stabilize_nb.models.forms import form_data
 from stabilize_nb.models.gate import APPROVE, REJECT
 from stabilize_nb.models.settling import RETRY
@@ -115,6 +115,18 @@ class WaitsForPerson(BaseException):
     def __init__(self, asked: Mapping[str, Any]) -> None:
         super().__init__("the body waits for a person, who is asked when it has ended: let this exception pass")
         self.asked = dict(asked)
+
+
+class RefusedError(PermanentError):
+    """The server has refused a call for good, so that nothing is charged for it."""
+
+    refused = True
+
+
+class RefusedForNowError(TransientError):
+    """The server has refused a call for now, so that nothing is charged for it."""
+
+    refused = True
 
 
 class BudgetExceededError(PermanentError):
