@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BROWSER = "tests/browser"
+REAL_MODEL = "real_model"
 __all__ = ["pytest_runtest_logreport", "pytest_runtest_makereport", "pytest_terminal_summary"]
 
 
@@ -39,6 +40,14 @@ class ByFile(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
         return BROWSER if file.startswith(f"{BROWSER}/") else file
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what asks a real model, unless `-m` names it."""
+    if REAL_MODEL not in config.option.markexpr:
+        left_out = [item for item in items if item.get_closest_marker(REAL_MODEL)]
+        items[:] = [item for item in items if not item.get_closest_marker(REAL_MODEL)]
+        config.hook.pytest_deselected(items=left_out)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
