@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pydantic_core
 
+from stabilize_nb.agents.refusals import refusal
 from stabilize_nb.errors import ConfigError, TransientError
 from stabilize_nb.llm.calls import storable
 from stabilize_nb.llm.paid import model_call
-from stabilize_nb.models.calls import Call, RefusedError, RefusedForNowError
+from stabilize_nb.models.calls import Call
 from stabilize_nb.models.stage import StageExecution
 
 try:
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
     from pydantic_ai.tools import RunContext, ToolDefinition
 
     from stabilize_nb.models.calls import Terms
-
-#: Answers of servers that may be others later, beside those of a server that failed.
-_BUSY = frozenset({408, 409, 425, 429})
-_FAILED = 500
 
 
 @dataclass
@@ -101,9 +98,7 @@ async def _patient(answer: Any) -> ModelResponse:
     try:
         response: ModelResponse = await answer
     except ModelHTTPError as error:
-        if error.status_code in _BUSY or error.status_code >= _FAILED:
-            raise RefusedForNowError(str(error)) from error
-        raise RefusedError(str(error)) from error
+        raise refusal(error, error.status_code, getattr(error, "headers", None)) from error
     except ModelAPIError as error:
         raise TransientError(str(error)) from error
     return response
