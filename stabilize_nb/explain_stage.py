@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from stabilize_nb.core.rows import ADDITIONS, MILESTONE
 from stabilize_nb.core.view import ArrivalKey, ClaimKey, StageKey, TaskKey
-from stabilize_nb.models.gate import is_gate
+from stabilize_nb.models.gate import ASKS, asked_in, is_gate
 from stabilize_nb.models.multi_instance import is_instance
 from stabilize_nb.models.stage import JoinType
 from stabilize_nb.models.status import WorkflowStatus
@@ -103,8 +103,8 @@ class _Reader:
         tasks = [task.implementing_class for task in self._tasks(row) if task.status is S.SUSPENDED]
         if "sub_workflow" in tasks:
             return f"waits for its sub-workflow, the run {row.context.get('_sub_workflow_id')}"
-        if is_gate(tasks):
-            return f"waits for a decision: {row.context.get('message') or 'go on?'}"
+        if is_gate(tasks) or row.context.get(ASKS):
+            return f"waits for a decision: {asked_in(row.context).get('message') or 'go on?'}"
         return "waits for a signal"
 
     def _works(self, row: StageRow) -> str:

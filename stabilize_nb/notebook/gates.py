@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from markupsafe import Markup
 
 from stabilize_nb.gates import Gate, doubt_about, gate_of
-from stabilize_nb.models.gate import APPROVE, FAIL, REJECT
+from stabilize_nb.models.gate import APPROVE, ASKS, FAIL, REJECT
 from stabilize_nb.models.settling import DONE
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.notebook.looks import LOOKS, shorten
@@ -42,7 +42,8 @@ SEEN: Final[dict[tuple[str, str], Gate]] = {}
 
 def is_asking(stage: StageExecution) -> bool:
     """Whether a decision is waited for now."""
-    return stage.status is WorkflowStatus.SUSPENDED and (is_approval(stage) or bool(doubt_about(stage)[0]))
+    asks = is_approval(stage) or bool(stage.context.get(ASKS)) or bool(doubt_about(stage)[0])
+    return stage.status is WorkflowStatus.SUSPENDED and asks
 
 
 def handle(run_id: str) -> str:

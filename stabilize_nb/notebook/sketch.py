@@ -14,6 +14,7 @@ import networkx as nx
 
 from stabilize_nb.dag.soundness import check_soundness
 from stabilize_nb.gates import doubt_about
+from stabilize_nb.models.gate import ASKS
 from stabilize_nb.models.multi_instance import parent_of_join
 from stabilize_nb.models.stage import StageExecution, SyntheticStageOwner
 from stabilize_nb.models.status import FAILURE, WorkflowStatus
@@ -182,6 +183,8 @@ def _progress(here: Group, stage: StageExecution, status: WorkflowStatus) -> Ite
         yield Detail("waits for approval" if status is S.SUSPENDED else "approval")
     elif status is S.SUSPENDED and doubt_about(stage)[0]:
         yield Detail("what became of it?", Sign.WAIT)
+    elif status is S.SUSPENDED and stage.context.get(ASKS):
+        yield Detail("asks a person")
     elif status is S.SUSPENDED:
         yield Detail("waits for its sub-workflow" if is_nested(stage) else "waits for a signal", Sign.WAIT)
     if here.activity is not None:

@@ -286,10 +286,41 @@ def publish(sign_off):
 TIMED = """run = survey.run()
 run.until_gate(30); time.sleep(0.8); run.approve(); run.wait(30)
 run.events.workflow.timeline()"""
+AGENT = '''%%workflow helpdesk -q
+from stabilize_nb import Budget
+from stabilize_nb.llm.acting import call_tool
+from stabilize_nb.llm import ToolCall, ToolRegistry, tool
+
+@tool(approve=True)
+def refund(user_id: str, amount: float) -> str:
+    """Give money back."""
+    return f"{amount} EUR for {user_id}"
+
+@stage
+def look_up(user_id):
+    return {"orders": 3, "paid": 900}
+
+@stage
+async def agent(look_up, user_id, stage):
+    print("The order has not come. I give the money back.")
+    call = ToolCall(name="refund", arguments={"user_id": user_id, "amount": look_up["paid"]})
+    return await call_tool(stage, ToolRegistry([refund]), call, 1)
+
+@stage
+def reply(agent):
+    return f"Dear customer: {agent}"
+'''
+
+
 SCENES = (
     Scene("running", begun(touched("slowly")), at_work),
     Scene("waiting", begun(), waiting),
     Scene("refused", begun(), refused),
+    Scene(
+        "leave",
+        begun(flow=AGENT, run="helpdesk.run(user_id='u_42')"),
+        lambda tab: tab.wait_button("Approve", cell=SHOWN),
+    ),
     Scene("succeeded", begun(), approved),
     Scene("rejected", begun(), rejected),
     Scene("failed", begun(touched("no paper")), failed),

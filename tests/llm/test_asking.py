@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from importlib import import_module
 
 import pytest
 
@@ -165,3 +166,14 @@ def test_coroutine_asks(engine):
     run.approve(gate, limit=3)
 
     assert run.result(10) == 3
+
+
+def test_picture_and_words_say_who_is_waited_for(engine):
+    """A stage that asks looks and reads as one that waits for a person, also where no widgets are."""
+    run = engine.start(pays([]), amount=4)
+    next_gate(run)
+
+    assert run.explain("pay") == "stage 'pay' waits for a decision: Pay this?"
+    bundle = import_module("stabilize_nb.notebook.views").run_bundle(run)
+    assert "Pay this?" in bundle["text/html"]
+    run.cancel()
