@@ -29,7 +29,8 @@ def explain(run: Run) -> list[str]:
         sentences.append("paused: run.resume() goes on")
     for stage in workflow.stages:
         if stage.status is S.RUNNING:
-            sentences.append(f"stage {stage.ref_id!r} runs")
+            has_failed = any(task.exception_details for task in stage.tasks if not task.status.is_complete)
+            sentences.append(run.explain(stage.ref_id) if has_failed else f"stage {stage.ref_id!r} runs")
         elif stage.status is S.SUSPENDED:
             doubt, _ = doubt_about(stage)
             words = to_settle(stage.ref_id, doubt) if doubt else "waits for a decision or signal"

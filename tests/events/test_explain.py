@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from stabilize_nb import Engine, Flow, JoinType, TransientError
-from stabilize_nb.errors import StageNotFoundError, WaitingForCode
+from stabilize_nb.errors import StageNotFoundError, WaitingForCode, WaitTimeoutError
 from stabilize_nb.events.past import Past
 from stabilize_nb.explain_stage import explain_stage
 from stabilize_nb.models.stage import SplitType
@@ -224,3 +224,21 @@ def test_run_explains_as_a_whole_or_one_stage():
         assert run.explain("sign_off") == "stage 'sign_off' waits for a decision: Go?"
         with pytest.raises(StageNotFoundError, match="its stages were: sign_off"):
             run.explain("publish")
+
+
+def test_who_waits_for_a_run_is_told_of_another_try():
+    """A run that fails again and again does not look like one that works."""
+    flow = Flow("fails")
+
+    @flow.stage
+    def ask():
+        raise TransientError("no server", retry_after=60)
+
+    with Engine(":memory:") as engine:
+        run = engine.start(flow)
+        while "tries again" not in str(run.explain()):
+            engine.database.changes.ticket().wait(0.05)
+
+        with pytest.raises(WaitTimeoutError, match=r"stage 'ask' tries again at .*: TransientError: no server"):
+            run.wait(0)
+        run.cancel()
