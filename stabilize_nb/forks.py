@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from stabilize_nb.core.draft import Env
+from stabilize_nb.core.view import Region
 from stabilize_nb.deterministic import is_deterministic
 from stabilize_nb.errors import ConfigError, StageNotFoundError, StageNotReadyError
 from stabilize_nb.events.bus import announce
@@ -76,7 +77,8 @@ def fork(run: Run, at: str | Moment, inputs: Mapping[str, Any], outputs: Mapping
         inputs=_inputs(past, inputs), outputs=_outputs(run, refs, point, outputs),
         codes=newer_code_of(engine.registry, (row.spec for row in refs.values())) if code == "current" else {},
     )  # fmt: skip
-    _write(engine, past, order)
+    region: dict[Any, Any] = {} if point is None else {Region(point.id): _region(refs, point)}
+    _write(engine, past, order, region)
     return order.execution_id
 
 
@@ -185,7 +187,18 @@ def _behind(refs: Mapping[str, StageRow], point: StageRow | None) -> set[str]:
     return found
 
 
-def _write(engine: Engine, past: ForkedPast, order: ForkWorkflow) -> None:
+def _region(refs: Mapping[str, StageRow], point: StageRow) -> tuple[str, ...]:
+    """Return the first rows of a stage and of all that follows it, itself first."""
+    behind = _behind(refs, point) - {point.id}
+    first = sorted((row for row in refs.values() if row.id in behind and row.id == row.base_id), key=_ordinal)
+    return (point.id, *(row.id for row in first))
+
+
+def _ordinal(row: StageRow) -> int:
+    return row.ordinal
+
+
+def _write(engine: Engine, past: ForkedPast, order: ForkWorkflow, region: dict[Any, Any]) -> None:
     database = engine.database
     if not engine.processor.custody.shares:
         engine.processor.announce()
@@ -195,7 +208,7 @@ def _write(engine: Engine, past: ForkedPast, order: ForkWorkflow) -> None:
         create_with_past(connection, past, now)
         if engine.processor.owner is not None:
             connection.run("take_custody", {"workflow_id": order.execution_id, "owner": engine.processor.owner})
-        facts, last = carry_out(connection, order, Env(now=now), budget=BUDGET)
+        facts, last = carry_out(connection, order, Env(now=now), past.known() | region, budget=BUDGET)
         return facts, last, now
 
     def tell(written: tuple[tuple[Fact, ...], int, int]) -> None:

@@ -13,7 +13,7 @@ from stabilize_nb.core import facts as f
 from stabilize_nb.core.draft import Draft, Env
 from stabilize_nb.core.evolve import evolve, genesis
 from stabilize_nb.core.rows import ADDITIONS, MILESTONE, activation_id
-from stabilize_nb.core.view import ArrivalKey, StageKey
+from stabilize_nb.core.view import ArrivalKey, Arrivals, Everything, StageKey
 from stabilize_nb.handlers.ending import send_tokens
 from stabilize_nb.handlers.instances import instance_id
 from stabilize_nb.models.ids import derived_id
@@ -27,7 +27,12 @@ if TYPE_CHECKING:
 #: Fields of facts that hold ids of rows, alone or inside lists and mappings.
 _IDS = ("stage", "row", "via", "source", "triggers", "inherited", "signal", "heirs", "holder")
 #: What happened to things of the store.
-_SHARED = (f.SlotTaken, f.SlotReleased, f.SlotDeclined, f.WorkflowBuffered)
+_SHARED = {kind.__name__ for kind in (f.SlotTaken, f.SlotReleased, f.SlotDeclined, f.WorkflowBuffered)}
+_CLAIMS = {kind.__name__ for kind in (f.Claimed, f.Released, f.ChoiceMade)}
+#: What makes rows.
+_MAKERS = {kind.__name__ for kind in (f.JoinFired, f.InstanceAdded, f.SignalBuffered)}
+#: Rows that are the workflow's own.
+_ROWS = {"stage", "task", "round", "arrival", "signal"}
 #: Under which key a definition says which run it was forked from.
 FORKED_FROM = "forked_from"
 #: Keys by which the context of a child workflow names its parent.
@@ -66,6 +71,17 @@ class ForkedPast:
         self.told.append(Told(fact, at))
         self._note_outcomes(fact)
 
+    def known(self) -> dict[Any, Any]:
+        """Return all rows, and what a store with them answers: which there are, and which outcomes each stage has."""
+        rows = {key: row for key, row in self.view.changed.items() if row is not None and key.kind in _ROWS}
+        stages = sorted((row for key, row in rows.items() if key.kind == "stage"), key=lambda row: row.ordinal)
+        found: dict[Any, list[Any]] = {Arrivals(row.id, row.generation, 0): [] for row in stages}
+        for key, row in rows.items():
+            if key.kind == "arrival" and (sort := Arrivals(row.stage_id, row.generation, 0)) in found:
+                found[sort].append(key)
+        outcomes = {sort: tuple(keys) for sort, keys in found.items()}
+        return {**rows, **outcomes, Everything(): tuple(StageKey(row.id) for row in stages)}
+
     def owed(self) -> Iterable[StartStage]:
         """Return the outcomes of edges that were given and have not arrived."""
         for message in self._given:
@@ -88,15 +104,16 @@ class ForkedPast:
         return {**stage, "id": self.ids[stage["id"]], "spec": spec}
 
     def _translated(self, data: Mapping[str, Any]) -> f.Fact | None:
-        fact = f.from_data({**data})
-        if isinstance(fact, _SHARED):
+        name = data["fact"]
+        if name in _SHARED:
             return None
-        if isinstance(fact, f.StageWaits) and fact.waits not in ("", MILESTONE, ADDITIONS):
+        if name == f.StageWaits.__name__ and data["waits"] not in ("", MILESTONE, ADDITIONS):
             return None
-        if isinstance(fact, f.Claimed | f.Released | f.ChoiceMade) and not fact.claim.startswith(self._choices):
+        if name in _CLAIMS and not data["claim"].startswith(self._choices):
             return None
-        self._learn(fact)
-        fields = {name: self._renamed(data[name]) for name in _IDS if name in data}
+        if name in _MAKERS:
+            self._learn(f.from_data({**data}))
+        fields = {key: self._renamed(data[key]) for key in _IDS if key in data}
         if "claim" in data:
             fields["claim"] = f"choice:{self.view.head.id}:{data['claim'].removeprefix(self._choices)}"
         return f.from_data({**data, **fields})
@@ -125,6 +142,8 @@ class ForkedPast:
                 return value
 
     def _note_outcomes(self, fact: f.Fact) -> None:
+        if not isinstance(fact, f.StageEnded | f.JoinPassed):
+            return
         draft = Draft(self.view, Env(now=0))
         match fact:
             case f.StageEnded(stage=stage, token=token, not_taken=not_taken) if token is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.core.facts import ContextUpdated, StageReset, StageRetired, StageWaits, WorkflowRestarted
-from stabilize_nb.core.view import Arrivals, Broken, Held, Region, Roots
+from stabilize_nb.core.view import Arrivals, Broken, Held, Region, Roots, RoundKey
 from stabilize_nb.dag.region import kept
 from stabilize_nb.handlers.claims import let_go_of_reset
 from stabilize_nb.handlers.ending import withdraw
@@ -46,7 +46,7 @@ def restart_stage(draft: Draft, message: RestartStage) -> None:
     ended = over or head.ending is not None
     if ended:
         again.extend(broken_off(draft))
-        _look_at_what_to_release(draft)
+        _look_ahead(draft, row.base_id)
         draft.record(WorkflowRestarted())
     arrivals = reset(draft, again, row.base_id)
     if not _begins_by_itself(draft, row.base_id, arrivals):
@@ -93,10 +93,11 @@ def _release(draft: Draft, again: Collection[str]) -> None:
         resend(draft, arrival)
 
 
-def _look_at_what_to_release(draft: Draft) -> None:
+def _look_ahead(draft: Draft, base_id: str) -> None:
     """Ask before there is much to decide anew: who misses something begins again with the answer."""
     draft.view.get(Roots())
     draft.view.get(Held())
+    draft.view.get(RoundKey(base_id, draft.stage(base_id).generation + 1, 1))
 
 
 def _is_held(draft: Draft, arrival: ArrivalRow) -> bool:

@@ -17,7 +17,7 @@ from stabilize_nb.store.store import create
 from stabilize_nb.store.writer import write_facts, write_message, write_messages, write_view
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from stabilize_nb.core.draft import Body, Env
@@ -117,16 +117,19 @@ def process(
     return _write(connection, leased, step, claim, head)
 
 
-def carry_out(connection: Connection, message: Message, env: Env, *, budget: int) -> tuple[tuple[Fact, ...], int]:
+def carry_out(
+    connection: Connection, message: Message, env: Env, known: Mapping[Any, Any], *, budget: int
+) -> tuple[tuple[Fact, ...], int]:
     """
     Decide a message that is not queued, about a workflow that is stored, and write everything; the caller commits.
 
-    Returns the facts and the number of the last one. Bodies are left to whoever takes the messages that order them.
+    `known`: what the store would answer, by query. Returns the facts and the number of the last one. Bodies are left to
+    whoever takes the messages that order them.
     """
     head = load_head(connection, message.execution_id)
     if head is None:
         raise WorkflowNotFoundError(message.execution_id)
-    step = Step(View(head, {}), message, env, budget=budget)
+    step = Step(View(head, dict(known)), message, env, budget=budget)
     _decide(step, Reader(connection, message.execution_id, ""))
     _write_decided(connection, step, head, "")
     return tuple(step.facts), step.view.head.sequence
