@@ -327,8 +327,9 @@ class Flow:
     def _faults(self, stage: FlowStage, layout: Layout, given: Collection[str] | None) -> list[str]:
         known = {*layout.nodes, *HANDLES, *(given or ())}
         is_start = layout.is_start(stage.name)
+        shown = set() if is_start else {name for other in self.stages.values() for name in other.gives}
         found = []
-        for name in [name for name, needed in stage.wants().items() if needed and name not in known]:
+        for name in [name for name, needed in stage.wants().items() if needed and name not in known | shown]:
             like = close(name, known - {stage.name}, CLOSE if is_start else TYPO)
             if like:
                 found.append(f"{stage.place} asks for {name!r}, which is neither a stage nor an input{like}")

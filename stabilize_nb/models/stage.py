@@ -63,6 +63,7 @@ class StageRuntime(Protocol):
 
     idempotency_key: str
     upstream: Mapping[str, tuple[Upstream, ...]]
+    tool_calls: int  # of models so far in this attempt; whoever makes one counts it
 
     def step(self, name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Run a durable step."""

@@ -1,9 +1,9 @@
 """
 The body of a %%workflow cell: compiled so that tracebacks name the cell, run in the user's names, made a definition.
 
-`stage`, `approval`, `call`, `loop` and `Flow` are there while the body runs, and what the user had under these names is
-back afterwards. `jump` stays, because stage functions call it when they run. Lines count as in the cell, whose first
-line is the magic. A definition runs nothing and is checked whole before its name is bound.
+`stage`, `approval`, `call`, `loop`, `budget` and `Flow` are there while the body runs, and what the user had under
+these names is back afterwards. `jump` stays, because stage functions call it when they run. Lines count as in the cell,
+whose first line is the magic. A definition runs nothing and is checked whole before its name is bound.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from stabilize_nb.errors import ConfigError, StabilizeError
 from stabilize_nb.flow import Flow, FlowLoop, FlowStage, jump
+from stabilize_nb.models.budget import Budget
 from stabilize_nb.models.stage import StageExecution
 from stabilize_nb.models.workflow import Workflow
 from stabilize_nb.notebook.changes import prints_of
@@ -68,6 +69,10 @@ class Draft:
         """Repeat the stages that are defined inside of it; its words are those of `Flow.loop`."""
         return self.flow.loop(name, **words)
 
+    def budget(self, **limits: Any) -> None:
+        """Limit what the model calls of a run may take together: `budget(usd=2.0, calls=60)`; words as of Budget."""
+        self.flow.budget = Budget(**limits)
+
     def _once(self, add: Any) -> FlowStage:
         before = dict(self.flow.stages)
         stage: FlowStage = add(self.flow)
@@ -96,7 +101,10 @@ def define(shell: Shell, line: str, name: str, body: str) -> Definition:
     tree, file = parsed(shell, f"%%workflow {line}", body)
     refuse_foreign_jump(tree, shell.user_ns)
     draft = Draft(name)
-    words = {"stage": draft.stage, "approval": draft.approval, "call": draft.call, "loop": draft.loop, "Flow": Flow}
+    words = {
+        "stage": draft.stage, "approval": draft.approval, "call": draft.call, "loop": draft.loop,
+        "budget": draft.budget, "Flow": Flow,
+    }  # fmt: skip
     with _names_in(shell.user_ns, words):
         shell.user_ns["jump"] = jump
         value = _run(shell, tree, file)

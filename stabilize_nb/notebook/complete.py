@@ -14,6 +14,7 @@ from IPython.core.completer import CompletionContext, SimpleCompletion, context_
 from stabilize_nb.errors import WorkflowNotFoundError
 from stabilize_nb.flow import Flow
 from stabilize_nb.flow_words import CallWords, GateWords, OrderWords, StageWords
+from stabilize_nb.models.budget import Budget
 from stabilize_nb.models.settling import ON_CRASH, SETTLEMENTS
 from stabilize_nb.models.workflow import Workflow
 from stabilize_nb.notebook.commands import COMMANDS, Command
@@ -49,12 +50,13 @@ _PARAMETER: Final = re.compile(r"^[ \t]*(?:async[ \t]+)?def[ \t]+\w+\((?:[^)]*,[
 #: Where the body of a cell says what is done when a process has died.
 _CRASH: Final = re.compile(r"\bon_crash[ \t]*=[ \t]*[\"'](?P<part>\w*)$")
 #: Where the body of a cell says a word about a stage.
-_WORD: Final = re.compile(r"\b(?P<what>stage|approval|call|loop)\((?:.*[,(][ \t]*)?(?P<part>\w*)$")
+_WORD: Final = re.compile(r"\b(?P<what>stage|approval|call|loop|budget)\((?:.*[,(][ \t]*)?(?P<part>\w*)$")
 _WORDS: Final[Mapping[str, Iterable[str]]] = {
     "stage": StageWords.__annotations__,
     "approval": ("show", "form", "choices", "timeout", "on_timeout", "reject_continues", *GateWords.__annotations__),
     "call": CallWords.__annotations__,
     "loop": ("until", "while_", "max", "body", *OrderWords.__annotations__),
+    "budget": Budget.__annotations__,
 }
 
 Found = tuple[str, Iterable[str]]

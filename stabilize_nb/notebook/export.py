@@ -20,7 +20,15 @@ from stabilize_nb.flow import jump
 stage, approval, call, loop = {name}.stage, {name}.approval, {name}.call, {name}.loop
 
 '''
-_GIVEN = frozenset({"stage", "approval", "call", "loop", "jump", "Flow", "__name__", "__file__", *dir(builtins)})
+_BUDGET = """
+def budget(**limits):
+    {name}.budget = Budget(**limits)
+
+
+"""
+_GIVEN = frozenset(
+    {"stage", "approval", "call", "loop", "budget", "jump", "Flow", "__name__", "__file__", *dir(builtins)}
+)
 
 
 def module_of(definition: Definition) -> str:
@@ -42,7 +50,8 @@ def module_of(definition: Definition) -> str:
     names = [f'{definition.name}.rename({gate}, "{gate}")' for gate, stage in flow.stages.items() if stage.is_gate]
     names += [f'{definition.name}.nodes["{name}"].after = {after!r}' for name, after in _moved(definition).items()]
     tail = "\n".join(["", "", *names, ""]) if names else "\n"
-    return _HEAD.format(name=definition.name) + note + body + tail
+    head = _HEAD if flow.budget is None else _HEAD.replace("import Flow\n", "import Budget, Flow\n") + _BUDGET
+    return head.format(name=definition.name) + note + body + tail
 
 
 def _added(definition: Definition) -> Iterator[str]:

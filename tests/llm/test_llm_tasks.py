@@ -41,6 +41,7 @@ class Journal:
 
     def begin(self):
         self.seen = {}
+        self.tool_calls = 0
 
     async def call_async(self, call):
         name = call.name

@@ -109,6 +109,21 @@ def test_client_that_goes_away_leaves_no_noise(capfd):
     assert capfd.readouterr().err == ""
 
 
+def test_answers_of_rules_have_what_their_patterns_found():
+    """$1 to $9 in texts and arguments are what the groups found; other dollars stay."""
+    rules = {
+        r"add (\d+) (\d+)": ToolCall(name="add", arguments={"numbers": ["$1", "$2"], "of": {"unit": "$3"}}),
+        r"cost (\d+)": Reply(text="It costs $1, not $2."),
+        "plain": "Only $1.",
+    }
+    with ScriptedModel(rules) as model:
+        client = LLMClient("glm", base_url=model.url)
+        said = [client.chat([ChatMessage("user", text)]) for text in ("add 2 3", "cost 7", "plain")]
+
+    assert said[0].tool_calls[0].arguments == {"numbers": ["2", "3"], "of": {"unit": "$3"}}
+    assert [each.content for each in said[1:]] == ["It costs 7, not $2.", "Only $1."]
+
+
 def test_rules_answer_what_was_said_last():
     """The first pattern that is found in the last message says the answer, as often as it is asked."""
     rules = {"balance": "12 EUR", r"EUR$": ToolCall(name="note"), ".": lambda request: request.last.upper()}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 from types import SimpleNamespace
 
 import pytest
 
-from stabilize_nb import Engine
+from stabilize_nb import Budget, Engine
 from stabilize_nb.notebook.complete import candidates
 
 CELL = """%%workflow essay
@@ -46,6 +47,21 @@ def test_cell_with_words_is_run(notebook):
         assert run.result(20) == "aabb"
 
 
+def test_cell_says_what_its_runs_may_spend(notebook, tmp_path, monkeypatch):
+    """A budget that a cell names is that of its runs; one that is none is refused where it stands."""
+    assert notebook.run(CELL + "\nbudget(usd=2.0, calls=60)\n").error is None
+    monkeypatch.chdir(tmp_path)
+    with Engine(":memory:") as engine:
+        run = engine.start(notebook.names["essay"], question="a")
+        assert (run.budget.usd_limit, run.budget.call_limit) == (2.0, 60)
+
+    notebook.run("%workflow export essay limited_essay.py")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert importlib.import_module("limited_essay").essay.budget == Budget(usd=2.0, calls=60)
+    assert "limits nothing" in str(notebook.run(CELL + "\nbudget()\n").error)
+    assert "budget" not in notebook.names
+
+
 @pytest.mark.parametrize(
     ("before", "offered"),
     [
@@ -53,6 +69,7 @@ def test_cell_with_words_is_run(notebook):
         ("x = approval('?', ra", "race="),
         ("with loop('l', unt", "until="),
         ("call(x, ea", "each="),
+        ("budget(us", "usd="),
     ],
 )
 def test_tab_offers_words_in_a_cell(before: str, offered: str):

@@ -121,6 +121,24 @@ def test_flow_names_what_it_does_not_know() -> None:
         assert len(engine.runs()) == 0
 
 
+def test_flow_knows_what_its_stages_return() -> None:
+    """An output that the code of a stage shows is no slip, however much it is like an input."""
+    flow = Flow("analyst")
+
+    @flow.stage
+    def plan(question):
+        return {"questions": [question, "why?"]}
+
+    @flow.stage(after=plan)
+    def answers(questions, question):
+        return [*questions, question]
+
+    flow.check()
+
+    with Engine(":memory:") as engine:
+        assert engine.start(flow, question="what?").result(10) == ["what?", "why?", "what?"]
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [

@@ -60,6 +60,7 @@ class Running:
         self.limit = 0.0  # seconds that led to the deadline
         self.output: Output | None = None
         self.abandoned = False
+        self.tool_calls = 0
         self.future: Future[Any] | None = None  # of a body that waits on the event loop
         self._waiting: asyncio.Task[Any] | None = None  # of one that is broken off when its result is not wanted
         self.upstream: Mapping[str, tuple[Upstream, ...]] = body.upstream

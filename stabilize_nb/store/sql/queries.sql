@@ -440,12 +440,14 @@ UPDATE journal SET value = :value, error = :error, input_tokens = :input_tokens,
        held_tokens = :held_tokens, held_cost = :held_cost, at = :at
 WHERE stage_id = :stage_id AND call = :call AND name = :name AND number = :number AND made = :made;
 
--- calls_of_workflow -- Calls of models and tools of a workflow, in the order in which they were begun. Index stage_by_ref.
-SELECT s.ref_id, s.id, j.kind, j.target, j.attempt, j.value IS NOT NULL, j.error, j.input_tokens, j.output_tokens, j.cost,
+-- calls_of_workflow -- Calls of a workflow as they were begun, without ref_id those of stages that are gone. Index event_by_sequence.
+SELECT s.ref_id, k.id, j.kind, j.target, j.attempt, j.value IS NOT NULL, j.error, j.input_tokens, j.output_tokens, j.cost,
        j.held_tokens, j.held_cost, j.begun_at, j.at,
-       EXISTS (SELECT 1 FROM task AS t WHERE t.stage_id = s.id AND t.status = 'RUNNING' AND t.attempt = j.attempt)
-FROM stage AS s JOIN journal AS j ON j.stage_id = s.id
-WHERE s.workflow_id = :workflow_id AND j.kind <> 'step'
+       EXISTS (SELECT 1 FROM task AS t WHERE t.stage_id = k.id AND t.status = 'RUNNING' AND t.attempt = j.attempt)
+FROM (SELECT id FROM stage WHERE workflow_id = :workflow_id
+      UNION SELECT stage_id FROM event WHERE workflow_id = :workflow_id AND type = 'stage.retired') AS k
+JOIN journal AS j ON j.stage_id = k.id LEFT JOIN stage AS s ON s.id = k.id
+WHERE j.kind <> 'step'
 ORDER BY j.begun_at, j.stage_id, j.name, j.number, j.made;
 
 -- budgets_over -- A workflow and those that have called it, as far as they have a budget, and what was taken of it. Primary key.
@@ -570,7 +572,8 @@ DELETE FROM waiter WHERE workflow_id IN (SELECT value FROM json_each(:ids));
 DELETE FROM claim WHERE workflow_id IN (SELECT value FROM json_each(:ids));
 
 -- delete_journal_of -- Part of deleting workflows.
-DELETE FROM journal WHERE stage_id IN (SELECT id FROM stage WHERE workflow_id IN (SELECT value FROM json_each(:ids)));
+DELETE FROM journal WHERE stage_id IN (SELECT id FROM stage WHERE workflow_id IN (SELECT value FROM json_each(:ids))
+       UNION SELECT stage_id FROM event WHERE workflow_id IN (SELECT value FROM json_each(:ids)) AND type = 'stage.retired');
 
 -- delete_accounts_of -- Part of deleting workflows.
 DELETE FROM account WHERE workflow_id IN (SELECT value FROM json_each(:ids));
@@ -781,6 +784,7 @@ WHERE NOT EXISTS (SELECT 1 FROM workflow WHERE id = signal.workflow_id)
 UNION ALL
 SELECT 'results of steps without their stage', count(*) FROM journal
 WHERE NOT EXISTS (SELECT 1 FROM stage WHERE id = journal.stage_id)
+      AND stage_id NOT IN (SELECT stage_id FROM event WHERE type = 'stage.retired')
 UNION ALL
 SELECT 'budgets without their workflow', count(*) FROM account
 WHERE NOT EXISTS (SELECT 1 FROM workflow WHERE id = account.workflow_id);

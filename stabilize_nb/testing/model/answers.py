@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from stabilize_nb.errors import ConfigError
@@ -12,6 +12,8 @@ from stabilize_nb.llm.calls import Api, ToolCall
 
 #: End of the path of a request, and the wire format spoken there.
 _FORMATS: dict[str, Api] = {"/chat/completions": "openai", "/api/chat": "ollama"}
+#: Where an answer has what a group of its pattern found.
+_GROUP = re.compile(r"\$([1-9])")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,12 +78,13 @@ class ModelRequest:
 class ModelCall:
     """A line of the server's log: when a request came (s since the epoch), and what became of it.
 
-    `status` 0: nothing was answered yet. Tokens are words, those of the answer as far as they were sent; `is_whole`
-    once all of it was.
+    `status` 0: nothing was answered yet. `ended`: when the last of it was sent; None: not yet, or nobody took it any
+    more. Tokens are words, those of the answer as far as they were sent; `is_whole` once all of it was.
     """
 
     request: ModelRequest
     at: float
+    ended: float | None = None
     status: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -91,7 +94,14 @@ class ModelCall:
         """Return the line as JSON data; of the request its model and its messages."""
         asked = {"model": self.request.body.get("model"), "messages": self.request.messages}
         counted = {"prompt_tokens": self.prompt_tokens, "completion_tokens": self.completion_tokens}
-        return {"at": self.at, "status": self.status, "is_whole": self.is_whole, **counted, **asked}
+        return {
+            "at": self.at,
+            "ended": self.ended,
+            "status": self.status,
+            "is_whole": self.is_whole,
+            **counted,
+            **asked,
+        }
 
 
 Answer = str | ToolCall | Reply | Failure
@@ -112,16 +122,37 @@ def by_turn(lines: Iterable[Line]) -> Callable[[ModelRequest], Answer]:
 
 
 def by_rule(rules: Mapping[str, Line]) -> Callable[[ModelRequest], Answer]:
-    """Answer with the first line whose pattern is found in what was said last."""
+    """
+    Answer with the first line whose pattern is found in what was said last.
+
+    Where the pattern has groups, $1 to $9 in the answer are what they found.
+    """
     compiled = [(re.compile(pattern, re.IGNORECASE | re.DOTALL), line) for pattern, line in rules.items()]
 
     def answer(request: ModelRequest) -> Answer:
         for pattern, line in compiled:
-            if pattern.search(request.last):
-                return said(line, request)
+            if found := pattern.search(request.last):
+                return _filled(said(line, request), found)
         return Failure(status=400, body=f"no rule of this ScriptedModel fits {request.last!r:.80}")
 
     return answer
+
+
+def _filled(answer: Answer, found: re.Match[str]) -> Answer:
+    if not found.groups() or isinstance(answer, Failure):
+        return answer
+    reply = reply_of(answer)
+    calls = [replace(call, arguments=_with_groups(call.arguments, found)) for call in reply.tool_calls]
+    return replace(reply, text=_with_groups(reply.text, found), tool_calls=calls)
+
+
+def _with_groups(value: Any, found: re.Match[str]) -> Any:
+    if isinstance(value, str):
+        known = len(found.groups())
+        return _GROUP.sub(lambda mark: found[int(mark[1])] or "" if int(mark[1]) <= known else mark[0], value)
+    if isinstance(value, Mapping):
+        return {key: _with_groups(each, found) for key, each in value.items()}
+    return [_with_groups(each, found) for each in value] if isinstance(value, list | tuple) else value
 
 
 def said(line: Line, request: ModelRequest) -> Answer:

@@ -39,7 +39,8 @@ class ScriptedModel:
     """A model server that gives the answers of a script and notes its calls; any number of threads may ask.
 
     A script is a list of answers, one a request; a mapping of pattern to answer, of which the first counts whose
-    pattern is found in what was said last; or a function of the ModelRequest. An answer is a text, a ToolCall, a Reply,
+    pattern is found in what was said last, with $1 to $9 for what its groups found; or a function of the ModelRequest.
+    An answer is a text, a ToolCall, a Reply,
     a Failure, or a function that gets the ModelRequest and returns one of these. A request to which no answer is left
     is refused with status 400. `pace`: seconds between the words of a streamed answer. `port` 0: any that is free.
 
@@ -175,7 +176,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._wait(answer.delay)
             call.status = answer.status
             self._send(answer.status, answer.body, answer.retry_after)
-            call.is_whole = True
+            call.ended, call.is_whole = time.time(), True
         else:
             self._complete(api, call, reply_of(answer))
 
@@ -192,7 +193,7 @@ class _Handler(BaseHTTPRequestHandler):
         text = json.dumps(completion(api, body, reply))
         if reply.cut_after is None:
             self._send(200, text)
-            call.completion_tokens, call.is_whole = tokens_of(reply), True
+            call.ended, call.completion_tokens, call.is_whole = time.time(), tokens_of(reply), True
         else:
             self._send(200, text, length=2 * len(text))
 
@@ -211,7 +212,7 @@ class _Handler(BaseHTTPRequestHandler):
             call.completion_tokens += tokens
             self._send_chunk(piece)
         self._send_chunk("")
-        call.is_whole = True
+        call.ended, call.is_whole = time.time(), True
 
     def _send_chunk(self, text: str) -> None:
         content = text.encode()
