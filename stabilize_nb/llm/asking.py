@@ -96,7 +96,8 @@ class Agent:
         """
         role = [ChatMessage("system", self.system)] if self.system else []
         asked = [*role, ChatMessage("user", prompt)]
-        talk = await converse(stage, self._asker, self.tools, asked, self._settings, self.max_iterations)
+        work = converse(stage, self._asker, self.tools, asked, self._settings, self.max_iterations)
+        talk = await (work if stage.runtime is None else stage.runtime.while_wanted(work))
         if talk.withdrawn:
             raise asyncio.CancelledError
         if talk.reply is None:

@@ -16,7 +16,7 @@ from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.models.values import as_dict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from stabilize_nb.models.calls import Answer, Call
     from stabilize_nb.models.multi_instance import MultiInstanceConfig
@@ -84,6 +84,9 @@ class StageRuntime(Protocol):
 
     async def ask_async(self, name: str, question: Question) -> Answer:
         """Ask a person from a coroutine."""
+
+    async def while_wanted(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Wait for a part of a coroutine body, which is broken off when its result is not wanted any more."""
 
     def progress(self, fraction: float | None, message: str, data: Mapping[str, Any]) -> None:
         """Tell listeners how far the body is."""

@@ -1,11 +1,13 @@
 """Agents that are asked in the bodies of stages: what they answer, what is journaled, and what a run says of it."""
 
+import threading
+
 import pytest
 
 from stabilize_nb import Engine, Flow, RunFailedError
 from stabilize_nb.errors import ConfigError
 from stabilize_nb.llm import Agent, LLMClient, ToolContext
-from stabilize_nb.testing import Failure, ScriptedModel, ToolCall
+from stabilize_nb.testing import Failure, Reply, ScriptedModel, ToolCall
 
 MOOD = {"type": "object", "properties": {"mood": {"type": "string"}}, "required": ["mood"]}
 
@@ -116,3 +118,29 @@ def test_calls_of_earlier_passes_of_a_loop_stay(engine):
     engine.prune(keep=0)
     left = engine.database.read(lambda connection: [*connection.raw.execute("SELECT count(*) FROM journal")])
     assert left == [(0,)]
+
+
+def test_call_of_a_stage_that_is_withdrawn_is_broken_off(engine):
+    """The loser of a race hears at once that nobody wants its answer any more."""
+    broken = threading.Event()
+    with ScriptedModel({"fast": "done", "slow": Reply(text="late", delay=60)}) as model:
+        agent = Agent(LLMClient("any", base_url=model.url))
+        flow = Flow("race")
+
+        @flow.stage
+        async def fast(stage):
+            return await agent.ask(stage, "fast")
+
+        @flow.stage
+        async def slow(stage):
+            try:
+                return await agent.ask(stage, "slow")
+            finally:
+                broken.set()
+
+        @flow.stage(join="any", cancel_rest=True)
+        def first(fast, slow):
+            return fast or slow
+
+        assert engine.start(flow).result(20) == "done"
+        assert broken.wait(20)
