@@ -7,6 +7,7 @@ tests with a browser, which share one JupyterLab. A run of chosen tests stays in
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 BROWSER = "tests/browser"
 REAL_MODEL = "real_model"
 __all__ = ["pytest_runtest_logreport", "pytest_runtest_makereport", "pytest_terminal_summary"]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a background job of a shell; tests press Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
