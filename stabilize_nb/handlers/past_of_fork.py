@@ -40,9 +40,10 @@ PARENT_KEYS = ("_parent_workflow_id", "_parent_stage_id", "_parent_generation")
 
 
 class Told(NamedTuple):
-    """A fact of a fork's past, and when it happened (ms since the epoch)."""
+    """A fact of a fork's past, its data, and when it happened (ms since the epoch)."""
 
     fact: f.Fact
+    data: dict[str, Any]
     at: int
 
 
@@ -64,11 +65,13 @@ class ForkedPast:
 
     def tell(self, data: Mapping[str, Any], at: int) -> None:
         """Take over the next fact."""
-        fact = f.WorkflowCreated(self.definition) if self.view.head.sequence == 0 else self._translated(data)
-        if fact is None:
+        created = self.view.head.sequence == 0
+        own = f.to_data(f.WorkflowCreated(self.definition)) if created else self._translated(data)
+        if own is None:
             return
+        fact = f.from_data(own)
         evolve(self.view, fact, at)
-        self.told.append(Told(fact, at))
+        self.told.append(Told(fact, own, at))
         self._note_outcomes(fact)
 
     def known(self) -> dict[Any, Any]:
@@ -103,7 +106,8 @@ class ForkedPast:
             spec["parent_stage_id"] = self.ids[spec["parent_stage_id"]]
         return {**stage, "id": self.ids[stage["id"]], "spec": spec}
 
-    def _translated(self, data: Mapping[str, Any]) -> f.Fact | None:
+    def _translated(self, data: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the data of a fact as the fork tells it; None for what it leaves out."""
         name = data["fact"]
         if name in _SHARED:
             return None
@@ -116,7 +120,7 @@ class ForkedPast:
         fields = {key: self._renamed(data[key]) for key in _IDS if key in data}
         if "claim" in data:
             fields["claim"] = f"choice:{self.view.head.id}:{data['claim'].removeprefix(self._choices)}"
-        return f.from_data({**data, **fields})
+        return {**data, **fields}
 
     def _learn(self, fact: f.Fact) -> None:
         """Know the row that a fact makes by the name that the fork would give it."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from itertools import groupby
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.core.evolve import evolve, genesis
@@ -26,7 +24,7 @@ from stabilize_nb.store.codec import dumps, loads
 from stabilize_nb.store.database import Database
 from stabilize_nb.store.graphs import delete_threads_of
 from stabilize_nb.store.reader import load_head
-from stabilize_nb.store.writer import write_facts, write_message, write_messages, write_view
+from stabilize_nb.store.writer import write_facts, write_log, write_message, write_messages, write_view
 from stabilize_nb.tasks.child import with_plain_stages
 
 if TYPE_CHECKING:
@@ -235,11 +233,7 @@ def create_with_past(connection: Connection, past: ForkedPast, now: int) -> None
     genesis_head = genesis(past.definition).head
     insert_header(connection, genesis_head, about_of(past.definition))
     write_view(connection, past.view, genesis_head)
-    last = 0
-    for at, together in groupby(past.told, key=attrgetter("at")):
-        facts = [told.fact for told in together]
-        last += len(facts)
-        write_facts(connection, genesis_head.id, last, facts, at)
+    write_log(connection, genesis_head.id, past.told)
     write_messages(connection, ((message, now) for message in past.owed()))
 
 

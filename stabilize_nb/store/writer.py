@@ -111,13 +111,19 @@ def _delete(connection: Connection, key: Any) -> None:
 
 def write_facts(connection: Connection, workflow_id: str, last: int, facts: Sequence[Fact], at: int) -> None:
     """Write facts into the log; `last` is the sequence number of the last one."""
-    first = last - len(facts) + 1
+    write_log(connection, workflow_id, ((fact, to_data(fact), at) for fact in facts), last - len(facts) + 1)
+
+
+def write_log(
+    connection: Connection, workflow_id: str, told: Iterable[tuple[Fact, dict[str, Any], int]], first: int = 1
+) -> None:
+    """Write facts with their data and times into the log; `first` is the sequence number of the first one."""
     found = [
         {
-            "workflow_id": workflow_id, "sequence": first + index, "type": event_type(fact), "at": at,
-            "stage_id": getattr(fact, "stage", None), "data": connection.record_text(workflow_id, to_data(fact)),
+            "workflow_id": workflow_id, "sequence": sequence, "type": event_type(fact), "at": at,
+            "stage_id": getattr(fact, "stage", None), "data": connection.record_text(workflow_id, data),
         }
-        for index, fact in enumerate(facts)
+        for sequence, (fact, data, at) in enumerate(told, first)
     ]  # fmt: skip
     connection.many("insert_event", found)
 

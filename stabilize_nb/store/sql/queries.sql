@@ -426,11 +426,12 @@ ORDER BY made DESC LIMIT 1;
 SELECT made, held_tokens, held_cost FROM journal
 WHERE stage_id = :stage_id AND call = :call AND name = :name AND number = :number AND at IS NULL AND attempt = :attempt;
 
--- left_calls -- Calls of a workflow for which something is reserved, and whose bodies are not at work any more. Index stage_by_ref.
+-- left_calls -- Calls of a workflow for which something is reserved, and whose bodies are not at work any more. Index event_by_sequence.
 SELECT j.stage_id, j.call, j.name, j.number, j.made, j.held_tokens, j.held_cost
-FROM stage AS s JOIN journal AS j ON j.stage_id = s.id AND j.at IS NULL AND j.held_tokens + j.held_cost > 0
-WHERE s.workflow_id = :workflow_id AND NOT EXISTS (
-    SELECT 1 FROM task AS t WHERE t.stage_id = s.id AND t.status = 'RUNNING' AND t.attempt = j.attempt);
+FROM (SELECT id FROM stage WHERE workflow_id = :workflow_id
+      UNION SELECT stage_id FROM event WHERE workflow_id = :workflow_id AND type = 'stage.retired') AS k
+JOIN journal AS j ON j.stage_id = k.id AND j.at IS NULL AND j.held_tokens + j.held_cost > 0
+WHERE NOT EXISTS (SELECT 1 FROM task AS t WHERE t.stage_id = k.id AND t.status = 'RUNNING' AND t.attempt = j.attempt);
 
 -- times_made -- How often a call was begun. Primary key.
 SELECT coalesce(max(made), 0) FROM journal WHERE stage_id = :stage_id AND call = :call AND name = :name AND number = :number;
