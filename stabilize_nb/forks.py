@@ -7,7 +7,7 @@ one commit, and the parent is not touched: it may have ended or be at work.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
@@ -72,13 +72,13 @@ def fork(run: Run, at: str | Moment, inputs: Mapping[str, Any], outputs: Mapping
     past = _past(run.id, entries, stage, new_id() if rehearsal is None else rehearsal.new_run_id())
     refs = {row.ref_id: row for row in _rows(past)}
     point = _point(run, refs, stage)
+    behind = _behind(refs, point)
     order = ForkWorkflow(
         execution_id=past.definition["id"], run=run.id, until=len(entries), stage_id="" if point is None else point.id,
-        inputs=_inputs(past, inputs), outputs=_outputs(run, refs, point, outputs),
+        inputs=_inputs(past, inputs), outputs=_outputs(run, refs, behind, outputs),
         codes=newer_code_of(engine.registry, (row.spec for row in refs.values())) if code == "current" else {},
     )  # fmt: skip
-    region: dict[Any, Any] = {} if point is None else {Region(point.id): _region(refs, point)}
-    _write(engine, past, order, region)
+    _write(engine, past, order, {} if point is None else {Region(point.id): behind})
     return order.execution_id
 
 
@@ -153,9 +153,8 @@ def _inputs(past: ForkedPast, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _outputs(
-    run: Run, refs: Mapping[str, StageRow], point: StageRow | None, given: Mapping[str, Any]
+    run: Run, refs: Mapping[str, StageRow], behind: Collection[str], given: Mapping[str, Any]
 ) -> dict[str, dict[str, Any]]:
-    behind = _behind(refs, point)
     found = {}
     for ref, value in given.items():
         row = refs.get(ref)
@@ -174,8 +173,8 @@ def _outputs(
     return found
 
 
-def _behind(refs: Mapping[str, StageRow], point: StageRow | None) -> set[str]:
-    """Return the first rows of a stage and of all that follows it."""
+def _behind(refs: Mapping[str, StageRow], point: StageRow | None) -> tuple[str, ...]:
+    """Return the first rows of a stage and of all that follows it, itself first and the others by ordinal."""
     by_id = {row.id: row for row in refs.values()}
     found: set[str] = set()
     todo = [] if point is None else [point.id]
@@ -184,18 +183,7 @@ def _behind(refs: Mapping[str, StageRow], point: StageRow | None) -> set[str]:
         if row.id not in found:
             found.add(row.id)
             todo.extend([edge.stage_id for edge in row.spec.edges] + [child.stage_id for child in row.spec.children])
-    return found
-
-
-def _region(refs: Mapping[str, StageRow], point: StageRow) -> tuple[str, ...]:
-    """Return the first rows of a stage and of all that follows it, itself first."""
-    behind = _behind(refs, point) - {point.id}
-    first = sorted((row for row in refs.values() if row.id in behind and row.id == row.base_id), key=_ordinal)
-    return (point.id, *(row.id for row in first))
-
-
-def _ordinal(row: StageRow) -> int:
-    return row.ordinal
+    return tuple(sorted(found, key=lambda id_: (point is None or id_ != point.id, by_id[id_].ordinal)))
 
 
 def _write(engine: Engine, past: ForkedPast, order: ForkWorkflow, region: dict[Any, Any]) -> None:

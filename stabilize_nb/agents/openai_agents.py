@@ -98,7 +98,7 @@ def durable_tool(stage: StageExecution, tool: FunctionTool) -> FunctionTool:
 
 
 def _limited(settings: ModelSettings, terms: Terms | None) -> ModelSettings:
-    """Have the model answer with no more than the budget has left."""
+    """Have the model answer with no more than is reserved for an answer."""
     if terms is None:
         return settings
     return dataclasses.replace(

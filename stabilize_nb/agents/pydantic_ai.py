@@ -77,7 +77,7 @@ class Durable(AbstractCapability[Any]):
 
 
 def _limited(settings: ModelSettings | None, terms: Terms | None) -> ModelSettings | None:
-    """Have the model answer with no more than the budget has left."""
+    """Have the model answer with no more than is reserved for an answer."""
     if terms is None:
         return settings
     own = (settings or {}).get("max_tokens") or terms.output_tokens

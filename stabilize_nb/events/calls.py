@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stabilize_nb.events.frames import CALLS, frame_of, stages_frame
-from stabilize_nb.models.calls import USD
+from stabilize_nb.events.frames import CALLS, frame_of
+from stabilize_nb.models.calls import LOST, USD
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import pandas as pd
 
@@ -17,13 +17,7 @@ if TYPE_CHECKING:
 
 def calls_frame(database: Database, run_id: str) -> pd.DataFrame:
     """Frame of the calls of a run, one row each time that one was begun, in that order; columns: `CALLS`."""
-    here = {"workflow_id": run_id}
-    rows = database.call_read(lambda connection: connection.all("calls_of_workflow", here))
-    gone: Mapping[str, str] = {}
-    if any(row[0] is None for row in rows):  # such as instances of an earlier pass of a loop
-        stages = stages_frame(database, run_id)
-        gone = dict(zip(stages["stage_id"], stages["ref_id"], strict=True))
-    return frame_of(CALLS, (_call(row, gone) for row in rows))
+    return frame_of(CALLS, _calls(database, run_id))
 
 
 class Spent(NamedTuple):
@@ -39,28 +33,32 @@ class Spent(NamedTuple):
 
 
 def spent_by_stage(database: Database, run_id: str) -> dict[str, Spent]:
-    """Return what the calls of each stage have taken; stages without calls, and those that are gone, are left out."""
-    here = {"workflow_id": run_id}
+    """Return what the calls of models and tools of each stage have taken; stages without calls are left out."""
+    names = [column.name for column in CALLS]
     found: dict[str, Spent] = {}
-    rows = database.call_read(lambda connection: connection.all("calls_of_workflow", here))
-    for row in (row for row in rows if row[0] is not None):
-        call = dict(zip((column.name for column in CALLS), _call(row, {}), strict=True))
+    for row in _calls(database, run_id):
+        call = dict(zip(names, row, strict=True))
         spent = Spent(1, call["tokens"] or 0, call["cost"])
         found[call["stage"]] = found.get(call["stage"], Spent()) + spent
     return found
 
 
-def _call(row: Sequence[Any], gone: Mapping[str, str]) -> tuple[Any, ...]:
+def _calls(database: Database, run_id: str) -> list[tuple[Any, ...]]:
+    """Return the rows of the frame."""
+    here = {"workflow_id": run_id}
+    return [_call(row) for row in database.call_read(lambda connection: connection.all("calls_of_workflow", here))]
+
+
+def _call(row: Sequence[Any]) -> tuple[Any, ...]:
     (
         ref, stage_id, kind, target, attempt, answered, error, read, written, cost, held_tokens, held_cost, begun, at,
         is_at_work,
     ) = row  # fmt: skip
-    status = "answered" if answered else "failed" if error else "open" if is_at_work else "lost"
-    if error and error.startswith("outcome unknown"):
-        status = "lost"
+    is_lost = error == LOST or not (answered or error or is_at_work)
+    status = "lost" if is_lost else "answered" if answered else "failed" if error else "open"
     tokens = held_tokens if read is None and written is None else (read or 0) + (written or 0)
     cost = held_cost if cost is None and held_cost else cost
     return (
-        ref or gone.get(stage_id), kind, target, status, begun, at, None if at is None else at - begun, read, written,
+        ref, kind, target, status, begun, at, None if at is None else at - begun, read, written,
         tokens if kind == "model" else None, None if cost is None else cost / USD, attempt, error, stage_id,
     )  # fmt: skip

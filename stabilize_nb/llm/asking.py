@@ -33,9 +33,9 @@ class ChatClient(Protocol):
     """Whatever answers a conversation with an object that has `content` and `tool_calls`.
 
     `usage`, `raw` and `parsed` are read where they exist. `model=` is passed only for a stage whose context names one,
-    `schema=` where the task or the context has one, and `max_tokens=`
-    under a budget to a client that takes it. A client that also has `achat`, with the same parameters, is
-    awaited; one that has `astream` can be streamed (see LLMClient); any other is called in a thread.
+    `schema=` where the task or the context has one, and `max_tokens=` under a budget to a client that takes it. A
+    client that also has `achat`, with the same parameters, is awaited; one that has `astream` can be streamed (see
+    LLMClient); any other is called in a thread.
     """
 
     def chat(

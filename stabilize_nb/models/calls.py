@@ -1,8 +1,7 @@
 """
-Steps of a body that cost something or ask somebody: calls of models and tools, and questions to people.
+Calls of models and tools: steps of a body that cost something.
 
 A call is noted before it is made and again with its answer, so that it is known what was paid for, whatever crashes.
-A question ends the body; with the answer it is run again, finds the steps it has made, and goes on behind the question.
 """
 
 from __future__ import annotations
@@ -12,13 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from stabilize_nb.errors import PermanentError, StabilizeError, TransientError
-from stabilize_nb.models.forms import form_data
-from stabilize_nb.models.gate import APPROVE, REJECT
+from stabilize_nb.models.question import Answer, Question
 from stabilize_nb.models.settling import RETRY
-from stabilize_nb.models.values import EMPTY, plain
+from stabilize_nb.models.values import EMPTY
 
 #: One dollar in the unit of costs: a cost is a whole number, so that sums are exact.
 USD: Final = 1_000_000_000
+#: What is said of a call of which nothing came, and nobody knows whether it was carried out.
+LOST: Final = "outcome unknown: its process died, or nobody waited for it any more"
 Kind = Literal["model", "tool"]
 
 
@@ -71,50 +71,6 @@ class Call:
     def is_noted(self) -> bool:
         """Whether it is noted before it is made."""
         return self.kind == "model" or self.on_crash != RETRY
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """What a body asks a person: as a gate asks it (models/gate.py)."""
-
-    message: str
-    show: Any = None
-    form: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
-    choices: tuple[str, ...] = (APPROVE, REJECT)
-
-    def asked(self) -> dict[str, Any]:
-        """Return what a person sees."""
-        return {
-            "message": self.message, "show": plain(self.show, "what is shown"), "choices": list(self.choices),
-            "form": form_data(f"question {self.message!r:.60}", self.form),
-        }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What a person decided, and what came with it."""
-
-    choice: str
-    data: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
-
-    @property
-    def approves(self) -> bool:
-        """Whether it is anything but a rejection."""
-        return self.choice != REJECT
-
-    @property
-    def told(self) -> str:
-        """Who rejected, and why."""
-        who = self.data.get("user") or "somebody who gave no name"
-        return f"rejected by {who}: {self.data.get('reason') or 'no reason given'}"
-
-
-class WaitsForPerson(BaseException):
-    """Ends a body that asks a person. No Exception, so that no `except Exception` of a body keeps it."""
-
-    def __init__(self, asked: Mapping[str, Any]) -> None:
-        super().__init__("the body waits for a person, who is asked when it has ended: let this exception pass")
-        self.asked = dict(asked)
 
 
 class RefusedError(PermanentError):

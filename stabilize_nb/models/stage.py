@@ -8,9 +8,9 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stabilize_nb.errors import StageNotReadyError
-from stabilize_nb.models.calls import Question
 from stabilize_nb.models.gate import APPROVE, REJECT
 from stabilize_nb.models.ids import new_id
+from stabilize_nb.models.question import Question
 from stabilize_nb.models.settling import RETRY
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.models.values import as_dict
@@ -18,8 +18,9 @@ from stabilize_nb.models.values import as_dict
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
-    from stabilize_nb.models.calls import Answer, Call
+    from stabilize_nb.models.calls import Call
     from stabilize_nb.models.multi_instance import MultiInstanceConfig
+    from stabilize_nb.models.question import Answer
     from stabilize_nb.models.task import TaskExecution
 
 

@@ -11,16 +11,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from stabilize_nb.errors import PermanentError
-from stabilize_nb.models.calls import (
-    Answer,
-    BudgetExceededError,
-    BudgetHeldError,
-    Question,
-    WaitsForPerson,
-    lost_call,
-    outcome_said,
-)
+from stabilize_nb.models.calls import BudgetExceededError, BudgetHeldError, lost_call, outcome_said
 from stabilize_nb.models.gate import DECISIONS, fingerprint_of
+from stabilize_nb.models.question import Answer, Question, WaitsForPerson
 from stabilize_nb.models.settling import ASK, RETRY, unknown
 from stabilize_nb.models.values import plain
 from stabilize_nb.tasks.steps import Pause, Steps, Store, Work

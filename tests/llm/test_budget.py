@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from stabilize_nb import Budget, Engine, Flow, RunFailedError, StageExecution, TransientError, compare
 from stabilize_nb.errors import ConfigError
+from stabilize_nb.events.calls import calls_frame
 from stabilize_nb.llm import AgentLoopTask, LLMClient, LLMTask, ToolRegistry
 from stabilize_nb.llm.paid import model_call
+from stabilize_nb.models.budget import BUDGET
 from stabilize_nb.models.calls import USD
+from stabilize_nb.queue.processor.call_rows import CallRow
+from stabilize_nb.tasks.interface import CallableTask
 from stabilize_nb.testing import Failure, ScriptedModel
 from tests.llm.waiting import next_gate
+from tests.makers import Bench, stage, workflow
 
 PRICES = {"any": (1_000_000.0, 2_000_000.0)}  # USD for a million tokens: 1 USD for each read, 2 for each written
 
@@ -220,3 +227,59 @@ def test_runs_are_compared_by_what_they_spent(engine):
     silent = engine.start(quiet)
     silent.wait(10)
     assert "calls" not in repr(compare(silent, silent))
+
+
+def test_reservation_of_a_body_that_is_gone_holds_up_nobody(tmp_path):
+    """What a process that died had reserved, for a body that is not run again, counts as spent: nobody waits for it."""
+    spends = CallableTask(lambda given: given.call(model_call("any", "?", lambda _terms: answer(3, 2))))
+    with Bench(f"sqlite:///{tmp_path}/runs.db", tasks={"spends": spends}) as bench:
+        budget = Budget(tokens=100, answer_tokens=95)
+        flow = workflow(stage("a", task="spends"), context={BUDGET: budget.as_data()})
+        bench.store.store(flow)
+        lost = {"stage_id": "gone", "call": "gone", "name": "model", "number": 1}
+        owner = {"workflow_id": flow.id, "ref_id": "gone"}
+        call = model_call("any", "?????", lambda _terms: None)
+        bench.database.write(lambda connection: CallRow(connection, owner, lost, 1).begin(call, 0, "gone"))
+
+        bench.orchestrator.start(flow)
+        bench.processor.process_all(timeout=10)
+        calls = calls_frame(bench.database, flow.id)
+        (found,) = bench.store.retrieve(flow.id).stages
+
+    assert [*calls["status"]] == ["lost"]
+    assert calls["tokens"].sum() == 102  # 95, and 7 bytes of what was asked
+    assert "is used up (102 of 100 tokens)" in found.error
+
+
+@pytest.mark.parametrize("taken_over", [False, True])
+def test_answer_that_comes_late_is_charged(engine, taken_over):
+    """Of a run that was cancelled, or a body that another worker has taken over: it was paid for."""
+    asked, go = threading.Event(), threading.Event()
+    flow = Flow("late", budget=Budget(tokens=1_000))
+
+    @flow.stage
+    def think(stage: StageExecution):
+        def make(_terms):
+            asked.set()
+            go.wait(20)
+            return answer(30, 2)
+
+        return stage.call(model_call("any", "?", make))
+
+    def steal(connection):
+        connection.raw.execute("UPDATE message SET owner = 'another', fence = fence + 1 WHERE kind = 'RunTask'")
+
+    run = engine.start(flow)
+    assert asked.wait(20)
+    if taken_over:
+        engine.database.call(lambda: engine.database.write(steal))
+    else:
+        run.cancel()
+        run.wait(20)
+    go.set()
+    while run.budget.reserved_tokens:
+        engine.database.changes.ticket().wait(0.05)
+
+    assert (run.budget.tokens, run.budget.calls) == (32, 1)
+    (call,) = run.calls.itertuples()
+    assert (call.status, call.input_tokens, call.output_tokens) == ("failed" if taken_over else "answered", 30, 2)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stabilize_nb.models.budget import Budget
-from stabilize_nb.models.calls import USD, BudgetExceededError, BudgetHeldError, Question, Terms, Usage
+from stabilize_nb.models.calls import USD, BudgetExceededError, BudgetHeldError, Terms, Usage
+from stabilize_nb.models.question import Question
 from stabilize_nb.store.codec import loads
 
 if TYPE_CHECKING:

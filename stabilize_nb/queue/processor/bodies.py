@@ -104,8 +104,10 @@ class Bodies:
 
     def _is_held(self, leased: Leased) -> bool:
         """Return whether a body may begin: who was stopped for longer than its lease asks who has the claim by now."""
-        if time.monotonic() - self.desk.sign <= self.config.lease:
+        desk = self.desk
+        if leased.id not in desk.in_question and time.monotonic() - desk.sign <= self.config.lease:
             return True
+        desk.in_question.discard(leased.id)
         claim = {"id": leased.id, "owner": leased.owner, "fence": leased.fence}
         try:
             return bool(self.database.read(lambda connection: connection.one("still_mine", claim) or (0,))[0])

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.errors import PermanentError, StabilizeError, is_transient, transient_cause
 from stabilize_nb.events.bus import tell
-from stabilize_nb.models.calls import WaitsForPerson
 from stabilize_nb.models.gate import ASKS
+from stabilize_nb.models.question import WaitsForPerson
 from stabilize_nb.models.stage import StageExecution
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.models.task import TaskExecution
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from stabilize_nb.core.draft import Body
-    from stabilize_nb.models.calls import Answer, Call, Question
+    from stabilize_nb.models.calls import Call
+    from stabilize_nb.models.question import Answer, Question
     from stabilize_nb.models.stage import Upstream
     from stabilize_nb.queue.processor.capture import Output
     from stabilize_nb.queue.processor.commit import Leased

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from stabilize_nb.models.calls import Usage
+from stabilize_nb.models.calls import LOST, Usage
 from stabilize_nb.queue.processor.accounts import accounts_over, charge, open_accounts, refuse
 
 if TYPE_CHECKING:
@@ -20,16 +20,15 @@ BLANK: Final[dict[str, Any]] = {
     "made": 1, "kind": "step", "target": None, "value": None, "error": None, "input_tokens": None,
     "output_tokens": None, "cost": None, "held_tokens": 0, "held_cost": 0,
 }  # fmt: skip
-_LOST: Final = "outcome unknown: its process died, or nobody waited for it any more"
 _LATE: Final = "the answer came when nobody waited for it any more"
 
 
 class CallRow:
-    """The row of one call: `key` is that of its step, `workflow_id` the run that pays for it."""
+    """The row of one call: `key` is that of its step, `owner` the run that pays for it and the ref_id of the stage."""
 
-    def __init__(self, connection: Connection, workflow_id: str, key: dict[str, Any], attempt: int) -> None:
+    def __init__(self, connection: Connection, owner: dict[str, Any], key: dict[str, Any], attempt: int) -> None:
         self._connection = connection
-        self._workflow_id = workflow_id
+        self._owner = owner
         self._key = key
         self._attempt = attempt
 
@@ -56,7 +55,7 @@ class CallRow:
             "made": 1 + (before[0] if before else 0), "kind": call.kind, "target": call.target, "begun_at": now,
             "at": None, "held_tokens": held.tokens, "held_cost": held.cost or 0, "attempt": self._attempt,
         }  # fmt: skip
-        self._connection.run("insert_journal", BLANK | self._key | row)
+        self._connection.run("insert_journal", BLANK | self._owner | self._key | row)
         return accounts[0].terms if accounts else None
 
     def settle(self, call: Call, used: Usage, text: str | None, *, begun: int, now: int) -> None:
@@ -77,7 +76,7 @@ class CallRow:
             self._connection.run("settle_call", self._key | taken | {"made": made})
         elif text is not None:
             row = {"kind": call.kind, "target": call.target, "begun_at": begun, "attempt": self._attempt}
-            self._connection.run("insert_journal", BLANK | self._key | taken | row)
+            self._connection.run("insert_journal", BLANK | self._owner | self._key | taken | row)
 
     def fail(self, error: str, now: int, *, is_refused: bool) -> None:
         """Write that it failed: what was reserved is given back if the server refused it, and else counts as spent."""
@@ -89,14 +88,14 @@ class CallRow:
 
     def clear(self, now: int) -> bool:
         """Count as spent what is reserved for bodies of the run that are not at work; return whether there was any."""
-        left = self._connection.all("left_calls", {"workflow_id": self._workflow_id})
+        left = self._connection.all("left_calls", {"workflow_id": self._owner["workflow_id"]})
         for stage_id, call, name, number, made, held_tokens, held_cost in left:
             row = {"stage_id": stage_id, "call": call, "name": name, "number": number, "made": made}
             self._give_up(row, Usage(output_tokens=held_tokens, cost=held_cost), now)
         return bool(left)
 
     def _give_up(
-        self, row: dict[str, Any], held: Usage, now: int, error: str = _LOST, spent: Usage | None = None
+        self, row: dict[str, Any], held: Usage, now: int, error: str = LOST, spent: Usage | None = None
     ) -> None:
         """Count as spent what was reserved for a call of which nothing came: the server may have answered it."""
         spent = held if spent is None else spent
@@ -112,4 +111,4 @@ class CallRow:
         return self._connection.one("own_call", self._key | {"attempt": self._attempt})
 
     def _accounts(self) -> list[Account]:
-        return accounts_over(self._connection, self._workflow_id)
+        return accounts_over(self._connection, self._owner["workflow_id"])

@@ -62,7 +62,15 @@ class Desk:
         self.allowance: int | None = None  # messages that may still be taken; None: any number
         self.retry_at = 0.0  # monotonic time before which nobody leads: the store was not available
         self.trouble: StoreError | None = None  # why the store cannot be used now
-        self.sign = time.monotonic()  # of life, the last one that the store has: until then all claims are held
+        self.sign = time.monotonic()  # of life, the last one that the store has
+        self.in_question: set[str] = set()  # messages taken before a silence so long that others may have taken them
+
+    def sign_given(self, at: float, lease: float) -> None:
+        """Note a sign of life that the store has; after a silence longer than the lease, bodies in hand are doubted."""
+        with self.changed:
+            if at - self.sign > lease:
+                self.in_question.update(leased.id for leased, _ in self.ready)
+            self.sign = at
 
     def next_job(self, now_ms: int) -> tuple[Job | None, float | None]:
         """Say what the asking worker does, or None and how many seconds it may wait. The lock is held."""

@@ -44,6 +44,7 @@ class JournalRows:
         self._place = f"stage {body.stage.ref_id!r}"
         self._attempt = body.task.attempt
         self._here = {"stage_id": body.stage.id, "call": call}
+        self._owner = {"workflow_id": leased.workflow_id, "ref_id": body.stage.ref_id}
         self._is_wanted = is_wanted
         self._begun: dict[Key, int] = {}
         self._terms: dict[Key, Terms | None] = {}
@@ -115,11 +116,11 @@ class JournalRows:
         self._when_possible(lambda: self._database.write(write))
 
     def _row(self, connection: Connection, key: Key) -> CallRow:
-        return CallRow(connection, self._leased.workflow_id, self._key(key), self._attempt)
+        return CallRow(connection, self._owner, self._key(key), self._attempt)
 
     def _insert(self, connection: Connection, key: Key, value: Any, now: int) -> None:
         own = {"value": connection.text(self._leased.workflow_id, value), "attempt": self._attempt}
-        connection.run("insert_journal", BLANK | self._key(key) | own | {"begun_at": now, "at": now})
+        connection.run("insert_journal", BLANK | self._owner | self._key(key) | own | {"begun_at": now, "at": now})
 
     def _key(self, key: Key) -> dict[str, Any]:
         name, number = key

@@ -358,7 +358,7 @@ class QueueProcessor(Workshop):
             now = time.monotonic()
             until = self.database.clock() + round(self.config.lease * 1_000)
             self.database.write(lambda connection: connection.run("renew", {"owner": self.owner, "lease_until": until}))
-            self.desk.sign = now
+            self.desk.sign_given(now, self.config.lease)
 
     def _keep_output(self) -> None:
         """Put into the log what long bodies have printed: a crash does not take it away, other processes see it."""

@@ -118,7 +118,7 @@ class Workshop(Bodies):
             self.complain(error)
             return
         if any(result.runs for result in done):
-            desk.sign = now
+            desk.sign_given(now, self.config.lease)
         self._suspects = self._suspects.difference(leased.id for leased, _ in batch) | self._suspects_in(done)
         if desk.trouble is not None:
             self.forgive()

@@ -405,16 +405,13 @@ UPDATE message SET lost = 0 WHERE id = :id;
 UPDATE message SET dead_at = NULL, error = NULL, deliveries = 0, lost = 0, due_at = :now
 WHERE id = :id AND dead_at IS NOT NULL;
 
--- journal -- The result of a durable step. Primary key.
-SELECT value FROM journal WHERE stage_id = :stage_id AND call = :call AND name = :name AND number = :number;
-
 -- journal_of_call -- The results of all durable steps of one logical call. Primary key.
 SELECT name, number, value FROM journal WHERE stage_id = :stage_id AND call = :call AND value IS NOT NULL;
 
 -- insert_journal -- A step; the first one stays.
-INSERT INTO journal (stage_id, call, name, number, made, kind, target, attempt, value, error, input_tokens, output_tokens, cost,
+INSERT INTO journal (stage_id, call, name, number, made, workflow_id, ref_id, kind, target, attempt, value, error, input_tokens, output_tokens, cost,
        held_tokens, held_cost, begun_at, at)
-VALUES (:stage_id, :call, :name, :number, :made, :kind, :target, :attempt, :value, :error, :input_tokens, :output_tokens, :cost,
+VALUES (:stage_id, :call, :name, :number, :made, :workflow_id, :ref_id, :kind, :target, :attempt, :value, :error, :input_tokens, :output_tokens, :cost,
         :held_tokens, :held_cost, :begun_at, :at) ON CONFLICT DO NOTHING;
 
 -- open_call -- A call that was begun and not settled: how often it was made, and what is reserved for it. Primary key.
@@ -426,12 +423,10 @@ ORDER BY made DESC LIMIT 1;
 SELECT made, held_tokens, held_cost FROM journal
 WHERE stage_id = :stage_id AND call = :call AND name = :name AND number = :number AND at IS NULL AND attempt = :attempt;
 
--- left_calls -- Calls of a workflow for which something is reserved, and whose bodies are not at work any more. Index event_by_sequence.
-SELECT j.stage_id, j.call, j.name, j.number, j.made, j.held_tokens, j.held_cost
-FROM (SELECT id FROM stage WHERE workflow_id = :workflow_id
-      UNION SELECT stage_id FROM event WHERE workflow_id = :workflow_id AND type = 'stage.retired') AS k
-JOIN journal AS j ON j.stage_id = k.id AND j.at IS NULL AND j.held_tokens + j.held_cost > 0
-WHERE NOT EXISTS (SELECT 1 FROM task AS t WHERE t.stage_id = k.id AND t.status = 'RUNNING' AND t.attempt = j.attempt);
+-- left_calls -- Calls of a workflow for which something is reserved, and whose bodies are not at work any more. Index journal_of_workflow.
+SELECT stage_id, call, name, number, made, held_tokens, held_cost FROM journal AS j
+WHERE workflow_id = :workflow_id AND at IS NULL AND held_tokens + held_cost > 0 AND NOT EXISTS (
+    SELECT 1 FROM task AS t WHERE t.stage_id = j.stage_id AND t.status = 'RUNNING' AND t.attempt = j.attempt);
 
 -- times_made -- How often a call was begun. Primary key.
 SELECT coalesce(max(made), 0) FROM journal WHERE stage_id = :stage_id AND call = :call AND name = :name AND number = :number;
@@ -441,15 +436,12 @@ UPDATE journal SET value = :value, error = :error, input_tokens = :input_tokens,
        held_tokens = :held_tokens, held_cost = :held_cost, at = :at
 WHERE stage_id = :stage_id AND call = :call AND name = :name AND number = :number AND made = :made;
 
--- calls_of_workflow -- Calls of a workflow as they were begun, without ref_id those of stages that are gone. Index event_by_sequence.
-SELECT s.ref_id, k.id, j.kind, j.target, j.attempt, j.value IS NOT NULL, j.error, j.input_tokens, j.output_tokens, j.cost,
-       j.held_tokens, j.held_cost, j.begun_at, j.at,
-       EXISTS (SELECT 1 FROM task AS t WHERE t.stage_id = k.id AND t.status = 'RUNNING' AND t.attempt = j.attempt)
-FROM (SELECT id FROM stage WHERE workflow_id = :workflow_id
-      UNION SELECT stage_id FROM event WHERE workflow_id = :workflow_id AND type = 'stage.retired') AS k
-JOIN journal AS j ON j.stage_id = k.id LEFT JOIN stage AS s ON s.id = k.id
-WHERE j.kind <> 'step'
-ORDER BY j.begun_at, j.stage_id, j.name, j.number, j.made;
+-- calls_of_workflow -- Calls of models and tools of a workflow, in the order in which they were begun. Index journal_of_workflow.
+SELECT ref_id, stage_id, kind, target, attempt, value IS NOT NULL, error, input_tokens, output_tokens, cost, held_tokens,
+       held_cost, begun_at, at,
+       EXISTS (SELECT 1 FROM task AS t WHERE t.stage_id = j.stage_id AND t.status = 'RUNNING' AND t.attempt = j.attempt)
+FROM journal AS j WHERE workflow_id = :workflow_id AND kind <> 'step'
+ORDER BY begun_at, stage_id, name, number, made;
 
 -- budgets_over -- A workflow and those that have called it, as far as they have a budget, and what was taken of it. Primary key.
 WITH RECURSIVE line (id, context, depth) AS (
@@ -573,8 +565,7 @@ DELETE FROM waiter WHERE workflow_id IN (SELECT value FROM json_each(:ids));
 DELETE FROM claim WHERE workflow_id IN (SELECT value FROM json_each(:ids));
 
 -- delete_journal_of -- Part of deleting workflows.
-DELETE FROM journal WHERE stage_id IN (SELECT id FROM stage WHERE workflow_id IN (SELECT value FROM json_each(:ids))
-       UNION SELECT stage_id FROM event WHERE workflow_id IN (SELECT value FROM json_each(:ids)) AND type = 'stage.retired');
+DELETE FROM journal WHERE workflow_id IN (SELECT value FROM json_each(:ids));
 
 -- delete_accounts_of -- Part of deleting workflows.
 DELETE FROM account WHERE workflow_id IN (SELECT value FROM json_each(:ids));
@@ -783,9 +774,8 @@ UNION ALL
 SELECT 'signals without their workflow', count(*) FROM signal
 WHERE NOT EXISTS (SELECT 1 FROM workflow WHERE id = signal.workflow_id)
 UNION ALL
-SELECT 'results of steps without their stage', count(*) FROM journal
-WHERE NOT EXISTS (SELECT 1 FROM stage WHERE id = journal.stage_id)
-      AND stage_id NOT IN (SELECT stage_id FROM event WHERE type = 'stage.retired')
+SELECT 'results of steps without their workflow', count(*) FROM journal
+WHERE NOT EXISTS (SELECT 1 FROM workflow WHERE id = journal.workflow_id)
 UNION ALL
 SELECT 'budgets without their workflow', count(*) FROM account
 WHERE NOT EXISTS (SELECT 1 FROM workflow WHERE id = account.workflow_id);

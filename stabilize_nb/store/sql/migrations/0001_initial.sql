@@ -154,6 +154,8 @@ CREATE TABLE journal (
     name TEXT NOT NULL,
     number INTEGER NOT NULL,
     made INTEGER NOT NULL,
+    workflow_id TEXT NOT NULL,
+    ref_id TEXT NOT NULL,
     kind TEXT NOT NULL CHECK (kind = 'step' OR kind = 'model' OR kind = 'tool'),
     target TEXT,
     attempt INTEGER NOT NULL,
@@ -169,6 +171,7 @@ CREATE TABLE journal (
     PRIMARY KEY (stage_id, call, name, number, made),
     CHECK (value IS NULL OR at IS NOT NULL)
 ) WITHOUT ROWID;
+CREATE INDEX journal_of_workflow ON journal (workflow_id);
 
 -- Budgets of workflows: what may be taken, what was, and what is reserved for calls at work.
 CREATE TABLE account (
