@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from stabilize_nb.deciding import decide, settle
 from stabilize_nb.decisions import decisions_frame, decisions_in
-from stabilize_nb.errors import StageNotFoundError, StageNotReadyError, WaitTimeoutError
+from stabilize_nb.errors import StageNotFoundError, StageNotReadyError, WaitingForApproval, WaitTimeoutError
 from stabilize_nb.events.calls import calls_frame
 from stabilize_nb.events.frames import signals_frame, stages_frame, tasks_frame
 from stabilize_nb.events.log_frame import events_frame
@@ -248,7 +248,8 @@ class Run:
         """
         Wait until the run waits for decisions or has ended, and return the gates that wait now.
 
-        Raises WaitTimeoutError after `timeout` seconds; the run goes on.
+        Raises WaitingForCode when a task is not defined here, WaitTimeoutError after `timeout` seconds; the run itself
+        goes on.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
@@ -256,7 +257,9 @@ class Run:
             gates = self.gates
             if gates or self.status.is_complete:
                 return gates
-            self._pause(ticket.wait, deadline, S.RUNNING)
+            if (stuck := stuck_at(self)) and not isinstance(stuck, WaitingForApproval):
+                raise stuck
+            self._pause(ticket.wait, deadline, S.RUNNING, to_gate=True)
 
     @interruptible
     def result(self, timeout: float | None = None) -> Any:
@@ -278,12 +281,14 @@ class Run:
                     raise stuck
             self._pause(ticket.wait, deadline, S.RUNNING)
 
-    def _pause(self, wait: Any, deadline: float | None, status: WorkflowStatus) -> None:
+    def _pause(self, wait: Any, deadline: float | None, status: WorkflowStatus, *, to_gate: bool = False) -> None:
         left = LOOK_OUTSIDE if deadline is None else min(LOOK_OUTSIDE, deadline - time.monotonic())
         if left <= 0:
             msg = f"run {self.id} is still {status}; it goes on in the background: {'; '.join(self.explain())}"
             raise WaitTimeoutError(msg)
-        look_after(self, awaits=False)
+        look_after(self)
+        if not to_gate:  # who waits for a gate decides at it
+            have_looked_at(self, awaits=False)
         look()
         wait(left)
 
@@ -295,7 +300,8 @@ class Run:
             while (workflow := self._finished()) is None:
                 if self.engine.rehearsal is not None and (stuck := stuck_at(self)):
                     raise stuck
-                look_after(self, awaits=True)
+                look_after(self)
+                have_looked_at(self, awaits=True)
                 look()
                 await asyncio.sleep(LOOK)
         except (asyncio.CancelledError, KeyboardInterrupt):  # which of them depends on where the interrupt strikes

@@ -98,14 +98,13 @@ def interruptible(wait: Callable[Concatenate[Run, P], T]) -> Callable[Concatenat
     return waiting
 
 
-def look_after(run: Run, *, awaits: bool) -> None:
-    """Raise what ends a wait for a run that cannot go on, as far as it can be known here."""
+def look_after(run: Run) -> None:
+    """Raise what ends a wait for a run that nobody works at any more."""
     processor = run.engine.processor
     if processor.is_hopeless and processor.desk.trouble is not None and not run.status.is_complete:
         raise processor.desk.trouble
     if not run.engine.processor.custody.shares and run.engine.owner_of(run.id) is None and not run.status.is_complete:
         raise WaitingForResume(run.id)
-    have_looked_at(run, awaits=awaits)
 
 
 def have_looked_at(run: Run, *, awaits: bool) -> None:

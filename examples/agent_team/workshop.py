@@ -11,6 +11,8 @@ from pathlib import Path
 
 #: Seconds that the tests may take.
 PATIENCE = 60
+#: What tells pytest that it runs on a server, where it says more: a model reads the same words everywhere.
+SERVERS = ("CI", "BUILD_NUMBER")
 PYTEST = (
     "-m",
     "pytest",
@@ -59,7 +61,10 @@ class Workshop:
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
             "PY_COLORS": "0",
+            "COLUMNS": "80",
         }
+        for name in SERVERS:
+            variables.pop(name, None)
         done = subprocess.run(
             [sys.executable, *PYTEST, tests], cwd=self.folder, env=variables, capture_output=True, text=True,
             check=False, timeout=PATIENCE,

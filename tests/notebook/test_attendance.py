@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from itertools import chain, repeat
 
 import nbformat
 import papermill
 import pytest
 from nbclient import NotebookClient
 
+from stabilize_nb import Engine, Flow
+from stabilize_nb import run as run_module
+from stabilize_nb.notebook import attendance
+from stabilize_nb.waiting import WATCH
 from tests.kernels import OLDEST_NAME, Kernel, OldestKernel, started_kernel
 
 FLOW = """%%workflow letter -q
@@ -60,6 +65,22 @@ def test_gate_that_nobody_can_decide_is_an_error(tmp_path, monkeypatch, wait):
     assert "NobodyToDecide" in said
     assert "waits for a decision at 'good'" in said
     assert "STABILIZE_NB_AUTO_APPROVE=1" in said
+
+
+def test_waiting_for_a_gate_leaves_the_decision_to_its_caller(tmp_path, monkeypatch):
+    """Also when the gate comes just after it was looked for: it is returned, not an error and not approved."""
+    found = run_module.gates_in
+    has_come = chain([False], repeat(True))
+    monkeypatch.setattr(WATCH, "look", attendance.look)
+    monkeypatch.setattr(attendance, "is_attended", lambda: False)
+    flow = Flow("letter")
+    flow.approval("Good?", name="good")
+    with Engine(tmp_path / "runs.db") as engine:
+        run = engine.start(flow)
+        run.until_gate(20)
+        monkeypatch.setattr(run_module, "gates_in", lambda *given: found(*given) if next(has_come) else [])
+
+        assert [gate.name for gate in run.until_gate(20)] == ["good"]
 
 
 def test_scripted_decision_is_taken(tmp_path):

@@ -109,6 +109,8 @@ def test_changed_code_is_waited_for_after_a_restart(tmp_path, each):
         run.approve()
         with pytest.raises(WaitingForCode, match=r"review' is not registered.*other code.*run.migrate\(\)"):
             run.result(PATIENCE)
+        with pytest.raises(WaitingForCode, match="review' is not registered"):
+            run.until_gate(PATIENCE)
         assert run.explain()[0].startswith("waits for code: task 'essay.review'")
         assert run.migrate()
 
