@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import operator
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -36,9 +37,9 @@ def evaluate_expression(expression: str, context: Mapping[str, Any]) -> Any:
 
     The values "1" and "0" alone are True and False. Comparing values of types that have no order is false.
 
-    Raises ExpressionError when the text is not an expression.
+    Raises ExpressionError when the text is not an expression, or when a value in `context` refuses to be compared.
     """
-    return _Evaluation(context).value(_checked(expression))
+    return _result(_Evaluation(context), expression)
 
 
 def evaluate_defined(expression: str, context: Mapping[str, Any]) -> Any:
@@ -49,7 +50,7 @@ def evaluate_defined(expression: str, context: Mapping[str, Any]) -> Any:
 
     Raises ExpressionError that names it.
     """
-    return _Defined(context).value(_checked(expression))
+    return _result(_Defined(context), expression)
 
 
 def is_true(expression: str, context: Mapping[str, Any]) -> bool:
@@ -64,13 +65,25 @@ def judge(expression: str, context: Mapping[str, Any]) -> tuple[bool, tuple[str,
     Raises ExpressionError as `evaluate_expression` does.
     """
     evaluation = _Evaluation(context)
-    truth = bool(evaluation.value(_checked(expression)))
+    truth = _result(evaluation, expression, bool)
     return truth, tuple(evaluation.failures)
 
 
 def check_expression(expression: str) -> None:
     """Raise ExpressionError unless the text can be evaluated."""
     _checked(expression)
+
+
+def _result(evaluation: _Evaluation, expression: str, kind: Callable[[Any], Any] | None = None) -> Any:
+    tree = _checked(expression)
+    try:
+        value = evaluation.value(tree)
+        return value if kind is None else kind(value)
+    except ExpressionError:
+        raise
+    except Exception as error:  # the values are the user's, and so is how they compare and whether they are true
+        msg = f"{_short(expression)} has no value over this data: {type(error).__name__}: {_cut(str(error))}"
+        raise ExpressionError(msg) from error
 
 
 def _checked(expression: str) -> ast.expr:
@@ -98,6 +111,8 @@ _ARITHMETIC: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Div: operator.truediv,
 }
 _LARGEST = 2**63
+_BEGINNINGS = reprlib.Repr()
+_BEGINNINGS.maxstring = 60
 
 
 @lru_cache(maxsize=1_024)
@@ -158,13 +173,20 @@ def _check_node(node: ast.AST, expression: str) -> None:
         raise ExpressionError(msg)
 
 
+def _cut(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - a line's worth of text
+
+
 def _short(text: str) -> str:
-    return repr(text if len(text) <= 60 else text[:57] + "...")  # noqa: PLR2004 - a line's worth of text
+    return repr(_cut(text))
 
 
 def _short_value(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - a line's worth of text
+    """Return the beginning of a value, which may be too large or too deep to be written whole."""
+    try:
+        return _cut(_BEGINNINGS.repr(value))
+    except (ValueError, RecursionError):
+        return f"a large {type(value).__name__}"
 
 
 class _Evaluation:
