@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[2] / "stabilize_nb"
 #: Modules that only compute. The rest of the package may not be among them, see PURE.
 ALLOWED = {
     *("__future__", "typing", "types", "dataclasses", "enum", "collections", "collections.abc"),
-    *("ast", "functools", "graphlib", "hashlib", "itertools", "json", "math", "operator", "re"),
+    *("ast", "functools", "graphlib", "hashlib", "itertools", "json", "math", "operator", "re", "reprlib"),
 }
 PURE = ["models", "dag", "core", "handlers", "queue/messages.py", "expressions.py", "reducers.py", "errors.py"]
 #: Ids of objects that users build need entropy, a lock to keep their order, and another prefix in a forked child.

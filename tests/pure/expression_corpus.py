@@ -42,13 +42,14 @@ _OTHER_SYNTAX = """
     2 ** 9 | 2 ** 9 ** 9 ** 9 | 7 % 2 | '%99999999999d' % 1 | 7 // 2 | 1 << 1000000 | 8 >> 1 | 6 & 3 | 6 ^ 3 | ~1 |
     items @ items | items[0:2] | items[:] | items[::2] | items[score] | items[True] | items[1.5] | items[None] |
     items[-score] | items['a':'b'] | items[0, 1] | items[...] | items[b'x'] | {1: 2} | {'a': score} | {1, 2} |
-    {**report} | {*items} | b'x' | rb'x' | 1j | 1e5j | ... | *items | [*items] | (*items, 1) | await score | yield | yield score |
-    yield from items | score = 1 | score += 1 | score: int = 1 | del score | import os | from os import path | pass |
+    {**report} | {*items} | b'x' | rb'x' | 1j | 1e5j | ... | *items | [*items] | (*items, 1) | await score |
+    yield | yield score | yield from items | score = 1 | score += 1 | score: int = 1 | del score |
+    import os | from os import path | pass |
     return score | raise score | assert score | global score | nonlocal score | break | continue | if score: 1 |
     while 1: 1 | for x in items: 1 | with score: 1 | try: 1 | def f(): 1 | class A: 1 | async def f(): 1 | @score |
     score; name | score if name | else score | score == | == score | and score | score and | not | in items | score is |
-    score not items | score <> 1 | score === 1 | score && name | score || name | !score | score ? 1 : 0 | score -> 1 | $score | `score` |
-    score.. | .score | score.1 | score[ | score] | [1, 2 | {score | 'open | \"\"\"open | 0x | 0b2 |
+    score not items | score <> 1 | score === 1 | score && name | score || name | !score | score ? 1 : 0 | score -> 1 |
+    $score | `score` | score.. | .score | score.1 | score[ | score] | [1, 2 | {score | 'open | \"\"\"open | 0x | 0b2 |
     0o9 | 01 | 1__0 | 1_ | 1e | 1.2.3 | 5score | score\\ | \\ | # only a comment | score name | score, , name | ,
 """
 _HIDDEN = (
