@@ -31,6 +31,8 @@ from stabilize_nb.testing.subject import Decision, Subject, read_notes
 if TYPE_CHECKING:
     import pandas as pd
 
+#: Runs at a time for each core: a run waits for its threads and its disk about half of its time.
+JOBS = 2
 VERDICTS = ("untried", "safe", "repeated", "lost")
 
 
@@ -65,7 +67,7 @@ def crash_sweep(
     - `files`: files and folders that bodies need, copied into the working folder. `setup()` is called in that folder
       before each run: it makes what bodies find, and puts back what they change elsewhere.
     - `limit`: moments that are tried at most, spread evenly. `timeout`: seconds a run may take. `jobs`: runs at a time
-      (default: one for each core, and one with `effects`, since all runs have one outside). `progress`: whether a bar
+      (default: two for each core, and one with `effects`, since all runs have one outside). `progress`: whether a bar
       is shown (default: where a person looks).
 
     Returns a frame with a row for each task, in the order in which they first ran: task (str), verdict (category:
@@ -80,7 +82,7 @@ def crash_sweep(
         work=_checked(work), inputs=inputs or {}, registry=registry or TaskRegistry(), decisions=decisions or {},
         files=_found(files), setup=setup, effects=effects, timeout=timeout,
     )  # fmt: skip
-    at_once = 1 if effects is not None else os.cpu_count() or 1
+    at_once = 1 if effects is not None else JOBS * (os.cpu_count() or 1)
     begun = time.monotonic()
     found: list[dict[str, Any]] = []
     tasks: list[str] = []
