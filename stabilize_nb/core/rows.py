@@ -270,9 +270,9 @@ def spec_to_data(stage: StageExecution) -> dict[str, Json]:
 
 def spec_data(spec: StageSpec) -> dict[str, Json]:
     """Return a definition as the JSON data from which `spec_from_data` makes it; what is empty is left out."""
-    data: dict[str, Json] = {}
-    for field, value in zip(StageSpec._fields, spec, strict=True):
-        if value != getattr(_BLANK, field) or field in ("ref_id", "tasks"):
+    data: dict[str, Json] = {"ref_id": spec.ref_id, "tasks": spec.tasks}
+    for field, value, blank in zip(StageSpec._fields, spec, _BLANK, strict=True):
+        if value is not blank and value != blank:
             data[field] = value.value if isinstance(value, Enum) else value
     return data
 

@@ -14,7 +14,10 @@ _serial = itertools.count()
 _last = 0
 #: Crockford's base 32, the alphabet of ULIDs.
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_LENGTH = 26
+#: What 10 bits are in it.
+_PAIRS = tuple(first + second for first in _ALPHABET for second in _ALPHABET)
+#: Where the 13 pairs of a ULID begin, the first one first.
+_PLACES = tuple(range(120, -1, -10))
 
 
 def new_id() -> str:
@@ -40,7 +43,7 @@ def derived_id(parent: str, slot: str, number: int) -> str:
     """Return the 26-character id that `parent` gives its `number`-th child in `slot`: a hash, no entropy."""
     digest = hashlib.blake2b(f"{parent}\x1f{slot}\x1f{number}".encode(), digest_size=17).digest()
     bits = int.from_bytes(digest, "big") >> 6
-    return "".join(_ALPHABET[(bits >> (5 * place)) & 31] for place in reversed(range(_LENGTH)))
+    return "".join([_PAIRS[bits >> place & 1023] for place in _PLACES])
 
 
 _prefix = new_id()

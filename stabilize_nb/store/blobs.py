@@ -81,8 +81,11 @@ class Shelf:
 
 def has_long_text(value: Any) -> bool:
     """Whether one of the values of a document is text too long for it; making its JSON text would only cost memory."""
-    parts = value.values() if value.__class__ is dict else ()
-    return any(part.__class__ is str and len(part) > INLINE for part in parts)
+    if value.__class__ is dict:
+        for part in value.values():
+            if part.__class__ is str and len(part) > INLINE:
+                return True
+    return False
 
 
 def digest_of(text: str) -> str:
