@@ -102,6 +102,8 @@ class Flow:
           at a time, in all runs of the store (WCP-17, 39, 40). `region="web"` and `cancels="web"`, or a stage: withdraw
           it when this one has ended (WCP-19, 25). `milestone="review"` or `("review", "RUNNING")`: only while that
           stage has this status, and before `until` starts (WCP-18). `ends="SUCCEEDED"`: end the run (WCP-43).
+        - `verify="score > 0.5"`, a function of what it returned, or a Verifier: whether that is right. It is asked
+          before anything that follows starts, and what it refuses fails the stage or has it run anew.
         - `collect`: outputs of its branches to gather as lists. `reduce`: output -> reducer. `retry`: how often it is
           tried again after a transient error. `on_crash`: what is done when its process died while it ran, "retry"
           (default), "fail", or "ask" a person; with these two it runs at most once. `timeout`: seconds. `context`:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -24,6 +24,7 @@ from stabilize_nb.tasks.interface import Task
 from stabilize_nb.tasks.loop import LoopEntryTask, LoopExitTask
 from stabilize_nb.tasks.prints import print_of
 from stabilize_nb.tasks.result import TaskResult, returned
+from stabilize_nb.verification import Verifier, VerifyResult, verdict
 
 if TYPE_CHECKING:
     from stabilize_nb.flow import Flow, FlowStage
@@ -131,13 +132,16 @@ class FunctionTask(Task):
         self._names = names
         self._reducers = reducers
         self._is_coroutine = inspect.iscoroutinefunction(stage.function)
+        verify = stage.settings.get("verify")
+        self.verifier = verify if verify is None or isinstance(verify, Verifier) else ReturnedVerifier(verify)
 
     @property
     def code(self) -> str:
         """The print of the function, and of where its values come from."""
         begins = {name: ref for name, ref in self._names.begins.items() if name != ref}  # where jumps lead
         meant = self._names.meant([*self._stage.parameters, self._stage.name])
-        return print_of(type(self), self._stage.function, self._reducers, self._lists(), begins, meant)
+        parts = (type(self), self._stage.function, self._reducers, self._lists(), begins, meant)
+        return print_of(*parts) if self.verifier is None else print_of(*parts, *_code_of(self.verifier))
 
     def _lists(self) -> frozenset[str]:
         return self._names.lists if self._reducers else frozenset()
@@ -189,6 +193,22 @@ class FunctionTask(Task):
             return None
         msg = f"stage {self._stage.name!r} of flow {self._names.flow!r} asks for {name!r}, {_missing(stage, name)}"
         raise ConfigError(msg)
+
+
+class ReturnedVerifier(Verifier):
+    """A function of what a stage returned as a verifier; what it may say is what CallableVerifier says."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self.function = function
+
+    def verify(self, stage: StageExecution) -> VerifyResult:
+        """Call the function."""
+        return verdict(self.function, returned(stage.outputs, stage.context))
+
+
+def _code_of(verifier: Verifier) -> tuple[Any, ...]:
+    """Return what changes when a verifier would say something else."""
+    return type(verifier), type(verifier).verify, vars(verifier)
 
 
 class AroundTask(FunctionTask):

@@ -20,6 +20,7 @@ from stabilize_nb.models.gate import fault_in, seconds_of
 from stabilize_nb.models.settling import ON_CRASH
 from stabilize_nb.models.stage import JoinType
 from stabilize_nb.models.status import WorkflowStatus
+from stabilize_nb.verification import OutputVerifier, Verifier
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -91,6 +92,7 @@ class StageWords(CallWords, total=False):
     retry: int  # how often it is tried again after a transient error
     timeout: float  # seconds
     on_crash: str  # "retry", "fail" or "ask": what is done when its process died while it ran
+    verify: Any  # a condition, a function or a Verifier: whether what it gives is right, before anything follows
 
 
 def close(name: str, known: Iterable[str], cutoff: float = CLOSE) -> str:
@@ -271,6 +273,19 @@ def _one_of(*known: str) -> Callable[[Any], str]:
     return member
 
 
+def _verify(given: Any) -> Any:
+    if isinstance(given, str):
+        return OutputVerifier(condition=condition(given))
+    if isinstance(given, Verifier):
+        return given
+    if inspect.iscoroutinefunction(given) or not callable(given):
+        raise Refusal(
+            'verifies nothing; a condition over the outputs such as "score > 3", a plain function of what the stage '
+            "returned, or a Verifier is expected"
+        )
+    return given
+
+
 def _mapping(given: Any) -> dict[str, Any]:
     if not isinstance(given, Mapping):
         raise Refusal("is no mapping from names to values")
@@ -283,6 +298,7 @@ _READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "mutex": _text, "region": _text, "cancels": names_of, "milestone": _milestone, "until": name_of,
     "ends": _one_of("SUCCEEDED", "CANCELED"), "title": _text, "name": _text, "collect": names_of, "reduce": _mapping,
     "context": _mapping, "retry": _whole(0), "timeout": _seconds, "on_crash": _one_of(*ON_CRASH),
+    "verify": _verify,
 }  # fmt: skip
 
 

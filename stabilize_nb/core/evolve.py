@@ -377,10 +377,10 @@ def _task_ended(view: View, fact: f.TaskEnded, at: int) -> None:
 
 def _task_retried(view: View, fact: f.TaskRetried, _at: int) -> None:
     task = _task(view, fact.stage, fact.position)
-    view.put(
-        TaskKey(fact.stage, fact.position),
-        task._replace(retries=task.retries + 1, due=fact.due, error=fact.error),
-    )
+    changed = task._replace(retries=task.retries + 1, due=fact.due, error=fact.error)
+    if fact.anew:
+        changed = changed._replace(polls=task.polls + 1, first_started_at=None)
+    view.put(TaskKey(fact.stage, fact.position), changed)
     if fact.context:
         _tell(view, fact.stage, fact.context)
 

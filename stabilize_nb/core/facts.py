@@ -249,7 +249,7 @@ class TaskEnded(Fact):
 
 @record
 class TaskRetried(Fact):
-    """A body failed and will be run again at `due`."""
+    """A body failed and will be run again at `due`; `anew`: what it made was refused, and is to be made once more."""
 
     TYPE: ClassVar[str] = "task.retried"
     stage: str
@@ -258,6 +258,7 @@ class TaskRetried(Fact):
     due: int
     error: str | None = None
     context: dict[str, Json] = field(default_factory=dict)
+    anew: bool = False
 
 
 @record

@@ -172,7 +172,7 @@ def _retry(draft: Draft, row: StageRow, task: TaskRow, outcome: Outcome) -> None
         return
     after = max(backoff(limits, task), outcome.after)
     due = draft.env.now + after
-    draft.record(TaskRetried(row.id, task.position, task.attempt, due, outcome.error, outcome.context))
+    draft.record(TaskRetried(row.id, task.position, task.attempt, due, outcome.error, outcome.context, outcome.anew))
     draft.call(row, task, after)
 
 

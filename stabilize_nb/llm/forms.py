@@ -9,9 +9,12 @@ from typing import Any
 
 from stabilize_nb.errors import ConfigError, TransientVerificationError
 from stabilize_nb.llm.calls import storable
+from stabilize_nb.validation import SchemaValidator
 
 #: Some models wrap what they were asked for in Markdown.
 _FENCE = re.compile(r"\s*```\w*\n(.*?)\n?```\s*", re.DOTALL)
+#: Faults of an answer that its model is told.
+_NAMED = 5
 _NO_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 
 
@@ -58,28 +61,15 @@ def _of_type(source: Any) -> tuple[dict[str, Any], Callable[[Any], Any]]:
 
 
 def _of_schema(source: Mapping[str, Any]) -> tuple[dict[str, Any], Callable[[Any], Any]]:
-    try:
-        import jsonschema  # noqa: PLC0415 - an optional dependency
-    except ImportError:
-        msg = "a JSON schema as a mapping needs jsonschema, which is not installed: pip install 'stabilize-nb[llm]'"
-        raise ConfigError(msg) from None
-    schema = dict(source)
-    kind = jsonschema.validators.validator_for(schema)
-    try:
-        kind.check_schema(schema)
-    except jsonschema.SchemaError as error:
-        msg = f"schema is no JSON schema: {error.message}"
-        raise ConfigError(msg) from error
-    validator = kind(schema)
+    validator = SchemaValidator(source)
 
     def check(data: Any) -> Any:
-        fault = jsonschema.exceptions.best_match(validator.iter_errors(data))
-        if fault is not None:
-            msg = f"{fault.json_path}: {fault.message}"
-            raise ValueError(msg)
+        faults = validator.validate(data)
+        if faults:
+            raise ValueError("; ".join(map(str, faults[:_NAMED])))
         return data
 
-    return schema, check
+    return validator.schema, check
 
 
 def _is_closed(schema: Any) -> bool:

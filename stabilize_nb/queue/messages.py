@@ -53,6 +53,7 @@ class Outcome:
     child: dict[str, Any] = field(default_factory=dict)  # definition of the child workflow
     after: int = 0
     max_attempts: int = 0
+    anew: bool = False  # whether a retry is a logical call of its own, which finds no step of this one done
     output: list[dict[str, Any]] = field(default_factory=list)  # what it printed; parts as in the fact TaskPrinted
 
 

@@ -11,6 +11,7 @@ from stabilize_nb.tasks.result import TaskResult
 
 if TYPE_CHECKING:
     from stabilize_nb.models.stage import StageExecution
+    from stabilize_nb.verification import Verifier
 
 
 class Task:
@@ -29,6 +30,8 @@ class Task:
     #: Whether a plain `execute` returns a coroutine when an engine calls it. It needs no thread while it waits, and is
     #: cancelled, as asyncio cancels, when its result is no longer wanted. Where `execute` blocks first it is False.
     waits: bool = False
+    #: What looks at the outputs of a body that has succeeded, before anything that follows may start.
+    verifier: Verifier | None = None
 
     def execute(self, stage: StageExecution) -> Any:
         """Do the work and return a TaskResult (or an awaitable of one)."""

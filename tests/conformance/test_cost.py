@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import apsw
+import pytest
 
 from stabilize_nb.models.status import WorkflowStatus
+from stabilize_nb.tasks.interface import NoOpTask
+from stabilize_nb.verification import CallableVerifier
 from tests.makers import Bench, chain, stage, workflow
 
 if TYPE_CHECKING:
@@ -43,9 +46,16 @@ class Meter:
         return self.connection.total_changes() - self._changes
 
 
+class Verified(NoOpTask):
+    """Does nothing, which is verified."""
+
+    verifier = CallableVerifier(lambda stage: stage.outputs == {})
+
+
 def run_metered(folder: Path, flow: Workflow) -> Meter:
     """Store, start and run a workflow to its end; everything is counted."""
-    with Bench(f"sqlite:///{folder}/{flow.id}.db", durability="normal") as bench:
+    url = f"sqlite:///{folder}/{flow.id}.db"
+    with Bench(url, durability="normal", tasks={"verified": Verified}) as bench:
         meter = Meter(bench.database.writer.raw)
         done = bench.run(flow, timeout=300)
         assert done.status is WorkflowStatus.SUCCEEDED
@@ -53,9 +63,10 @@ def run_metered(folder: Path, flow: Workflow) -> Meter:
     return meter
 
 
-def test_chain_makes_one_commit_a_stage(tmp_path: Path) -> None:
-    """A chain of 100 no-op tasks makes at most 110 commits in all, storing and starting included."""
-    meter = run_metered(tmp_path, chain(100))
+@pytest.mark.parametrize("task", ["noop", "verified"])
+def test_chain_makes_one_commit_a_stage(tmp_path: Path, task: str) -> None:
+    """A chain of 100 tasks makes at most 110 commits in all, storing, starting and verifying included."""
+    meter = run_metered(tmp_path, chain(100, task))
 
     print(f"commits for a chain of 100: {meter.commits}")
     assert meter.commits <= 110

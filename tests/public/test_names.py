@@ -41,6 +41,14 @@ PATHS = {
     "stabilize_nb.stages.multi_instance_builder": "MultiInstanceBuilder",
     "stabilize_nb.dag.graph": "StageGraphBuilder",
     "stabilize_nb.recovery": "WorkflowRecovery recover_on_startup",
+    "stabilize_nb.verification": "VerifyResult VerifyStatus Verifier OutputVerifier CallableVerifier",
+    "stabilize_nb.conditions": "Condition ConditionSet ConditionType ConditionReason",
+    "stabilize_nb.assertions": """assert_true assert_not_none assert_non_empty assert_config assert_context
+        assert_context_type assert_context_in assert_output assert_output_type assert_stage_ready
+        assert_no_upstream_failures assert_verified StabilizeError StabilizeFatalError StabilizeExpectedError
+        PreconditionError ContextError OutputError ConfigError VerificationError StageNotReadyError""",
+    "stabilize_nb.validation": """validate_context validate_outputs is_valid SchemaValidator ValidationError
+        SHELL_TASK_SCHEMA WAIT_TASK_SCHEMA""",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.core.draft import Purpose
@@ -12,14 +13,14 @@ from stabilize_nb.errors import StoreError
 from stabilize_nb.queue.processor.body import (
     Running,
     failed,
-    outcome_of,
     outcome_of_error,
+    outcome_once_verified,
     stage_for,
     time_limit,
     timed_out,
 )
 from stabilize_nb.queue.processor.capture import catching, output_for
-from stabilize_nb.queue.processor.loop import run_on_loop
+from stabilize_nb.queue.processor.loop import in_thread, run_on_loop
 from stabilize_nb.tasks.interface import is_awaitable
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ class Bodies:
             if is_awaitable(result):
                 self._go_on_waiting(running, task, stage, limit, result)
                 return None
-            return outcome_of(result, task, stage, running, self.database.clock())
+            return outcome_once_verified(result, task, stage, running, self.database.clock())
         except BaseException as error:  # noqa: BLE001 - whatever a body raises is its outcome
             return outcome_of_error(error, task, running)
 
@@ -175,7 +176,8 @@ class Bodies:
             try:
                 with catching(running.output):
                     returned = await (running.while_wanted(result) if getattr(task, "waits", False) else result)
-                outcome = outcome_of(returned, task, stage, running, self.database.clock())
+                judge = partial(outcome_once_verified, returned, task, stage, running, self.database.clock())
+                outcome = judge() if getattr(task, "verifier", None) is None else await in_thread(judge)
             except BaseException as error:  # noqa: BLE001 - whatever a body raises is its outcome
                 outcome = outcome_of_error(error, task, running)
             self.deliver(running, outcome, in_thread=False)

@@ -19,8 +19,10 @@ from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.models.task import TaskExecution
 from stabilize_nb.models.values import plain, plain_mapping
 from stabilize_nb.queue.messages import KeepOutput, Outcome, OutcomeKind, TaskFinished
+from stabilize_nb.queue.processor.capture import catching
 from stabilize_nb.queue.processor.journal_rows import JournalRows
 from stabilize_nb.queue.processor.loop import in_thread
+from stabilize_nb.queue.processor.verifying import has_to_be_verified, verified
 from stabilize_nb.reducers import apply_output_reducers
 from stabilize_nb.store.codec import dumps
 from stabilize_nb.store.store import define
@@ -217,6 +219,15 @@ def time_limit(task: Task, stage: StageExecution, default: float) -> float:
     return float(own) if own is not None else default
 
 
+def outcome_once_verified(result: Any, task: Task, stage: StageExecution, running: Running, now: int) -> Outcome:
+    """Make an Outcome of what a body returned, and ask the verifier of the task; raises what breaks in that."""
+    outcome = outcome_of(result, task, stage, running, now)
+    if not has_to_be_verified(task, outcome):
+        return outcome
+    with catching(running.output):
+        return verified(task, stage, result, outcome, _attempts(task, running))
+
+
 def outcome_of(result: Any, task: Task, stage: StageExecution, running: Running, now: int) -> Outcome:
     """Make an Outcome of what a body returned; something odd is a failure that says what was expected."""
     place = f"task {running.body.task.name!r} of stage {stage.ref_id!r}"
@@ -288,11 +299,15 @@ def outcome_of_error(error: BaseException, task: Task, running: Running) -> Outc
         except StabilizeError as refused:
             return failed(str(refused), details)
     after = round(cause.retry_after * 1_000) if cause is not None and cause.retry_after is not None else 0
-    own = running.body.context.get("_max_attempts", getattr(task, "max_attempts", None))
     return Outcome(
         kind=OutcomeKind.RETRY, error=_storable(text[:_ERROR_LENGTH]), details=details, context=update, after=after,
-        max_attempts=int(own or 0),
+        max_attempts=_attempts(task, running),
     )  # fmt: skip
+
+
+def _attempts(task: Task, running: Running) -> int:
+    """Return how often the body may be begun; 0: as often as the engine's setting says."""
+    return int(running.body.context.get("_max_attempts", getattr(task, "max_attempts", None)) or 0)
 
 
 def _said(error: BaseException) -> str:
