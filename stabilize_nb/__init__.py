@@ -28,6 +28,7 @@ _HOMES = {
     "RetryableTask": "tasks.interface",
     "Run": "run",
     "RunFailedError": "errors",
+    "ShellTask": "tasks.shell",
     "SplitType": "models.stage",
     "SqliteQueue": "queue.queue",
     "SqliteWorkflowStore": "store.store",

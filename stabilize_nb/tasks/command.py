@@ -1,0 +1,65 @@
+"""What tasks that run commands have in common: how they wait, and what becomes of a command's end."""
+
+from __future__ import annotations
+
+import math
+import signal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from stabilize_nb.errors import ConfigError, TransientError
+from stabilize_nb.tasks.interface import Task
+from stabilize_nb.tasks.options import Options
+from stabilize_nb.tasks.result import TaskResult
+
+if TYPE_CHECKING:
+    from stabilize_nb.models.stage import StageExecution
+
+#: Characters of what a command said last that stand in an error.
+_LAST = 200
+
+
+class CommandTask(Task):
+    """A task that runs a command. It needs no worker while it waits, and a stage that is withdrawn ends its command."""
+
+    waits = True
+    timeout = math.inf  # the context's `timeout` counts
+
+    async def execute(self, stage: StageExecution) -> TaskResult:
+        """Run the command; what is wrong with its keys fails the stage."""
+        try:
+            return await self.carried_out(Options(stage))
+        except ConfigError as error:
+            return TaskResult.terminal(str(error))
+
+    async def carried_out(self, options: Options) -> TaskResult:
+        """Run the command."""
+        raise NotImplementedError
+
+
+def failed(options: Options, why: str, outputs: Mapping[str, Any]) -> TaskResult:
+    """
+    Return the result of a command that failed: the stage fails, and has what was printed in its context.
+
+    `continue_on_failure`: what follows goes on. `restart_on_failure`: raises TransientError, so it is tried again.
+    """
+    if options.flag("restart_on_failure"):
+        raise TransientError(why, context_update=outputs)
+    if options.flag("continue_on_failure"):
+        return TaskResult.failed_continue(why, outputs)
+    return TaskResult.terminal(why, outputs)
+
+
+def ended_with(code: int, stderr: str) -> str:
+    """Return how a command ended, and what it said last, as the end of a sentence."""
+    last = stderr.strip().rpartition("\n")[2].strip()[:_LAST]
+    return f"{_how(code)}: {last}" if last else _how(code)
+
+
+def _how(code: int) -> str:
+    if code >= 0:
+        return f"ended with code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"
