@@ -22,6 +22,7 @@ _HOMES = {
     "NoOpTask": "tasks.interface",
     "Orchestrator": "orchestrator",
     "PermanentError": "errors",
+    "PythonTask": "tasks.python",
     "Queue": "queue.queue",
     "QueueProcessor": "queue.processor.processor",
     "QueueProcessorConfig": "queue.processor.config",
