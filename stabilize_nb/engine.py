@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from stabilize_nb.egress.policy import Egress
     from stabilize_nb.models.status import WorkflowStatus
 
 #: Tasks every engine knows, by the names that stages use.
@@ -57,6 +59,7 @@ class Engine:
     `url`: a file ("analyst.db"), a URL ("sqlite:///analyst.db"), ":memory:", or nothing for
     `.stabilize/<notebook>.db` beside the notebook. `durability`: "full" survives power loss once a call has returned,
     "normal" survives a killed process (contract C6). Work begins with the first run that is started or resumed.
+    `egress`: where tasks may send requests; without it to public addresses alone.
     `rehearsal` is set in deterministic mode (see `stabilize_nb.deterministic`).
     """
 
@@ -68,12 +71,15 @@ class Engine:
         registry: TaskRegistry | None = None,
         workers: int | None = None,
         config: QueueProcessorConfig | None = None,
+        egress: Egress | None = None,
     ) -> None:
         if config is not None and workers is not None:
             msg = "give Engine either workers or a config (which has max_workers), not both"
             raise ConfigError(msg)
         if config is None:
             config = QueueProcessorConfig() if workers is None else QueueProcessorConfig(max_workers=workers)
+        if egress is not None:
+            config = replace(config, egress=egress)
         self.url = store_url(url)
         if url is None and (place := store_path(self.url)) is not None:
             place.parent.mkdir(parents=True, exist_ok=True)

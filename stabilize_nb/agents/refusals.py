@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from stabilize_nb.llm.http import seconds
+from stabilize_nb.egress.retry_after import seconds
 from stabilize_nb.models.calls import RefusedError, RefusedForNowError
 
 #: Answers that may be others later, beside those of a server that failed.

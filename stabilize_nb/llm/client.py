@@ -15,11 +15,12 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
 
+from stabilize_nb.egress.retry_after import seconds
 from stabilize_nb.errors import ConfigError, PermanentError, TransientError
 from stabilize_nb.llm.address import KEYS, check_address, default_address, endpoint, shown
 from stabilize_nb.llm.calls import Api, storable
 from stabilize_nb.llm.forms import Form
-from stabilize_nb.llm.http import connection, detail, library, one_line, seconds
+from stabilize_nb.llm.http import connection, detail, library, one_line
 from stabilize_nb.llm.messages import ChatMessage, ChatResponse
 from stabilize_nb.llm.wire import Pieces, question, response
 from stabilize_nb.models.calls import RefusedError, RefusedForNowError

@@ -11,14 +11,14 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
-import math
+import logging
 from contextlib import AbstractAsyncContextManager, nullcontext
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from stabilize_nb.egress.client import certificates, guarded_transport
+from stabilize_nb.egress.policy import Egress
 from stabilize_nb.errors import ConfigError
 from stabilize_nb.llm.wire import get
 from stabilize_nb.queue.processor.loop import is_on_loop
@@ -26,7 +26,10 @@ from stabilize_nb.queue.processor.loop import is_on_loop
 if TYPE_CHECKING:
     import httpx2
 
-LONGEST_RETRY_AFTER_S = 86_400.0
+#: Whoever names the address of a model chooses where it is: also on this machine, and through the proxies of the
+#: environment. Only what holds the credentials of the machine is no model.
+WHERE_MODELS_ARE = Egress(allow_private=True, ports="any", proxies=True)
+log = logging.getLogger("stabilize_nb.egress")
 _shared: dict[asyncio.AbstractEventLoop, httpx2.AsyncClient] = {}
 
 
@@ -56,14 +59,11 @@ def _new() -> httpx2.AsyncClient:
     # As many connections as there are agents; no cookie of one account reaches the requests of another.
     limits = found.Limits(max_connections=None, max_keepalive_connections=32)
     nothing = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
-    made: httpx2.AsyncClient = found.AsyncClient(verify=_certificates(), limits=limits, cookies=nothing)
+    transport = guarded_transport(
+        WHERE_MODELS_ARE, size=None, time=None, tls=certificates(verify=True), note=log.debug, limits=limits
+    )
+    made: httpx2.AsyncClient = found.AsyncClient(transport=transport, trust_env=False, cookies=nothing)
     return made
-
-
-@functools.cache
-def _certificates() -> Any:
-    """Return the certificates that are trusted, which take longer to load than a short answer takes."""
-    return library().create_ssl_context()
 
 
 def one_line(text: str, key: str) -> str:
@@ -80,17 +80,3 @@ def detail(content: bytes, key: str) -> str:
         error = None
     said = get(error, "message") or error or text
     return one_line(str(said), key) or "no reason given"
-
-
-def seconds(header: str | None) -> float | None:
-    """Return the seconds in a Retry-After header, which is a number or a date (RFC 9110, 10.2.3)."""
-    if header is None:
-        return None
-    try:
-        wait = float(header)
-    except ValueError:
-        try:
-            wait = (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
-        except (ValueError, TypeError):  # a date without zone cannot be compared
-            return None
-    return min(max(wait, 0.0), LONGEST_RETRY_AFTER_S) if math.isfinite(wait) else None

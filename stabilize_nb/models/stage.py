@@ -64,6 +64,8 @@ class StageRuntime(Protocol):
 
     idempotency_key: str
     upstream: Mapping[str, tuple[Upstream, ...]]
+    own_context: Mapping[str, Any]  # what the stage says itself, without what it sees of others
+    egress: Any  # an Egress: where the engine lets tasks send requests; None: the usual
     tool_calls: int  # of models so far in this attempt; whoever makes one counts it
 
     def step(self, name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:

@@ -135,6 +135,7 @@ class Bodies:
 
     def _run(self, leased: Leased, body: Body) -> bool:
         running = Running(self.database, leased, body, deadline=0)
+        running.egress = self.config.egress
         running.output = output_for(self.config.task_output, leased.workflow_id)
         outcome = self._begin(running)
         if outcome is None:

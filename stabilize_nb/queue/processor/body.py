@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from stabilize_nb.core.draft import Body
+    from stabilize_nb.egress.policy import Egress
     from stabilize_nb.models.calls import Call
     from stabilize_nb.models.question import Answer, Question
     from stabilize_nb.models.stage import Upstream
@@ -64,6 +65,8 @@ class Running:
         self.output: Output | None = None
         self.abandoned = False
         self.tool_calls = 0
+        self.own_context: Mapping[str, Any] = body.stage.context
+        self.egress: Egress | None = None
         self.future: Future[Any] | None = None  # of a body that waits on the event loop
         self._waiting: asyncio.Task[Any] | None = None  # of one that is broken off when its result is not wanted
         self.upstream: Mapping[str, tuple[Upstream, ...]] = body.upstream

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
+from stabilize_nb.egress.policy import Egress
 from stabilize_nb.errors import ConfigError
 from stabilize_nb.queue.processor.capture import check_manner
 
@@ -31,8 +32,9 @@ class QueueProcessorConfig:
     that could not be processed is tried again. `lease`: s a claim lasts without a sign of life from its owner; it
     matters only where the owner's death cannot be seen at once. `task_timeout`: s a task body may take unless it
     says otherwise. `task_output`: what becomes of what a body prints ("auto", "keep", "echo", "off"; see `capture`).
-    `fold_budget`: messages decided in one step at most. `recover_on_start` and the other recovery settings are accepted
-    for programs that set them: recovery is not a pass at the start here, it always happens.
+    `fold_budget`: messages decided in one step at most. `egress`: where tasks may send requests; None: to public
+    addresses alone. `recover_on_start` and the other recovery settings are accepted for programs that set them:
+    recovery is not a pass at the start here, it always happens.
     """
 
     poll_frequency_ms: int = 50
@@ -43,6 +45,7 @@ class QueueProcessorConfig:
     task_timeout: float = field(default_factory=_default_timeout)
     task_output: str = field(default_factory=_default_output)
     fold_budget: int = 32
+    egress: Egress | None = None
     stop_on_error: bool = False
     enable_deduplication: bool = True
     enable_lock_heartbeat: bool = True
