@@ -27,7 +27,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Server
 
-    def _answer(self) -> None:
+    def answer(self) -> None:
         size = self.headers.get("content-length")
         self.body = self.rfile.read(int(size)) if size else b""
         with self.server.heard:
@@ -42,8 +42,6 @@ class Handler(BaseHTTPRequestHandler):
         except OSError:
             self.server.broken_off.set()
             self.close_connection = True
-
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _answer
 
     def _reply(self, content: bytes, status: int = 200, **headers: str) -> None:
         self.send_response(status)
@@ -62,7 +60,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def _do_echo(self) -> None:
         asked = self.server.asked[-1]
-        self._reply(json.dumps({**asked, "body": asked["body"].decode("latin-1")}).encode(), content_type="application/json")
+        self._reply(
+            json.dumps({**asked, "body": asked["body"].decode("latin-1")}).encode(), content_type="application/json"
+        )
 
     def _do_text(self) -> None:
         self._reply("Grüße".encode(), set_cookie="session=s3cret", x_kind="plain")
@@ -162,6 +162,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         """Keep quiet."""
+
+
+for _method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
+    setattr(Handler, f"do_{_method}", Handler.answer)
 
 
 class Server(ThreadingHTTPServer):

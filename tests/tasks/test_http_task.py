@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
-from stabilize_nb import Egress, Engine, WorkflowStatus
+from stabilize_nb import Egress, Engine, HTTPTask, WorkflowStatus
 from tests.makers import stage, workflow
 from tests.tasks.http_server import MIB, Server, authority
 
@@ -28,6 +28,7 @@ def server():
 @pytest.fixture(scope="module")
 def engine():
     with Engine(":memory:") as working:
+        working.registry.register("http", HTTPTask)
         yield working
 
 
@@ -108,7 +109,9 @@ class Failing:
 FAILING = [
     Failing("404", "status/404", "unexpected status 404 (no luck)"),
     Failing("500", "status/500", "unexpected status 500"),
-    Failing("not expected", "status/200", "unexpected status 200, expected 201 or 202", {"expected_status": [201, 202]}),
+    Failing(
+        "not expected", "status/200", "unexpected status 200, expected 201 or 202", {"expected_status": [201, 202]}
+    ),
     Failing("not JSON", "not-json", "the answer is not JSON", {"parse_json": True}),
     Failing("not a number", "nan", "NaN is no number", {"parse_json": True}),
     Failing("deep JSON", "deep", "the answer is not JSON: nested too deep", {"parse_json": True}),
@@ -206,9 +209,7 @@ def test_order_that_cannot_be_meant_is_refused(engine, context, said):
 def test_busy_server_is_asked_again_after_the_time_it_names(engine, server):
     """503 with Retry-After: the engine waits that long, and every try of a POST has the same key."""
     begun = time.monotonic()
-    found = done(
-        engine, url=server.url("busy/1/2"), method="POST", retries=2, retry_delay=0, retry_non_idempotent=True
-    )
+    found = done(engine, url=server.url("busy/1/2"), method="POST", retries=2, retry_delay=0, retry_non_idempotent=True)
 
     tries = [asked for asked in server.asked if asked["path"] == "/busy/1/2"]
     assert found.status is S.SUCCEEDED, found.error
@@ -250,10 +251,11 @@ def test_idempotency_key_can_be_chosen(engine, server, key, expected):
 
 WORKER = """
 import sys
-from stabilize_nb import Engine
+from stabilize_nb import Engine, HTTPTask
 from tests.makers import stage, workflow
 
 with Engine("runs.db") as engine:
+    engine.registry.register("http", HTTPTask)
     runs = engine.resume()
     context = {"url": sys.argv[1], "method": "POST", "allow_private_urls": True}
     run = runs[0] if runs else engine.start(workflow(stage("s", task="http", context=context)))
@@ -379,7 +381,14 @@ def test_credentials_stay_with_their_origin(engine, server):
     with Server() as other:
         for place in (server, other):
             url = server.url(f"redirect/307/{quote(place.url('echo'), safe='')}")
-            done(engine, url=url, method="POST", body="x", bearer_token="t0ken", headers={"X-Api-Key": "k", "Accept": "a"})
+            done(
+                engine,
+                url=url,
+                method="POST",
+                body="x",
+                bearer_token="t0ken",
+                headers={"X-Api-Key": "k", "Accept": "a"},
+            )
         (heard,) = other.asked
     same = server.asked[-2]["headers"]
     assert (same["authorization"], same["x-api-key"]) == ("Bearer t0ken", "k")
@@ -412,6 +421,7 @@ def test_engine_says_where_tasks_may_go_and_a_stage_says_it_for_itself(server, t
     """The engine's policy holds for stages that say nothing; what a stage says replaces it."""
     only = Egress(hosts=["127.0.0.1"])
     with Engine(tmp_path / "runs.db", egress=only) as engine:
+        engine.registry.register("http", HTTPTask)
         allowed = engine.start(workflow(stage("s", task="http", context={"url": server.url("text")})))
         refused = engine.start(workflow(stage("s", task="http", context={"url": "http://8.8.8.8/"})))
         own = {"url": server.url("text"), "allowed_hosts": ["api.example.com"]}
