@@ -33,6 +33,7 @@ _HOMES = {
     "Run": "run",
     "RunFailedError": "errors",
     "ShellTask": "tasks.shell",
+    "SSHTask": "tasks.ssh",
     "SplitType": "models.stage",
     "SqliteQueue": "queue.queue",
     "SqliteWorkflowStore": "store.store",

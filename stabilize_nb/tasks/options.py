@@ -70,6 +70,11 @@ class Options:
             raise self.wrong(key, "one line of text is expected that does not begin with '-'")
         return value
 
+    def path(self, key: str) -> str | None:
+        """Return a path, with `~` for the user's folder."""
+        value = self.text(key)
+        return None if value is None else os.path.expanduser(value)  # noqa: PTH111 - Path raises for a user that is not there
+
     def names(self, key: str) -> list[str]:
         """Return a list of names."""
         value = self.context.get(key, [])
@@ -91,13 +96,10 @@ class Options:
 
     def folder(self) -> str | None:
         """Return the `cwd`, which must be there."""
-        value = self.text("cwd")
-        if value is None:
-            return None
-        path = Path(value).expanduser()
-        if not path.is_dir():
+        folder = self.path("cwd")
+        if folder is not None and not Path(folder).is_dir():
             raise self.wrong("cwd", "there is no such folder")
-        return str(path)
+        return folder
 
     def environment(self) -> dict[str, str]:
         """Return a process's environment: some of the engine's (`inherit_env`: more, or True for all), and `env`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 from functools import cache
@@ -100,7 +99,7 @@ def _script(options: Options) -> tuple[str, str, list[str]]:
         if not isinstance(text, str):
             raise options.wrong("script", "the text of a script is expected")
         return "<script>", text, []
-    path = Path(options.folder() or ".", Path(options.text("script_file") or "").expanduser())
+    path = Path(options.folder() or ".", options.path("script_file") or "")
     try:
         return str(path), path.read_text(encoding="utf-8"), [str(path.resolve().parent)]
     except (OSError, UnicodeDecodeError) as error:
@@ -108,8 +107,7 @@ def _script(options: Options) -> tuple[str, str, list[str]]:
 
 
 def _interpreter(options: Options) -> str:
-    given = options.text("python_path") or sys.executable
-    found = shutil.which(os.path.expanduser(given))  # noqa: PTH111 - a name without a folder is looked for on PATH
+    found = shutil.which(options.path("python_path") or sys.executable)
     if found is None:
         raise options.wrong("python_path", "there is no such interpreter")
     return found
