@@ -125,6 +125,8 @@ def _tunnels(address: Address) -> bool:
 def embedded(address: IPv6Address) -> list[IPv4Address]:
     """Return the IPv4 addresses that an IPv6 address carries."""
     bits = int(address)
+    if bits <= 1:  # the addresses of nothing and of this machine
+        return []
     found = [IPv4Address(bits >> shift & 0xFFFFFFFF) for network, shift in _EMBEDDED if address in network]
     if address in _TEREDO:
         found += [IPv4Address(bits >> 64 & 0xFFFFFFFF), IPv4Address(~bits & 0xFFFFFFFF)]
