@@ -326,7 +326,7 @@ CASES = [
     Case("name into a listed network", LISTED, "http://intranet.test/", "10.1.2.3", True),
     Case("other network", LISTED, "http://10.2.2.3/", "10.2.2.3", False),
     Case("listed name turns private", LISTED, "http://api.test/", "192.168.0.1", False),
-    Case("metadata cannot be listed", Egress(hosts=["fd00:ec2::254"]), "http://[fd00:ec2::254]/", "fd00:ec2::254", False),
+    Case("metadata listed", Egress(hosts=["fd00:ec2::254"]), "http://[fd00:ec2::254]/", "fd00:ec2::254", False),
     Case("listed port", Egress(ports=[8443]), "https://api.test:8443/", PUBLIC, True),
     Case("usual port unlisted", Egress(ports=[8443]), "https://api.test/", PUBLIC, False),
     Case("any port", Egress(ports="any"), "https://api.test:1/", PUBLIC, True),
