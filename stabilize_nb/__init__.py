@@ -34,6 +34,8 @@ _HOMES = {
     "RunFailedError": "errors",
     "ShellTask": "tasks.shell",
     "SSHTask": "tasks.ssh",
+    "Secret": "models.secret",
+    "SecretNotFoundError": "errors",
     "SplitType": "models.stage",
     "SqliteQueue": "queue.queue",
     "SqliteWorkflowStore": "store.store",
@@ -67,6 +69,7 @@ _HOMES = {
     "image": "pictures",
     "register_reducer": "reducers",
     "reject": "hitl",
+    "secret": "models.secret",
     "send_signal": "hitl",
 }
 

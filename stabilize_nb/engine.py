@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from stabilize_nb.egress.policy import Egress
     from stabilize_nb.models.status import WorkflowStatus
+    from stabilize_nb.secrets.resolving import Source
 
 #: Tasks every engine knows, by the names that stages use.
 BUILT_IN = {"noop": NoOpTask, "wait": WaitTask, "approval": ApprovalTask}
@@ -60,7 +61,8 @@ class Engine:
     `.stabilize/<notebook>.db` beside the notebook. `durability`: "full" survives power loss once a call has returned,
     "normal" survives a killed process (contract C6). Work begins with the first run that is started or resumed.
     `egress`: where tasks may send requests; without it to public addresses alone.
-    `rehearsal` is set in deterministic mode (see `stabilize_nb.deterministic`).
+    `secrets`: where stages find what `secret(...)` names, a mapping or a function from name to value; without it in
+    the environment. `rehearsal` is set in deterministic mode (see `stabilize_nb.deterministic`).
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Engine:
         workers: int | None = None,
         config: QueueProcessorConfig | None = None,
         egress: Egress | None = None,
+        secrets: Source = None,
     ) -> None:
         if config is not None and workers is not None:
             msg = "give Engine either workers or a config (which has max_workers), not both"
@@ -80,6 +83,8 @@ class Engine:
             config = QueueProcessorConfig() if workers is None else QueueProcessorConfig(max_workers=workers)
         if egress is not None:
             config = replace(config, egress=egress)
+        if secrets is not None:
+            config = replace(config, secrets=secrets)
         self.url = store_url(url)
         if url is None and (place := store_path(self.url)) is not None:
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -99,11 +104,12 @@ class Engine:
         """Whether `close` was called."""
         return self._closed
 
-    def start(self, work: Definition | Workflow, **inputs: Any) -> Run:
+    def start(self, work: Definition | Workflow, *, allow_plain_secrets: bool = False, **inputs: Any) -> Run:
         """
         Store a workflow and begin it, in one commit; returns at once.
 
-        `inputs` are for a Flow: what its stages ask for by parameter name.
+        `inputs` are for a Flow: what its stages ask for by parameter name. What looks like a key is refused among
+        them, unless `allow_plain_secrets` says that it may be stored as it is.
 
         Raises what `WorkflowStore.store` raises, before anything is stored.
         """
@@ -117,7 +123,8 @@ class Engine:
             self.rehearsal.name(workflow)
         if not self.processor.custody.shares:
             self.processor.announce()
-        self.store.store(workflow, StartWorkflow(execution_id=workflow.id), owner=self.processor.owner)
+        first = StartWorkflow(execution_id=workflow.id)
+        self.store.store(workflow, first, owner=self.processor.owner, allow_plain_secrets=allow_plain_secrets)
         self.work()
         return Run(self, workflow.id)
 

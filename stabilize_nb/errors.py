@@ -181,6 +181,10 @@ class PermanentError(StabilizeError):
     """Trying again cannot help: the task fails at once."""
 
 
+class SecretNotFoundError(PermanentError, LookupError):
+    """A secret is not where it is looked up; the message says which, who needs it, where that is, and what to do."""
+
+
 class TransientError(StabilizeError):
     """Trying again may help: the task is run again after a back-off.
 

@@ -395,10 +395,13 @@ class Flow:
         A notebook's cell that is run again gets the run that it began with these inputs, as long as that has not ended.
         `run("new", ...)` starts another one; `run("once", ...)` returns also one that has succeeded with these inputs
         and this code. `key=`, unless a stage asks for it, says what the run is for: one for the same key is the same.
+        Inputs that look like keys are refused, unless `allow_plain_secrets=True` says that they may be stored.
         """
-        key = "" if "key" in self.inputs else str(inputs.pop("key", ""))
+        asked = self.inputs
+        key = "" if "key" in asked else str(inputs.pop("key", ""))
+        allow = "allow_plain_secrets" not in asked and inputs.pop("allow_plain_secrets", False) is True
         work = Work(build=lambda: self.build(**inputs), register=self.register, version=self.version)
-        return STARTER.start(work, inputs, how=how, key=key, engine=self.engine)
+        return STARTER.start(work, inputs, how=how, key=key, engine=self.engine, allow_plain_secrets=allow)
 
     def __repr__(self) -> str:
         return f"Flow({self.name!r}, stages: {', '.join(self.stages) or 'none'})"

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from stabilize_nb.errors import ConfigError, StabilizeError
 from stabilize_nb.flow_words import close
 from stabilize_nb.models.multi_instance import INSTANCE_INDEX, is_instance
+from stabilize_nb.models.secret import Secret
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.reducers import apply_output_reducers
+from stabilize_nb.secrets.resolving import resolved
 from stabilize_nb.tasks.child import CONFIG, with_plain_stages
 from stabilize_nb.tasks.interface import Task
 from stabilize_nb.tasks.loop import LoopEntryTask, LoopExitTask
@@ -127,6 +129,8 @@ def _returned(run: Upstream) -> Any:
 class FunctionTask(Task):
     """A stage function as a task: finds the value of each parameter, makes a result of what comes back."""
 
+    sees_secrets = False
+
     def __init__(self, stage: FlowStage, names: Names, reducers: Mapping[str, str]) -> None:
         self._stage = stage
         self._names = names
@@ -174,7 +178,7 @@ class FunctionTask(Task):
     def _arguments(self, stage: StageExecution) -> dict[str, Any]:
         gathered = self._names.reduced(stage, self._reducers) if self._reducers else {}
         return {
-            name: gathered[name] if name in gathered else self._argument(stage, name, parameter)
+            name: resolved(gathered[name] if name in gathered else self._argument(stage, name, parameter))
             for name, parameter in self._stage.parameters.items()
         }
 
@@ -182,6 +186,7 @@ class FunctionTask(Task):
         if self._names.has(stage, name):
             return self._names.value(stage, name)
         if name == "stage":
+            stage.context = resolved(stage.context)
             return stage
         if name == "progress":
             return stage.progress
@@ -240,7 +245,7 @@ def result_of_function(value: Any) -> TaskResult:
     kind: type = type(value)  # and not isinstance, which asks a value for its class
     if issubclass(kind, TaskResult):
         return cast("TaskResult", value)
-    if issubclass(kind, dict):
+    if issubclass(kind, dict) and kind is not Secret:
         return TaskResult.success(outputs=value, context={"_returns": "mapping"})
     if value is None:
         return TaskResult.success(context={"_returns": "nothing"})
@@ -252,6 +257,8 @@ def result_of_function(value: Any) -> TaskResult:
 
 class RelayTask(Task):
     """Gives values of the stages before it again: those that what stands behind it asks for."""
+
+    sees_secrets = False
 
     def __init__(self, names: Names, values: Iterable[str], reducers: Mapping[str, str]) -> None:
         self._names = names
@@ -318,6 +325,8 @@ class GatherTask(Task):
     The value is that list. An output of theirs that anything in the flow asks for by its name becomes a list of these;
     outputs that are lists themselves are joined by the engine.
     """
+
+    sees_secrets = False
 
     def __init__(self, names: Names, name: str) -> None:
         self._names = names
@@ -402,6 +411,8 @@ class LoopEnd(LoopExitTask):
 
 class CallTask(Task):
     """Says what the child workflow of a stage is: another flow, with its inputs (WCP-22)."""
+
+    sees_secrets = False
 
     def __init__(self, name: str, child: Flow, names: Names, reducers: Mapping[str, str]) -> None:
         self._name = name

@@ -49,6 +49,8 @@ class ApprovalTask(Task):
     decides itself when nobody did; its data say the user "deadline".
     """
 
+    sees_secrets = False
+
     def execute(self, stage: StageExecution) -> TaskResult:
         """Wait, or turn the decision into a result."""
         match get_signal(stage):

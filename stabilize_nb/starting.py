@@ -61,7 +61,14 @@ class Starter:
         self._given: set[str] = set()
 
     def start(
-        self, work: Work, inputs: Mapping[str, Any], *, how: How = "again", key: str = "", engine: Engine | None = None
+        self,
+        work: Work,
+        inputs: Mapping[str, Any],
+        *,
+        how: How = "again",
+        key: str = "",
+        engine: Engine | None = None,
+        allow_plain_secrets: bool = False,
     ) -> Run:
         """
         Return the run that is meant, one that is there already or a new one.
@@ -88,7 +95,7 @@ class Starter:
         about = {"cell": origin.cell, "turn": origin.turn} if origin is not None else {}
         note = {**about, "version": work.version, "code": code, **({"key": key} if key else {})}
         workflow.trigger = replace(workflow.trigger, payload={**workflow.trigger.payload, ORIGIN: note})
-        return here.start(workflow)
+        return here.start(workflow, allow_plain_secrets=allow_plain_secrets)
 
     def _begun_before(self, engine: Engine, application: str, inputs: Mapping[str, Any], origin: Origin) -> Run | None:
         if origin.turn != self._turn:

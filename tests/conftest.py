@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from stabilize_nb.secrets.hiding import HIDDEN
 from stabilize_nb.store.database import open_databases
 from tests import kernels
 from tests.scenarios.counts import (
@@ -72,3 +73,10 @@ def _no_database_left_open() -> Iterator[None]:
     yield
     left = [database.url for database in open_databases() if id(database) not in before]
     assert left == [], f"left open: {left}"
+
+
+@pytest.fixture(autouse=True)
+def _no_secret_left_hidden() -> Iterator[None]:
+    """Forget the secrets of a test: their values may be words of the next one."""
+    yield
+    HIDDEN.clear()

@@ -18,6 +18,7 @@ from xml.sax.saxutils import quoteattr
 from stabilize_nb.events.firings import RunPast, Step
 from stabilize_nb.events.frame_rows import Row, rows_of
 from stabilize_nb.events.frames import TIME, TYPES, Column
+from stabilize_nb.secrets.patterns import masked, masked_value
 
 if TYPE_CHECKING:
     import os
@@ -93,7 +94,7 @@ def _event(stage: str, step: Step, instance: str) -> Iterator[str]:
 
 
 def _string(key: str, value: str) -> str:
-    return f"<string key={quoteattr(key)} value={quoteattr(_NO_XML.sub(REPLACEMENT, value))}/>"
+    return f"<string key={quoteattr(key)} value={quoteattr(_NO_XML.sub(REPLACEMENT, masked(value)))}/>"
 
 
 def _moment(at: int) -> str:
@@ -130,7 +131,7 @@ def _type(name: str, attributes: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _dump(value: Any, file: TextIO) -> None:
-    file.write(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+    file.write(json.dumps(masked_value(value), ensure_ascii=False, separators=(",", ":")))
 
 
 def _dump_each(values: Iterable[Any], file: TextIO) -> None:

@@ -2,8 +2,8 @@
 Questions to a language model over HTTP, in the wire format of OpenAI or of Ollama.
 
 The client retries nothing: what another try may mend is a TransientError, and the engine waits, holding neither a
-thread nor a connection, and runs the task again. The key is read from the environment when a call is made, and appears
-in no repr and in no error.
+thread nor a connection, and runs the task again. The key is read from the environment, or looked up as a secret, when a
+call is made, and appears in no repr, in no error, and in nothing that the engine stores.
 """
 
 from __future__ import annotations
@@ -24,11 +24,16 @@ from stabilize_nb.llm.http import connection, detail, library, one_line
 from stabilize_nb.llm.messages import ChatMessage, ChatResponse
 from stabilize_nb.llm.wire import Pieces, question, response
 from stabilize_nb.models.calls import RefusedError, RefusedForNowError
+from stabilize_nb.models.secret import Secret
 from stabilize_nb.queue.processor.loop import iterate_on_loop, wait_on_loop
+from stabilize_nb.secrets.hiding import HIDDEN
+from stabilize_nb.secrets.resolving import resolved
 
 if TYPE_CHECKING:
     import httpx2
 
+#: Characters of a key that is none of those that servers without keys are given, such as "not-needed".
+REAL = 16
 #: Statuses below 500 that say "not now".
 BUSY = frozenset({408, 425, 429})
 ADVICE = {
@@ -59,7 +64,7 @@ class LLMClient:
         model: str,
         base_url: str | None = None,
         api: Api = "openai",
-        api_key: str | None = None,
+        api_key: str | Secret | None = None,
         timeout: float = 120.0,
     ) -> None:
         if api not in get_args(Api):
@@ -190,7 +195,9 @@ class LLMClient:
         return data
 
     def _key(self) -> str:
-        key = (self._api_key or os.environ.get(KEYS[self.api], "")).strip()
+        key = str(resolved(self._api_key) or os.environ.get(KEYS[self.api], "")).strip()
+        if len(key) >= REAL:
+            HIDDEN.add(KEYS[self.api], key)
         if not (key.isascii() and key.isprintable()):
             msg = f"the API key for {shown(self.base_url)} is no plain text: correct {KEYS[self.api]}"
             raise PermanentError(msg)

@@ -4,7 +4,8 @@ The one door for values: what may be stored, and the sentence that says where a 
 Storable is what JSON holds without loss: None, bool, int within 64 bits, finite float, text without lone surrogates or
 NUL, lists, and mappings with text keys. Converted is only what is equal to the original afterwards: any mapping becomes
 a dict, numpy's scalars and subclasses of text and numbers (`StrEnum`, `IntEnum`, `numpy.float64`) become plain values.
-Tuples become lists, the one exception, as everybody knows them from JSON. Whatever else comes is refused with the
+Tuples become lists, the one exception, as everybody knows them from JSON. A reference to a secret stays one, and
+nothing else can pass for one. Whatever else comes is refused with the
 conversion to write (models/advice.py). No code of the value's own class is run but the items of a mapping.
 
 What becomes what, as users read it: docs/values.md.
@@ -19,6 +20,8 @@ from typing import Any, Final
 
 from stabilize_nb.errors import ValueNotStorableError, ValueTooLargeError
 from stabilize_nb.models.advice import NUMPY, advice_for, type_name
+from stabilize_nb.models.secret import KEY as SECRET
+from stabilize_nb.models.secret import Secret
 
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 #: Lists and mappings inside each other, at most; the mapping that outputs or a context are is not counted.
@@ -112,6 +115,8 @@ class _Door:
             raise _refused(place, f"the number {value}", "store None or text instead")
         if kind is list or (issubclass(kind, list | tuple) and not hasattr(kind, "_fields")):
             return self._list(value, kind, place, depth)
+        if kind is Secret:
+            return value
         if issubclass(kind, Mapping):
             return self._dict(value, place, depth)
         return self._plain(self._scalar(value, kind, place), place, depth)
@@ -127,6 +132,8 @@ class _Door:
         found = {self._key(key, place): self._plain(item, (place, key), depth - 1) for key, item in items}
         if len(found) < len(items):
             raise _refused(place, "a mapping in which two keys are the same text", "use different keys")
+        if SECRET in found:
+            raise _no_secret(place)
         return found
 
     def _enter(self, count: int, place: Place, depth: int) -> None:
@@ -177,6 +184,11 @@ class _Door:
     def _too_large(self, place: Place, what: str) -> ValueTooLargeError:
         advice = "store it in a file, and here the path of the file"
         return ValueTooLargeError(f"{self.path} {what} (reached at {_written(place)}): {advice}")
+
+
+def _no_secret(place: Place) -> ValueNotStorableError:
+    advice = "write secret(...) where one is meant, or use another key"
+    return ValueNotStorableError(f"{_written(place)} has the key {SECRET!r}, which stands for a secret: {advice}")
 
 
 def _refused(place: Place, what: str, advice: str) -> ValueNotStorableError:

@@ -10,6 +10,7 @@ from markupsafe import Markup, escape
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.notebook.looks import LOOKS, shorten
 from stabilize_nb.notebook.tables import Table, duration
+from stabilize_nb.secrets.patterns import masked_value
 
 if TYPE_CHECKING:
     from stabilize_nb.comparing import Comparison, Pair, Side
@@ -111,5 +112,6 @@ def _given(side: Side, stage: str) -> str:
     values = {key: value for key, value in side.outputs.items() if not key.startswith("_")}
     if not values:
         return ""
+    values = masked_value(values)
     shown = values["result"] if [*values] == ["result"] else values
     return shorten(shown if isinstance(shown, str) else repr(shown), VALUE)

@@ -20,6 +20,7 @@ from stabilize_nb.notebook.looks import LOOKS, shorten
 from stabilize_nb.notebook.preview import preview
 from stabilize_nb.notebook.signs import is_approval
 from stabilize_nb.notebook.tables import duration, join, moment
+from stabilize_nb.secrets.patterns import masked_value
 
 if TYPE_CHECKING:
     from stabilize_nb.models.forms import Field
@@ -110,7 +111,7 @@ class Asked:
         return shorten(self.gate.question or "go on?", PREVIEW)
 
     def _preview(self) -> str:
-        text = _text_of(self.gate.show)
+        text = _text_of(masked_value(self.gate.show))
         lines = (_clean(line) for line in text[:PREVIEW].splitlines())
         more = f"… ({len(text) - PREVIEW} characters more)" if len(text) > PREVIEW else ""
         return "\n".join(lines) + more

@@ -11,8 +11,10 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Final
 
 from stabilize_nb.models.status import WorkflowStatus
+from stabilize_nb.secrets.patterns import masked
 
 S = WorkflowStatus
 
@@ -50,12 +52,17 @@ LOOKS: Mapping[WorkflowStatus, Look] = {
 }
 
 
+#: Characters behind what is shown that may belong to a key of which the beginning is shown.
+LONGEST_KEY: Final = 4_096
+
+
 def shorten(text: str, columns: int = LINE_COLUMNS) -> str:
     """Return `text` as one line of at most `columns` columns that cannot disturb what stands around it.
 
     Control characters, bidi controls, lone surrogates and noncharacters are left out, white space is one
-    space, and combining marks take a column each, so that they cannot pile up.
+    space, and combining marks take a column each, so that they cannot pile up. Keys are masked.
     """
+    text = masked(text[: 20 * columns + LONGEST_KEY])
     cut = text[: 20 * columns]
     plain = " ".join("".join(filter(_is_shown, cut)).split())
     if len(cut) == len(text) and columns_of(plain) <= columns:

@@ -27,6 +27,7 @@ from stabilize_nb.notebook.shown import tally
 from stabilize_nb.notebook.tables import Table, duration, join, moment
 from stabilize_nb.notebook.telling import sentence_of, who_of
 from stabilize_nb.notebook.text import describe, to_text
+from stabilize_nb.secrets.patterns import masked_value
 
 if TYPE_CHECKING:
     from stabilize_nb.core.rows import StageRow
@@ -200,7 +201,8 @@ _VALUE: Final = Markup('<code style="white-space:pre-wrap;overflow-wrap:anywhere
 
 def values_table(kind: str, values: Mapping[str, Any]) -> Table:
     """Return what went into a stage or came out of it, as a table."""
-    rows = [[shorten(key, COLUMNS), _VALUE.format(_cut(value))] for key, value in list(values.items())[:VALUES]]
+    first = masked_value(dict(list(values.items())[:VALUES]))
+    rows = [[shorten(key, COLUMNS), _VALUE.format(_cut(value))] for key, value in first.items()]
     more = len(values) - VALUES
     return Table((kind, "value"), [*rows, *([["…", f"{more:,} more"]] if more > 0 else [])])
 

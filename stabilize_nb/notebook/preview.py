@@ -20,6 +20,7 @@ from markdown_it.token import Token
 from markupsafe import Markup, escape
 
 from stabilize_nb.notebook.tables import join
+from stabilize_nb.secrets.patterns import masked, masked_value
 
 #: Rows of a table, and values of a tree, before the rest is counted; characters of a text before it is cut.
 ROWS: Final = 200
@@ -52,7 +53,11 @@ _NAMED: Final = Markup("<b>{}</b>: {}")
 
 
 def preview(value: Any, name: str = "what is approved") -> Markup:
-    """Return a value as HTML; `name` is what a picture is called."""
+    """Return a value as HTML, in which keys are masked; `name` is what a picture is called."""
+    return _shown(masked_value(value), name)
+
+
+def _shown(value: Any, name: str) -> Markup:
     if isinstance(value, str):
         return _picture(value, name) or _markdown(value)
     if (records := _records(value)) is not None:
@@ -63,8 +68,8 @@ def preview(value: Any, name: str = "what is approved") -> Markup:
 
 
 def visible(text: str) -> str:
-    """Return text in which characters that show nothing, or change how others are shown, are seen by their numbers."""
-    return "".join(map(_seen, text))
+    """Return text, keys masked, in which what shows nothing, or changes how others are shown, is seen by its number."""
+    return "".join(map(_seen, masked(text)))
 
 
 def _seen(char: str) -> str:
@@ -81,7 +86,7 @@ def _part(name: str, value: Any) -> Markup:
         return _INLINE.format(visible(name), _scalar(value) if not isinstance(value, str) else visible(value))
     if isinstance(value, Mapping) and _records(value) is None and not _has_picture(value):
         return _SECTION.format(visible(name), _Tree().html(value))
-    return _SECTION.format(visible(name), preview(value, name))
+    return _SECTION.format(visible(name), _shown(value, name))
 
 
 def _is_plain(text: str) -> bool:

@@ -7,7 +7,9 @@ from json.encoder import c_make_encoder, encode_basestring  # type: ignore[attr-
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.errors import StoreDamagedError
+from stabilize_nb.models.secret import SIGN, referred
 from stabilize_nb.models.values import EMPTY
+from stabilize_nb.secrets.hiding import HIDDEN, hide, marked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,7 +19,12 @@ _encode = c_make_encoder(None, dict, encode_basestring, None, ":", ",", False, F
 
 
 def dumps(value: Any) -> str:
-    """Return plain data as JSON text."""
+    """Return plain data as JSON text, in which no value of a secret stands."""
+    text = _text(value)
+    return text if not HIDDEN.forms or hide(text) == text else _text(marked(value))
+
+
+def _text(value: Any) -> str:
     if value.__class__ is str:
         return encode_basestring(value)
     return "".join(_encode(value, 0))
@@ -36,7 +43,7 @@ def loads(text: str) -> Any:
     if isinstance(text, Referring):
         return text.document
     try:
-        return json.loads(text)
+        return json.loads(text, object_hook=referred) if SIGN in text else json.loads(text)
     except (ValueError, RecursionError) as error:
         msg = f"the database holds text that is not JSON ({error}): {text[:60]!r}; run `stabilize-nb doctor` on it"
         raise StoreDamagedError(msg) from error

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 import apsw
 
 from stabilize_nb.errors import ConfigError, SchemaError, StoreDamagedError, StoreError, StoreUnavailableError
+from stabilize_nb.secrets.hiding import HIDDEN, hide
+from stabilize_nb.secrets.patterns import masked
 from stabilize_nb.store.blobs import (
     INLINE,
     REFERENCE,
@@ -71,11 +73,13 @@ def database_path(url: str) -> str:
     prefix = "sqlite:///"
     rest = url.removeprefix(prefix) if url.startswith(prefix) else ""
     if not rest:
-        msg = f"{url!r} is not a SQLite URL: write sqlite:///relative.db, sqlite:////absolute.db or sqlite:///:memory:"
+        msg = f"{masked(url)!r} is not a SQLite URL: write sqlite:///relative.db, sqlite:////absolute.db or sqlite:///:memory:"
         raise ConfigError(msg)
     return rest if rest == ":memory:" else str(Path(rest).absolute())
 
 
+#: How JSON text begins that is no bare number or word.
+_JSON = frozenset('{["')
 #: Columns with documents that may refer to blobs.
 DOCUMENTS = frozenset({"context", "outputs", "data", "payload", "value", "signal"})
 
@@ -286,13 +290,13 @@ class Connection:
     def run(self, name: str, params: Mapping[str, Any]) -> int:
         """Run a named statement and return how many rows it changed."""
         sql, values = self._statements[name]
-        self._cursor.execute(sql, values(params))
+        self._cursor.execute(sql, _hiding(values(params)))
         return self._db.changes()
 
     def many(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Run a named statement for each row."""
         sql, values = self._statements[name]
-        self._cursor.executemany(sql, map(values, rows))
+        self._cursor.executemany(sql, map(_hiding, map(values, rows)))
 
     def data_version(self) -> int:
         """Return a number that changes when another connection commits."""
@@ -336,6 +340,13 @@ class Connection:
             self._db.close()
         except apsw.Error as error:
             log.warning("%s", store_error(self.path, error))
+
+
+def _hiding(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return what is written, without values of secrets: JSON text has none any more, names and errors may."""
+    if not HIDDEN.forms:
+        return values
+    return tuple(each if each.__class__ is not str or each[:1] in _JSON else hide(each) for each in values)
 
 
 def _choice(name: str, default: str, known: tuple[str, ...]) -> str:

@@ -18,6 +18,8 @@ from stabilize_nb.models.values import plain, plain_mapping
 from stabilize_nb.models.workflow import Trigger, Workflow
 from stabilize_nb.queue.messages import CancelWorkflow, Message, PauseWorkflow, ResumeWorkflow, storable
 from stabilize_nb.reducers import check_reducer
+from stabilize_nb.secrets.hiding import hidden
+from stabilize_nb.secrets.refusal import refuse_plain
 from stabilize_nb.stages.builder import plan_workflow
 from stabilize_nb.store import rows
 from stabilize_nb.store.codec import dumps, loads
@@ -61,17 +63,22 @@ class WorkflowStore:
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    def store(self, workflow: Workflow, *messages: Message, owner: str | None = None) -> None:
+    def store(
+        self, workflow: Workflow, *messages: Message, owner: str | None = None, allow_plain_secrets: bool = False
+    ) -> None:
         """
         Store a new workflow with everything it consists of, and its first messages, in one transaction.
 
-        `owner`: the processor that works at it, where processors do not share their work.
+        `owner`: the processor that works at it, where processors do not share their work. `allow_plain_secrets`: store
+        also what looks like a key.
 
         Raises InvalidWorkflowError, ValueNotStorableError, TaskNotFoundError or ConfigError before anything is
         written: for a graph that cannot run, a value JSON cannot hold, a task name that no registry of this process
-        knows (when there is one), an unknown reducer, an id that is stored already.
+        knows (when there is one), an unknown reducer, an id that is stored already, a key as plain text.
         """
         definition = define(workflow)
+        if not allow_plain_secrets:
+            refuse_plain(definition)
         self._check_tasks(workflow)
         database = self.database
 
@@ -195,7 +202,7 @@ def define(workflow: Workflow) -> dict[str, Any]:
             "id": stage.id,
             "spec": plain(spec_to_data(stage), f"{name} stage {stage.ref_id!r}"),
         }
-        context = plain_mapping(with_plain_stages(stage.context), f"{name} stage {stage.ref_id!r} context")
+        context = hidden(plain_mapping(with_plain_stages(stage.context), f"{name} stage {stage.ref_id!r} context"))
         if context:
             entry["context"] = context
         stages.append(entry)
@@ -204,7 +211,7 @@ def define(workflow: Workflow) -> dict[str, Any]:
     slots = {"lane": workflow.lane, "limit": limit, "keeps_waiting": workflow.keep_waiting_pipelines}
     return {
         **about, "stages": stages,
-        "context": plain_mapping(with_plain_stages(workflow.context), f"{name} context"),
+        "context": hidden(plain_mapping(with_plain_stages(workflow.context), f"{name} context")),
         "trigger": plain({"type": trigger.type, "user": trigger.user, "payload": trigger.payload}, f"{name} trigger"),
         "concurrency": slots if limit else {},
     }  # fmt: skip

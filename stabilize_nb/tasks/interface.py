@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
+from stabilize_nb.models.secret import Secret
 from stabilize_nb.tasks.result import TaskResult
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ class Task:
     waits: bool = False
     #: What looks at the outputs of a body that has succeeded, before anything that follows may start.
     verifier: Verifier | None = None
+    #: Whether its context holds the values of secrets; a task that only passes data on has the references.
+    sees_secrets: bool = True
 
     def execute(self, stage: StageExecution) -> Any:
         """Do the work and return a TaskResult (or an awaitable of one)."""
@@ -87,7 +90,7 @@ class CallableTask(Task):
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
-        self._takes_stage = bool(inspect.signature(function).parameters)
+        self._takes_stage = self.sees_secrets = bool(inspect.signature(function).parameters)
 
     def execute(self, stage: StageExecution) -> Any:
         """Call the function and make a result of what it returns."""
@@ -110,11 +113,14 @@ def as_result(value: Any) -> TaskResult:
         return cast("TaskResult", value)
     if value is None:
         return TaskResult.success()
-    return TaskResult.success(outputs=value if issubclass(kind, Mapping) else {"result": value})
+    is_outputs = issubclass(kind, Mapping) and kind is not Secret
+    return TaskResult.success(outputs=value if is_outputs else {"result": value})
 
 
 class NoOpTask(Task):
     """Does nothing."""
+
+    sees_secrets = False
 
     def execute(self, stage: StageExecution) -> TaskResult:
         """Succeed at once."""
@@ -123,6 +129,8 @@ class NoOpTask(Task):
 
 class WaitTask(RetryableTask):
     """Waits `waitTime` seconds; the wait survives restarts and holds no worker."""
+
+    sees_secrets = False
 
     def get_timeout(self) -> timedelta:
         """Return the longest time there is: a wait has no limit, also where the clock is set by decades."""

@@ -16,6 +16,7 @@ from stabilize_nb.models.gate import DECISIONS, fingerprint_of
 from stabilize_nb.models.question import Answer, Question, WaitsForPerson
 from stabilize_nb.models.settling import ASK, RETRY, unknown
 from stabilize_nb.models.values import plain
+from stabilize_nb.secrets.hiding import hidden
 from stabilize_nb.tasks.steps import Pause, Steps, Store, Work
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class Journal:
             self.replayed += 1
             return known[key]
         value = yield Work(work)
-        kept = plain(value, self._place_of(name))
+        kept = hidden(plain(value, self._place_of(name)))
         yield Store(lambda: self._store.record(key, kept))
         return kept
 
@@ -113,7 +114,7 @@ class Journal:
             if call.is_noted:
                 yield Store(lambda: self._store.fail(key, failure))
             raise
-        kept = plain(value, self._place_of(call.name))
+        kept = hidden(plain(value, self._place_of(call.name)))
         yield Store(lambda: self._store.settle(key, call, kept))
         return kept
 
@@ -124,7 +125,7 @@ class Journal:
     def _ask(self, name: str, question: Question, keep: Callable[[Key, Any], None], *, of_this: bool = True) -> Steps:
         """`of_this`: the answer counts only for exactly this question."""
         key, known = yield Store(lambda: self._next(name))
-        asked = {**question.asked(), "step": [*key]}
+        asked = hidden({**question.asked(), "step": [*key]})
         shown = fingerprint_of(asked)
         found = known.get(key)
         if found is None:

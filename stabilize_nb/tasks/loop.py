@@ -31,6 +31,8 @@ ENTERED = "loop_entered"
 class LoopEntryTask(Task):
     """Begins a pass, or the loop: a while loop whose condition is false at once has no pass."""
 
+    sees_secrets = False
+
     def execute(self, stage: StageExecution) -> TaskResult:
         """Give again what the passes before gave, and say whether the body is run."""
         config = stage.context["_loop_config"]
@@ -50,6 +52,8 @@ class LoopEntryTask(Task):
 
 class LoopExitTask(Task):
     """Ends a pass: jumps back for another one, or lets what follows the loop go on."""
+
+    sees_secrets = False
 
     def execute(self, stage: StageExecution) -> TaskResult:
         """Look at the condition and the bound."""

@@ -31,6 +31,8 @@ class SubWorkflowTask(Task):
     more in each child; a child deeper than `_max_recursion_depth` (10; children inherit it) is not started.
     """
 
+    sees_secrets = False
+
     def execute(self, stage: StageExecution) -> TaskResult:
         """Start the child, or turn its end into a result."""
         signal = stage.context.get("_signal_name")

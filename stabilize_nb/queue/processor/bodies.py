@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ from stabilize_nb.queue.processor.body import (
 )
 from stabilize_nb.queue.processor.capture import catching, output_for
 from stabilize_nb.queue.processor.loop import in_thread, run_on_loop
+from stabilize_nb.secrets.log_lines import mask_logger
+from stabilize_nb.secrets.resolving import looking_up, resolved
 from stabilize_nb.tasks.interface import is_awaitable
 
 if TYPE_CHECKING:
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("stabilize_nb")
 #: Seconds: a deadline nearer than this wakes the keeper, which looks up less often than that.
 SOON = 2.0
+mask_logger()
 
 
 class Bodies:
@@ -129,7 +133,8 @@ class Bodies:
         try:
             task = self.registry.get(body.task.implementing_class)
             if hasattr(task, "on_cancel"):
-                task.on_cancel(stage_for(body, None))
+                with self._looking_up(body):
+                    task.on_cancel(_seen_by(task, stage_for(body, None)))
         except Exception:
             log.exception("on_cancel of task %r (stage %r) failed", body.task.name, body.stage.ref_id)
 
@@ -163,8 +168,8 @@ class Bodies:
         try:
             if left <= 0:
                 return timed_out(task, stage, running, limit, now)
-            with catching(running.output):
-                result = task.execute(stage)
+            with catching(running.output), self._looking_up(body):
+                result = task.execute(_seen_by(task, stage))
             if is_awaitable(result):
                 self._go_on_waiting(running, task, stage, limit, result)
                 return None
@@ -175,7 +180,7 @@ class Bodies:
     def _go_on_waiting(self, running: Running, task: Task, stage: StageExecution, limit: float, result: Any) -> None:
         async def finish() -> None:
             try:
-                with catching(running.output):
+                with catching(running.output), self._looking_up(running.body):
                     returned = await (running.while_wanted(result) if getattr(task, "waits", False) else result)
                 judge = partial(outcome_once_verified, returned, task, stage, running, self.database.clock())
                 outcome = judge() if getattr(task, "verifier", None) is None else await in_thread(judge)
@@ -186,6 +191,9 @@ class Bodies:
         with self.desk.changed:
             self._leave_place()
         running.future = run_on_loop(finish())
+
+    def _looking_up(self, body: Body) -> AbstractContextManager[None]:
+        return looking_up(self.config.secrets, f"stage {body.stage.ref_id!r}")
 
     def deliver(self, running: Running, outcome: Outcome, *, in_thread: bool) -> bool:
         """Put an outcome on the desk unless the body was given up; return whether the thread keeps its place."""
@@ -221,3 +229,10 @@ class Bodies:
             self.desk.finished.append((running.leased, running.finished(outcome)))
             self.desk.changed.notify()
         return True
+
+
+def _seen_by(task: Task, stage: StageExecution) -> StageExecution:
+    """Put the values of secrets into what a body sees, unless it only passes data on."""
+    if getattr(task, "sees_secrets", True):
+        stage.context = resolved(stage.context)
+    return stage

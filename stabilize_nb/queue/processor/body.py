@@ -14,6 +14,7 @@ from stabilize_nb.errors import PermanentError, StabilizeError, is_transient, tr
 from stabilize_nb.events.bus import tell
 from stabilize_nb.models.gate import ASKS
 from stabilize_nb.models.question import WaitsForPerson
+from stabilize_nb.models.secret import Secret
 from stabilize_nb.models.stage import StageExecution
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.models.task import TaskExecution
@@ -24,6 +25,9 @@ from stabilize_nb.queue.processor.journal_rows import JournalRows
 from stabilize_nb.queue.processor.loop import in_thread
 from stabilize_nb.queue.processor.verifying import has_to_be_verified, verified
 from stabilize_nb.reducers import apply_output_reducers
+from stabilize_nb.secrets.hiding import hidden
+from stabilize_nb.secrets.patterns import masked
+from stabilize_nb.secrets.resolving import resolved
 from stabilize_nb.store.codec import dumps
 from stabilize_nb.store.store import define
 from stabilize_nb.tasks.child import with_plain_stages, workflow_of
@@ -105,22 +109,22 @@ class Running:
 
     def step(self, name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Run a durable step."""
-        return carried_out(self._journal.step(name, lambda: function(*args, **kwargs)))
+        return resolved(carried_out(self._journal.step(name, lambda: function(*args, **kwargs))))
 
     async def step_async(
         self, name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Any:
         """Run a durable step of a coroutine."""
         steps = self._journal.step(name, lambda: function(*args, **kwargs))
-        return await carried_out_async(steps, in_thread)
+        return resolved(await carried_out_async(steps, in_thread))
 
     def call(self, call: Call) -> Any:
         """Call a model or tool as a durable step."""
-        return carried_out(self._journal.call(call))
+        return resolved(carried_out(self._journal.call(call)))
 
     async def call_async(self, call: Call) -> Any:
         """Do the same in a coroutine."""
-        return await carried_out_async(self._journal.call(call), in_thread)
+        return resolved(await carried_out_async(self._journal.call(call), in_thread))
 
     def ask(self, name: str, question: Question) -> Answer:
         """Ask a person."""
@@ -136,7 +140,7 @@ class Running:
         """Publish progress; it is not stored."""
         stage = self.body.stage
         told = {**data, "message": message, "fraction": fraction, "stage_ref_id": stage.ref_id}
-        told = plain_mapping(told, f"progress of stage {stage.ref_id!r}")
+        told = hidden(plain_mapping(told, f"progress of stage {stage.ref_id!r}"))
         tell(self.database.bus, self.leased.workflow_id, stage.id, told, self.database.clock())
 
     def printed(self, patience: float) -> KeepOutput | None:
@@ -147,7 +151,7 @@ class Running:
         stage, task = self.body.stage, self.body.task
         if self.output is None or time.monotonic() - self.output.since < patience:
             return None
-        if not (output := self._take_output()):
+        if not (output := self._take_output(at_end=False)):
             return None
         return KeepOutput(
             execution_id=self.leased.workflow_id, stage_id=stage.id, generation=stage.generation,
@@ -159,8 +163,8 @@ class Running:
         if self.output is not None:
             self.output.give_back(message.output)
 
-    def _take_output(self) -> list[dict[str, Any]]:
-        parts = self.output.take() if self.output is not None else []
+    def _take_output(self, *, at_end: bool = True) -> list[dict[str, Any]]:
+        parts = self.output.take(at_end=at_end) if self.output is not None else []
         return [{kind: _storable(text) for kind, text in part.items()} for part in parts]
 
     def finished(self, outcome: Outcome) -> TaskFinished:
@@ -207,6 +211,8 @@ def _task_for(body: Body, position: int) -> TaskExecution:
 
 def copied(value: Any) -> Any:
     """Return JSON data that shares nothing with the argument."""
+    if isinstance(value, Secret):
+        return value
     if isinstance(value, dict):
         return {key: copied(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -239,8 +245,8 @@ def outcome_of(result: Any, task: Task, stage: StageExecution, running: Running,
             f"{place} returned {type(result).__name__}; a TaskResult is expected, such as TaskResult.success()"
         )
     try:
-        context = plain_mapping(with_plain_stages(result.context), f"context of stage {stage.ref_id!r}")
-        outputs = plain_mapping(with_plain_stages(result.outputs), f"outputs of stage {stage.ref_id!r}")
+        context = hidden(plain_mapping(with_plain_stages(result.context), f"context of stage {stage.ref_id!r}"))
+        outputs = hidden(plain_mapping(with_plain_stages(result.outputs), f"outputs of stage {stage.ref_id!r}"))
         target = plain(result.target_stage_ref_id, f"jump target of stage {stage.ref_id!r}")
         child = _child(result.child) if result.child else {}
     except StabilizeError as error:
@@ -262,7 +268,7 @@ def outcome_of(result: Any, task: Task, stage: StageExecution, running: Running,
 
 def _sentence(error: Any) -> str | None:
     """Return what a task gave as its error as text; the context has it as it was given."""
-    return error if error is None or isinstance(error, str) else dumps(error)
+    return None if error is None else masked(error if isinstance(error, str) else dumps(error))
 
 
 def _child(config: dict[str, Any]) -> dict[str, Any]:
@@ -283,13 +289,13 @@ def outcome_of_error(error: BaseException, task: Task, running: Running) -> Outc
     if isinstance(error, WaitsForPerson):
         return Outcome(kind=OutcomeKind.SUSPENDED, context={ASKS: error.asked})
     said = _said(error)
-    text = f"{type(error).__name__}: {said}" if said else type(error).__name__
+    text = masked(f"{type(error).__name__}: {said}" if said else type(error).__name__)
     transient = isinstance(error, Exception) and is_transient(error)
     details = {
         "error": text[:_ERROR_LENGTH],
         "type": type(error).__name__,
         "transient": transient,
-        "traceback": "".join(traceback.format_exception(error, limit=-20))[-_ERROR_LENGTH:],
+        "traceback": masked("".join(traceback.format_exception(error, limit=-20)))[-_ERROR_LENGTH:],
     }
     details = {key: value if not isinstance(value, str) else _storable(value) for key, value in details.items()}
     if not transient:
@@ -298,7 +304,8 @@ def outcome_of_error(error: BaseException, task: Task, running: Running) -> Outc
     update: dict[str, Any] = {}
     if cause is not None:
         try:
-            update = plain_mapping(cause.context_update, f"context_update of stage {running.body.stage.ref_id!r}")
+            place = f"context_update of stage {running.body.stage.ref_id!r}"
+            update = hidden(plain_mapping(cause.context_update, place))
         except StabilizeError as refused:
             return failed(str(refused), details)
     after = round(cause.retry_after * 1_000) if cause is not None and cause.retry_after is not None else 0
@@ -327,7 +334,7 @@ def _storable(text: str) -> str:
 
 def failed(error: str, details: dict[str, Any] | None = None) -> Outcome:
     """Make the Outcome of a body that failed for good."""
-    return Outcome(kind=OutcomeKind.DONE, status=S.TERMINAL, error=error, details=details or {})
+    return Outcome(kind=OutcomeKind.DONE, status=S.TERMINAL, error=masked(error), details=details or {})
 
 
 def timed_out(task: Task, stage: StageExecution, running: Running, limit: float, now: int) -> Outcome:

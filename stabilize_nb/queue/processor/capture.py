@@ -22,6 +22,8 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from stabilize_nb.errors import ConfigError
+from stabilize_nb.secrets.hiding import held_back, hide
+from stabilize_nb.secrets.patterns import masked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -35,6 +37,9 @@ LIMIT: Final = 65_536
 CUT: Final = "… cut\n"
 #: Kinds of data that are kept of what a body displays.
 KINDS: Final = ("text/plain", "text/markdown", "image/png", "image/jpeg", "image/svg+xml")
+
+PIXELS: Final = frozenset({"image/png", "image/jpeg"})
+STREAMS: Final = frozenset({"stdout", "stderr"})
 
 #: One thing printed or displayed: {"stdout": text}, {"stderr": text}, or a display's data by mime type.
 Part = dict[str, Any]
@@ -62,7 +67,7 @@ class Output:
             last = self._parts[-1] if self._parts and stream in self._parts[-1] else None
             before = last[stream] if last is not None else ""
             line = before.rfind("\n") + 1
-            tail = before[line:] + text
+            tail = hide(before[line:] + text)
             if "\r" in tail:
                 tail = _REWRITTEN.sub("", tail.replace("\r\n", "\n"))
             room = self._left + len(before) - line
@@ -76,7 +81,7 @@ class Output:
 
     def display(self, data: Mapping[str, Any], place: str | None, *, is_update: bool) -> None:
         """Take in what was displayed; an update takes the place of what was displayed there."""
-        shown = {kind: data[kind] for kind in KINDS if isinstance(data.get(kind), str)}
+        shown = {kind: hide(data[kind]) for kind in KINDS if isinstance(data.get(kind), str)}
         with self._lock:
             old = self._places.get(place or "") if is_update else None
             if is_update and old is None:
@@ -107,18 +112,32 @@ class Output:
     def parts(self) -> list[Part]:
         """Return what was not taken yet."""
         with self._lock:
-            return [dict(part) for part in self._parts if part]
+            return [_masked(part) for part in self._parts if part]
 
-    def take(self) -> list[Part]:
-        """Return what was not taken yet; it is not returned again."""
+    def take(self, *, at_end: bool = True) -> list[Part]:
+        """Return what was not taken yet; it is not returned again. `at_end`: nothing more will come."""
         with self._lock:
             parts, self._parts, self._places = self._parts, [], {}
-        return [part for part in parts if part]
+            if parts and not at_end:
+                self._hold_back(parts[-1])
+        return [_masked(part) for part in parts if part]
+
+    def _hold_back(self, last: Part) -> None:
+        """Keep what may be the beginning of a secret, of which the rest is not printed yet."""
+        for stream in STREAMS & last.keys():
+            text = last.pop(stream)
+            end = len(text) - held_back(text)
+            last |= {stream: text[:end]} if end else {}
+            self._parts = [{stream: text[end:]}] if end < len(text) else []
 
     def give_back(self, parts: list[Part]) -> None:
         """Undo `take`."""
         with self._lock:
             self._parts = [*parts, *self._parts]
+
+
+def _masked(part: Mapping[str, str]) -> Part:
+    return {kind: text if kind in PIXELS else masked(text) for kind, text in part.items()}
 
 
 def _size(part: Mapping[str, str]) -> int:
@@ -147,7 +166,7 @@ class Router:
         _tell(output)
         if output.echoes:
             with _catching(None):  # the stream may be one that ends in another router
-                self._stream.write(text)
+                self._stream.write(masked(text))
         return len(text)
 
     def writelines(self, lines: Any) -> None:

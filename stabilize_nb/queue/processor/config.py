@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from stabilize_nb.egress.policy import Egress
 from stabilize_nb.errors import ConfigError
 from stabilize_nb.queue.processor.capture import check_manner
+from stabilize_nb.secrets.resolving import Source, check_source
 
 
 def _default_workers() -> int:
@@ -33,8 +34,9 @@ class QueueProcessorConfig:
     matters only where the owner's death cannot be seen at once. `task_timeout`: s a task body may take unless it
     says otherwise. `task_output`: what becomes of what a body prints ("auto", "keep", "echo", "off"; see `capture`).
     `fold_budget`: messages decided in one step at most. `egress`: where tasks may send requests; None: to public
-    addresses alone. `recover_on_start` and the other recovery settings are accepted for programs that set them:
-    recovery is not a pass at the start here, it always happens.
+    addresses alone. `secrets`: where bodies find secrets, a mapping or a function from name to value; None: the
+    environment. `recover_on_start` and the other recovery settings are accepted for programs that set them: recovery is
+    not a pass at the start here, it always happens.
     """
 
     poll_frequency_ms: int = 50
@@ -44,6 +46,7 @@ class QueueProcessorConfig:
     lease: float = 60.0
     task_timeout: float = field(default_factory=_default_timeout)
     task_output: str = field(default_factory=_default_output)
+    secrets: Source = field(default=None, repr=False)
     fold_budget: int = 32
     egress: Egress | None = None
     stop_on_error: bool = False
@@ -56,6 +59,7 @@ class QueueProcessorConfig:
 
     def __post_init__(self) -> None:
         check_manner(self.task_output)
+        check_source(self.secrets)
         for name in (
             "poll_frequency_ms",
             "max_workers",

@@ -10,6 +10,7 @@ from stabilize_nb.models.calls import BudgetHeldError
 from stabilize_nb.queue.processor.accounts import accounts_over, extend
 from stabilize_nb.queue.processor.call_rows import BLANK, CallRow
 from stabilize_nb.queue.processor.commit import LeaseLost
+from stabilize_nb.secrets.patterns import masked
 from stabilize_nb.store.codec import loads
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class JournalRows:
 
     def fail(self, key: Key, error: BaseException) -> None:
         """Commit that a call failed; `refused` of an error says that the server did nothing for it."""
-        said = f"{type(error).__name__}: {error}"[:_ERROR_LENGTH]
+        said = masked(f"{type(error).__name__}: {error}")[:_ERROR_LENGTH]
         refused = bool(getattr(error, "refused", False))
 
         def write(connection: Connection) -> None:
