@@ -43,7 +43,7 @@ def loads(text: str) -> Any:
     if isinstance(text, Referring):
         return text.document
     try:
-        return json.loads(text, object_hook=referred) if SIGN in text else json.loads(text)
+        return json.loads(text, object_hook=referred if text.__class__ is str and SIGN in text else None)
     except (ValueError, RecursionError) as error:
         msg = f"the database holds text that is not JSON ({error}): {text[:60]!r}; run `stabilize-nb doctor` on it"
         raise StoreDamagedError(msg) from error

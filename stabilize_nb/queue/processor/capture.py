@@ -56,6 +56,7 @@ class Output:
         self.since = time.monotonic()
         self._parts: list[Part] = []
         self._places: dict[str, Part] = {}
+        self._waiting: dict[str, str] = {}
         self._left = LIMIT
         self._lock = threading.Lock()
 
@@ -130,6 +131,14 @@ class Output:
             last |= {stream: text[:end]} if end else {}
             self._parts = [{stream: text[end:]}] if end < len(text) else []
 
+    def echoed(self, stream: str, text: str, *, at_end: bool = False) -> str:
+        """Return what is printed as well: what may be the beginning of a secret waits for what follows it."""
+        with self._lock:
+            whole = hide(self._waiting.pop(stream, "") + text)
+            end = len(whole) if at_end else len(whole) - held_back(whole)
+            self._waiting |= {stream: whole[end:]} if end < len(whole) else {}
+        return masked(whole[:end])
+
     def give_back(self, parts: list[Part]) -> None:
         """Undo `take`."""
         with self._lock:
@@ -166,7 +175,7 @@ class Router:
         _tell(output)
         if output.echoes:
             with _catching(None):  # the stream may be one that ends in another router
-                self._stream.write(masked(text))
+                self._stream.write(output.echoed(self._name, text))
         return len(text)
 
     def writelines(self, lines: Any) -> None:
@@ -203,8 +212,13 @@ def catching(output: Output | None) -> Iterator[None]:
         return
     _route()
     _hook()
-    with _catching(output):
-        yield
+    try:
+        with _catching(output):
+            yield
+    finally:
+        for stream in STREAMS if output.echoes else ():
+            if rest := output.echoed(stream, "", at_end=True):
+                getattr(sys, stream).write(rest)
 
 
 def output_for(manner: str, run_id: str) -> Output | None:

@@ -1,0 +1,1 @@
+"""Secrets: looked up where they are used, and nowhere to be found afterwards."""
