@@ -62,7 +62,7 @@ _MADE = {
 #: What no pattern knows: only who declared them has them hidden.
 _OWN = {
     "password": "Corr3ct horse/battery+staple",
-    "quotes": "it's \"quoted\" & <escaped>\\n",
+    "quotes": 'it\'s "quoted" & <escaped>\\n',
     "letters": "schlüssel-größe-日本語",
     "digits": "4815162342108",
     "lines": "first line of the key 123456\nsecond line of the key 7890",
