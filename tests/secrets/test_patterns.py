@@ -1,4 +1,4 @@
-"""What nobody declared is masked where it is shown or logged, left alone where it is computed with, refused at start."""
+"""What nobody declared is masked where it is shown or logged, left where it is computed with, refused at start."""
 
 from __future__ import annotations
 

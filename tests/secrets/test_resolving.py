@@ -9,6 +9,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -72,22 +73,24 @@ def test_stages_have_values_and_the_store_has_names() -> None:
         assert json.loads(json.dumps(run.outputs["first"])) == {"key": STORED, "where": "here"}
 
 
-def test_every_call_looks_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_call_looks_anew() -> None:
     """A key that was changed meanwhile is the new one in the next stage, and in a run that is retried."""
     current = {"KEY": "old-old-old"}
-    flow = Flow("rotating")
+    flow, begun = Flow("rotating"), threading.Event()
 
     @flow.stage
     def fail_once(key: str) -> None:
         seen.append(key)
         if key.startswith("old"):
             raise ValueError("expired")
+        begun.set()
 
     with memory(secrets=lambda name: current[name]) as engine:
         run = engine.start(flow, key=secret("KEY"))
         assert run.wait(10).name == "TERMINAL"
         current["KEY"] = "new-new-new"
         run.retry()
+        assert begun.wait(10)
         assert run.wait(10).name == "SUCCEEDED"
 
     assert seen == ["old-old-old", "new-new-new"]
@@ -112,7 +115,7 @@ def test_missing_secret_fails_its_stage_with_a_sentence(source: Any, where: str)
         error = (
             f"SecretNotFoundError: stage 'first' needs secret 'KEY', which is not in {where}, then restart the stage"
         )
-        assert list(run.stages["error"])[0] == error
+        assert next(iter(run.stages["error"])) == error
         assert seen == []
 
 

@@ -9,6 +9,8 @@ from stabilize_nb.errors import StabilizeError, VerificationError, is_transient
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.models.values import plain_mapping
 from stabilize_nb.queue.messages import Outcome, OutcomeKind
+from stabilize_nb.secrets.hiding import hidden
+from stabilize_nb.secrets.patterns import masked
 from stabilize_nb.verification import VERIFICATION, VerifyResult, VerifyStatus, verdict
 
 if TYPE_CHECKING:
@@ -27,13 +29,14 @@ def verified(task: Task, stage: StageExecution, result: TaskResult, outcome: Out
     """Return the outcome with the verifier's word, or the failure or the retry that it has become."""
     said = _asked(task, stage, result)
     try:
-        details = plain_mapping(dict(said.details), f"details of the verifier of stage {stage.ref_id!r}")
+        details = hidden(plain_mapping(dict(said.details), f"details of the verifier of stage {stage.ref_id!r}"))
     except StabilizeError as error:
         said, details = VerifyResult.failed(str(error)), {}
-    word: dict[str, Any] = {"status": said.status.name, "message": said.message, "details": details}
+    message = masked(said.message)
+    word: dict[str, Any] = {"status": said.status.name, "message": message, "details": details}
     if said.is_ok:
         return dataclasses.replace(outcome, context={**outcome.context, VERIFICATION: word})
-    sentence = f"outputs of stage {stage.ref_id!r} were refused: {said.message}"
+    sentence = f"outputs of stage {stage.ref_id!r} were refused: {message}"
     retries = said.status is VerifyStatus.RETRY
     kind = "TransientVerificationError" if retries else "VerificationError"
     refused = Outcome(
