@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from stabilize_nb.egress.client import guarded_client, library, shown, target_of
 from stabilize_nb.egress.policy import Egress, judge
 from stabilize_nb.egress.retry_after import seconds
-from stabilize_nb.errors import PermanentError, TransientError
+from stabilize_nb.errors import ConfigError, PermanentError, TransientError
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.tasks.http_files import Meter, Sending, check_target, gathered, kept
-from stabilize_nb.tasks.http_order import Order, OrderError, asked_by, read
+from stabilize_nb.tasks.http_order import KEYS, Order, OrderError, asked_by, places, read
 from stabilize_nb.tasks.interface import Task
 from stabilize_nb.tasks.result import TaskResult
 
@@ -54,12 +54,13 @@ class _FailedError(Exception):
 class HTTPTask(Task):
     """Sends one request and keeps the answer; `egress` says where it may go, before what the engine says.
 
-    Context: `url`; `method` ("GET"); one of `body` (text), `json`, `form`, `upload_file` (with `upload_field`, "file",
-    and `upload_form`); `headers`; `auth` ([user, password]) or `bearer_token`; `download_to`, a file that is there only
-    when it is whole; `timeout` (30 s for everything, redirects included); `retries` (0), `retry_delay` (1.0 s),
-    `retry_on_status` ([502, 503, 504]), `retry_non_idempotent` (False: POST and PATCH are repeated only when nothing
-    was sent); `idempotency_key` (True: one of its own; False: none; or text); `expected_status`; `parse_json` (False);
-    `max_response_size` (10 MiB); `verify_ssl` (True, False, or a file of certificates); `continue_on_failure` (False).
+    Options, given here or in the context of a stage: `url`; `method` ("GET"); one of `body` (text), `json`, `form`,
+    `upload_file` (with `upload_field`, "file", and `upload_form`); `headers`; `auth` ([user, password]) or
+    `bearer_token`; `download_to`, a file that is there only when it is whole; `timeout` (30 s for everything, redirects
+    included); `retries` (0), `retry_delay` (1.0 s), `retry_on_status` ([502, 503, 504]), `retry_non_idempotent` (False:
+    POST and PATCH are repeated only when nothing was sent); `idempotency_key` (True: one of its own; False: none; or
+    text); `expected_status`; `parse_json` (False); `max_response_size` (10 MiB); `verify_ssl` (True, False, or a file
+    of certificates); `continue_on_failure` (False).
     Where it may go: `allow_private_urls` (False), `allowed_hosts`, `allowed_ports` ([80, 443], and any at private
     addresses that may be asked).
 
@@ -67,19 +68,29 @@ class HTTPTask(Task):
     `body_json`, `elapsed_ms`, `url` (after redirects), `content_type`, `content_length` (bytes of the body). A request
     that fails with an answer leaves them too.
 
-    Only `url`, `json` and `form` may come from earlier stages; the rest counts where the stage says it itself.
+    `{name}` in the url is a value that the stage sees, as one part of a path or query; in other options a text that is
+    only a place (`json="{report}"`) is the value itself. Options that a stage only sees do not count.
     """
 
     waits = True
     max_attempts = 2**31 - 1  # the stage says by `retries` how often
 
-    def __init__(self, egress: Egress | None = None) -> None:
+    def __init__(self, egress: Egress | None = None, **options: Any) -> None:
+        for name in options.keys() - KEYS:
+            raise ConfigError(f"HTTPTask has no option {name!r}; known are {', '.join(sorted(KEYS))}")
         self.egress = egress
+        self.options = options
+
+    @property
+    def places(self) -> list[str]:
+        """Names of values that its options take from what a stage sees."""
+        return places(self.options)
 
     async def execute(self, stage: StageExecution) -> TaskResult:
         """Send the request; raises TransientError when it is to be sent again."""
-        asked = asked_by(stage)
+        asked: dict[str, Any] = {}
         try:
+            asked = asked_by(stage, self.options)
             order = _read(asked, self.egress or _egress_of(stage), stage)
             try:
                 return TaskResult.success(await _exchanged(order, stage))

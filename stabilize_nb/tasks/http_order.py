@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 from stabilize_nb.egress.policy import Egress
 from stabilize_nb.errors import ConfigError
@@ -19,10 +21,15 @@ if TYPE_CHECKING:
 METHODS: Final = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 #: Methods that do the same when they are done twice (RFC 9110, 9.2.2).
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
-#: What may come from earlier stages. All else counts only where the stage says it itself: an answer, or a model, that
-#: gives outputs of these names decides neither where requests go nor what is sent along.
-INHERITED: Final = ("url", "json", "form")
+#: Options of the task; `{timeout}` in a url is left alone.
+KEYS: Final = frozenset({
+    "url", "method", "body", "json", "form", "headers", "auth", "bearer_token", "upload_file", "upload_field",
+    "upload_form", "download_to", "timeout", "retries", "retry_delay", "retry_on_status", "retry_non_idempotent",
+    "idempotency_key", "expected_status", "parse_json", "max_response_size", "verify_ssl", "allow_private_urls",
+    "allowed_hosts", "allowed_ports", "continue_on_failure",
+})  # fmt: skip
 KEY_HEADER: Final = "Idempotency-Key"
+_PLACE: Final = re.compile(r"\{([A-Za-z][A-Za-z0-9_]*)\}")
 _BODIES: Final = ("body", "json", "form", "upload_file")
 _HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _SET_BY_US: Final = frozenset(
@@ -63,11 +70,59 @@ class Order:
         return self.method in IDEMPOTENT or self.retry_non_idempotent
 
 
-def asked_by(stage: StageExecution) -> dict[str, Any]:
-    """Return what a stage says itself, and the few things that it may take from others."""
+def asked_by(stage: StageExecution, options: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Return what a stage asks for: what it says itself, over it what its task says, with values in their places.
+
+    An option that it only sees, of the run or of earlier stages, does not count: an answer or a model that gives an
+    output named `headers` or `allow_private_urls` decides neither where a request goes nor what is sent along.
+    """
     own = stage.context if stage.runtime is None else stage.runtime.own_context
-    others: dict[str, Any] = {key: stage.context[key] for key in INHERITED if key in stage.context}
-    return {**others, **own}
+    said = {key: value for key, value in {**own, **options}.items() if key in KEYS}
+    filled: dict[str, Any] = {key: _filled(value, stage.context) for key, value in said.items()}
+    if isinstance(said.get("url"), str):
+        filled["url"] = _PLACE.sub(lambda place: _in_url(place, stage.context), said["url"])
+    return filled
+
+
+def places(options: Mapping[str, Any]) -> list[str]:
+    """Return the names of values that options take from what a stage sees."""
+    found = [name for key, value in options.items() if key != "url" for name in _whole_places(value)]
+    url = options.get("url")
+    found += _PLACE.findall(url) if isinstance(url, str) else []
+    return [name for name in dict.fromkeys(found) if name not in KEYS]
+
+
+def _whole_places(value: Any) -> Iterator[str]:
+    if isinstance(value, str) and (place := _PLACE.fullmatch(value)):
+        yield place[1]
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    for part in parts:
+        yield from _whole_places(part)
+
+
+def _filled(value: Any, seen: Mapping[str, Any]) -> Any:
+    """Return a value, with what is seen in the place of each text that is only a place: `"{rows}"`."""
+    if isinstance(value, str):
+        place = _PLACE.fullmatch(value)
+        return value if place is None or place[1] in KEYS else seen.get(place[1], value)
+    if isinstance(value, Mapping):
+        return {name: _filled(each, seen) for name, each in value.items()}
+    return [_filled(each, seen) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _in_url(place: re.Match[str], seen: Mapping[str, Any]) -> str:
+    """Return a value as one part of a path or query, which it cannot leave."""
+    name = place[1]
+    if name not in seen or name in KEYS:
+        return place[0]
+    text = seen[name] if isinstance(seen[name], str) else dumps(seen[name])
+    if text in {".", ".."}:
+        raise OrderError(f"the value of {{{name}}} is {text!r}, which would leave its place in the path")
+    try:
+        return quote(text, safe="")
+    except UnicodeEncodeError:
+        raise OrderError(f"the value of {{{name}}} holds half of a surrogate pair, which is no character") from None
 
 
 def read(asked: Mapping[str, Any], egress: Egress, key: str) -> Order:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from stabilize_nb import Egress, Engine, HTTPTask, WorkflowStatus
+from stabilize_nb.errors import ConfigError
 from tests.makers import stage, workflow
 from tests.tasks.http_server import MIB, Server, authority
 
@@ -252,6 +253,7 @@ def test_idempotency_key_can_be_chosen(engine, server, key, expected):
 WORKER = """
 import sys
 from stabilize_nb import Engine, HTTPTask
+from stabilize_nb.errors import ConfigError
 from tests.makers import stage, workflow
 
 with Engine("runs.db") as engine:
@@ -397,24 +399,40 @@ def test_credentials_stay_with_their_origin(engine, server):
     assert not heard["headers"].keys() & {"authorization", "x-api-key", "idempotency-key", "cookie"}
 
 
-def test_outputs_of_earlier_stages_decide_nothing_about_the_way(engine, server):
-    """What a stage gives out under the names of options is not taken; url, json and form are."""
+def test_outputs_of_earlier_stages_fill_places_and_decide_nothing(engine, server):
+    """What a stage gives out under the names of options is not taken, unless a place asks for it."""
     hostile = {
         "allow_private_urls": True, "verify_ssl": False, "headers": {"X-Injected": "1"}, "bearer_token": "stolen",
-        "upload_file": "/etc/passwd", "url": server.url("echo"), "json": {"a": 1},
+        "upload_file": "/etc/passwd", "rows": [1, 2], "user": "a/b?c", "up": "..",
     }  # fmt: skip
     engine.registry.replace("hostile", lambda: hostile)
-    open_ = stage("b", "a", task="http", context={**LOCAL, "method": "POST", "parse_json": True})
-    closed = stage("c", "a", task="http", context={"method": "POST"})
+    said = {"url": server.url("echo/{user}?q={rows}&x={unknown}"), "method": "POST", "json": {"data": "{rows}"}}
+    open_ = stage("b", "a", task="http", context={**LOCAL, **said, "parse_json": True})
+    closed = stage("c", "a", task="http", context={"url": server.url("echo")})
+    climbing = stage("d", "a", task="http", context={**LOCAL, "url": server.url("echo/{up}/admin")})
 
-    run = engine.start(workflow(stage("a", task="hostile"), open_, closed))
+    run = engine.start(workflow(stage("a", task="hostile"), open_, closed, climbing))
     run.wait(20)
 
     found = {each.ref_id: each for each in run.workflow.stages}
     heard = found["b"].outputs["body_json"]
-    assert heard["body"] == '{"a":1}'
+    assert heard["body"] == '{"data":[1,2]}'
+    assert heard["path"] == "/echo/a%2Fb%3Fc?q=%5B1%2C%202%5D&x={unknown}"
     assert not heard["headers"].keys() & {"x-injected", "authorization"}
     assert "is this machine" in found["c"].error
+    assert "'..', which would leave its place" in found["d"].error
+
+
+def test_options_of_the_task_hold_for_its_stages(engine, server):
+    """What the task was made with counts before what a stage says; a wrong name is refused."""
+    task = HTTPTask(url=server.url("status/{code}"), allow_private_urls=True, expected_status=[204])
+    engine.registry.replace("fixed", task)
+    run = engine.start(workflow(stage("s", task="fixed", context={"code": 204, "url": "http://else.test/"})))
+
+    assert run.wait(20) is S.SUCCEEDED, run.workflow.stages[0].error
+    assert task.places == ["code"]
+    with pytest.raises(ConfigError, match="no option 'timout'"):
+        HTTPTask(timout=3)
 
 
 def test_engine_says_where_tasks_may_go_and_a_stage_says_it_for_itself(server, tmp_path):
