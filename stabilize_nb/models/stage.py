@@ -64,7 +64,6 @@ class StageRuntime(Protocol):
 
     idempotency_key: str
     upstream: Mapping[str, tuple[Upstream, ...]]
-    own_context: Mapping[str, Any]  # what the stage says itself, without what it sees of others
     egress: Any  # an Egress: where the engine lets tasks send requests; None: the usual
     tool_calls: int  # of models so far in this attempt; whoever makes one counts it
 
@@ -93,6 +92,10 @@ class StageRuntime(Protocol):
 
     def progress(self, fraction: float | None, message: str, data: Mapping[str, Any]) -> None:
         """Tell listeners how far the body is."""
+
+    @property
+    def own_context(self) -> Mapping[str, Any]:
+        """What the stage says itself, without what it sees of others."""
 
     @property
     def cancelled(self) -> bool:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
-from stabilize_nb import Egress, Engine, HTTPTask, WorkflowStatus
+from stabilize_nb import Egress, Engine, HTTPTask, WorkflowStatus, secret
 from stabilize_nb.errors import ConfigError
 from tests.makers import stage, workflow
 from tests.tasks.http_server import MIB, Server, authority
@@ -433,6 +433,20 @@ def test_options_of_the_task_hold_for_its_stages(engine, server):
     assert task.places == ["code"]
     with pytest.raises(ConfigError, match="no option 'timout'"):
         HTTPTask(timout=3)
+
+
+def test_secret_is_sent_and_kept_nowhere(server, tmp_path):
+    """A token that is declared reaches the server, and of an answer that repeats it only its name is kept."""
+    with Engine(tmp_path / "runs.db", secrets={"API_TOKEN": "correct-horse-battery"}) as engine:
+        engine.registry.register("http", HTTPTask)
+        found = done(
+            engine, url=server.url("echo"), bearer_token=secret("API_TOKEN"), headers={"X-Key": secret("API_TOKEN")}
+        )
+
+    heard = server.asked[-1]["headers"]
+    assert (heard["authorization"], heard["x-key"]) == ("Bearer correct-horse-battery", "correct-horse-battery")
+    assert "Bearer [secret API_TOKEN]" in found.outputs["body"]
+    assert "correct-horse" not in str(found)
 
 
 def test_engine_says_where_tasks_may_go_and_a_stage_says_it_for_itself(server, tmp_path):

@@ -69,7 +69,6 @@ class Running:
         self.output: Output | None = None
         self.abandoned = False
         self.tool_calls = 0
-        self.own_context: Mapping[str, Any] = body.stage.context
         self.egress: Egress | None = None
         self.future: Future[Any] | None = None  # of a body that waits on the event loop
         self._waiting: asyncio.Task[Any] | None = None  # of one that is broken off when its result is not wanted
@@ -81,6 +80,12 @@ class Running:
     def cancelled(self) -> bool:
         """Whether the result is no longer wanted."""
         return self._cancelled
+
+    @cached_property
+    def own_context(self) -> Mapping[str, Any]:
+        """What the stage says itself, without what it sees of others."""
+        said: Mapping[str, Any] = resolved(copied(self.body.stage.context))
+        return said
 
     def cancel(self) -> None:
         """Say that the result is no longer wanted; what only waits for it is broken off."""
