@@ -6,6 +6,7 @@ A Flow builds reference objects (`build() -> Workflow`): there is one engine and
 from __future__ import annotations
 
 import inspect
+import itertools
 import keyword
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -25,6 +26,7 @@ from stabilize_nb.flow_words import (
     GateWords,
     OrderWords,
     Refusal,
+    ShellWords,
     StageWords,
     asked_of,
     close,
@@ -40,7 +42,9 @@ from stabilize_nb.models.forms import form_data
 from stabilize_nb.models.topology import check_topology
 from stabilize_nb.models.workflow import Workflow
 from stabilize_nb.starting import STARTER, How, Work
+from stabilize_nb.tasks.interface import Task
 from stabilize_nb.tasks.prints import plain_name
+from stabilize_nb.tasks.shell import ShellTask
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -158,6 +162,49 @@ class Flow:
             reject_continues=reject_continues, unnamed=name is None, **given,
         )  # fmt: skip
         return self._keep(stage)
+
+    @with_words(StageWords)
+    def task(self, task: Task, name: str | None = None, **words: Any) -> FlowStage:
+        """
+        Add a stage that a task carries out: `flow.task(SSHTask(host="gpu", command="nvidia-smi"), "cards")`.
+
+        `{name}` in its options is an input, an output, or what a stage of that name returned, which it then follows.
+        What follows gets the outputs. `context`: what the stage says to its task beside that.
+        """
+        if not isinstance(task, Task):
+            msg = f"flow {self.name!r} cannot have {task!r} carry out a stage; a Task is expected, such as SSHTask(...)"
+            raise ConfigError(msg)
+        chosen = name or self._free(type(task).__name__)
+        given = read(f"stage {chosen!r}", words, [*StageWords.__annotations__])
+        return self._keep(FlowStage(chosen, None, task=task, unnamed=name is None, **given))
+
+    @with_words(ShellWords)
+    def shell(
+        self, command: str | list[str], *, name: str | None = None, timeout: float | None = 60, **words: Any
+    ) -> FlowStage:
+        """
+        Add a stage that runs a command: `flow.shell("pytest -q {tests}", name="check", cwd="{checkout}")`.
+
+        `{tests}` is an input, an output, or what the stage `tests` returned, which it then follows; its value is never
+        code and never an option. A list of arguments is run without a shell. What it prints is in its log as it comes.
+        It returns stdout, stderr and returncode (`check["stdout"]`), and fails when the code is not 0, or none of
+        `expected_codes`. It is ended after `timeout` seconds, with all that it has begun. `retry=2`: a failure is tried
+        again. The other words are those of a stage, and options of ShellTask.
+        """
+        options = {word: words.pop(word) for word in [*words] if word in ShellTask.keys}
+        options |= {"restart_on_failure": True} if words.get("retry") else {}
+        task = ShellTask(command=command, timeout=timeout, **options)
+        text = command if isinstance(command, str) else " ".join(map(str, command))
+        stage = self.task(task, name or self._free(text), **words)
+        stage.settings["unnamed"] = name is None
+        return stage
+
+    def _free(self, text: str) -> str:
+        """Return a name made of a text, which no stage has."""
+        slug = _slug(text)
+        name = slug if slug.isidentifier() and not keyword.iskeyword(slug) else f"run_{slug}"
+        numbered = (f"{name}_{at}" for at in itertools.count(2))
+        return next(each for each in itertools.chain([name], numbered) if each not in self.nodes)
 
     @with_words(CallWords)
     def call(self, flow: Flow, /, **words: Unpack[CallWords]) -> FlowStage:

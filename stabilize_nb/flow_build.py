@@ -28,6 +28,7 @@ from stabilize_nb.flow_tasks import (
     LoopEnd,
     Names,
     RelayTask,
+    StageTask,
 )
 from stabilize_nb.flow_words import JOINS, in_outputs, is_partial, mentioned, quorum
 from stabilize_nb.models.multi_instance import join_ref
@@ -112,6 +113,8 @@ class Assembly:
             prepare = self._task(stage.name, CallTask(stage.name, stage.child, self.names, reducers))
             prepare.stage_end = False
             return [prepare, TaskExecution.create("call", "sub_workflow", stage_end=True)]
+        if stage.task is not None:
+            return [self._task(stage.name, StageTask(stage.task, self.names, reducers))]
         return [self._task(stage.name, FunctionTask(stage, self.names, reducers))]
 
     # -- words ------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from stabilize_nb.flow_words import close, in_outputs, is_partial, mentioned, quorum
 
@@ -281,13 +281,17 @@ def _instances(layout: Layout, node: FlowStage | FlowLoop, ref: str) -> Iterator
         yield f"{here}, but {also}; say once at {ref!r} with enough= how many are waited for"
 
 
+#: Of what kinds of stages give, an output that a condition may well be about.
+_AN_OUTPUT: Final = {"approval": "approved", "shell": "returncode", "ssh": "exit_code", "http": "status_code"}
+
+
 def _wholes(layout: Layout, node: FlowStage | FlowLoop) -> Iterator[str]:
-    """Yield conditions about all that an approval or a call returned: there is an output to be named."""
+    """Yield conditions about all that an approval, a task or a call returned: there is an output to be named."""
     for text in node.conditions:
         for ref in sorted(mentioned(in_outputs(text, layout.nodes)) & {*layout.nodes}):
             about = layout.nodes[ref]
             if not about.is_loop and about.function is None and not layout.is_each(ref):
-                output = f"{ref}.approved" if about.is_gate else f"{ref}.result"
+                output = f"{ref}.{_AN_OUTPUT.get(about.kind, 'result')}"
                 yield f"{node.place}: its condition {text!r} reads all of {ref!r}; name an output of it, as in {output}"
 
 

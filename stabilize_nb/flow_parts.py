@@ -1,4 +1,4 @@
-"""What a flow consists of: stages, which are functions, approvals or calls of other flows, and loops around them."""
+"""What a flow consists of: stages, which are functions, tasks, approvals or other flows, and loops around them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from stabilize_nb.flow import Flow
+    from stabilize_nb.tasks.interface import Task
 
 #: Parameters that the engine fills in.
 HANDLES: Final = ("stage", "progress")
@@ -38,12 +39,14 @@ class FlowStage:
         function: Callable[..., Any] | None,
         *,
         child: Flow | None = None,
+        task: Task | None = None,
         after: Iterable[str] = (),
         **settings: Any,
     ) -> None:
         self.name = name
         self.function = function
         self.child = child
+        self.task = task
         self.after = tuple(after)
         self.settings = settings
         self.around_it: list[tuple[str, FlowStage]] = []
@@ -79,13 +82,15 @@ class FlowStage:
     @property
     def is_gate(self) -> bool:
         """Whether a person decides here."""
-        return self.function is None and self.child is None
+        return self.function is None and self.child is None and self.task is None
 
     @property
     def kind(self) -> str:
         """The type of its stages in a workflow."""
         if self.is_gate:
             return "approval"
+        if self.task is not None:
+            return type(self.task).__name__.removesuffix("Task").lower()
         return "function" if self.child is None else "sub_workflow"
 
     @property
@@ -108,6 +113,8 @@ class FlowStage:
         if self.child is not None:
             wanted = {} if id(self.child) in asked else self.child.wanted(asked)
             return {name: parameter(name, needed=needed) for name, needed in wanted.items()}
+        if self.task is not None:
+            return {name: parameter(name, needed=False) for name in self.task.places}
         return self._of_function
 
     @functools.cached_property
@@ -189,7 +196,7 @@ class FlowStage:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.function is None:
-            what = "an approval: a person decides there" if self.is_gate else "a call of another flow"
+            what = "an approval: a person decides there" if self.is_gate else "no function, but a task or another flow"
             msg = f"{self.name!r} is {what}, it cannot be called"
             raise ConfigError(msg)
         return self.function(*args, **kwargs)

@@ -216,6 +216,35 @@ def _code_of(verifier: Verifier) -> tuple[Any, ...]:
     return type(verifier), type(verifier).verify, vars(verifier)
 
 
+def print_of_task(task: Task) -> str:
+    """Return the print of a task with what it was made with."""
+    return print_of(task, getattr(task, "__dict__", {}))
+
+
+class StageTask(Task):
+    """A task as a stage: it sees what the stages returned whose names are among its places, under these names."""
+
+    def __init__(self, task: Task, names: Names, reducers: Mapping[str, str]) -> None:
+        self._task = task
+        self._names = names
+        self._reducers = reducers
+        self.waits, self.timeout, self.max_attempts = task.waits, task.timeout, task.max_attempts
+        self.on_timeout, self.on_cancel = task.on_timeout, task.on_cancel  # type: ignore[method-assign]  # the same
+
+    @property
+    def code(self) -> str:
+        """The print of the task with its options, and of where its values come from."""
+        lists = self._names.lists if self._reducers else ()
+        meant = self._names.meant(self._task.places)
+        return print_of(type(self), print_of_task(self._task), self._reducers, lists, meant)
+
+    def execute(self, stage: StageExecution) -> Any:
+        """Carry out the task."""
+        gathered = self._names.reduced(stage, self._reducers) if self._reducers else {}
+        stage.context.update({**self._names.values(stage, self._task.places), **gathered})
+        return self._task.execute(stage)
+
+
 class AroundTask(FunctionTask):
     """A function that runs before or after a stage, or when it has failed; `error` says then why."""
 

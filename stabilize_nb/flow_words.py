@@ -95,6 +95,21 @@ class StageWords(CallWords, total=False):
     verify: Any  # a condition, a function or a Verifier: whether what it gives is right, before anything follows
 
 
+class ShellWords(StageWords, total=False):
+    """What may be said of a command; those that are no words of a stage are options of ShellTask."""
+
+    cwd: str  # the folder in which it runs
+    env: Mapping[str, Any]  # variables of its environment
+    inherit_env: bool | list[str]  # what it gets of this process's environment beside the usual: names, or True for all
+    shell: str  # the path of another shell
+    stdin: Any  # what it reads
+    max_output_size: int  # bytes that are kept of each stream
+    expected_codes: list[int]  # codes that are no failure
+    secrets: list[str]  # values that are masked in what it prints
+    binary: bool  # whether it prints bytes, which come as stdout_b64
+    continue_on_failure: bool  # whether what follows goes on when it fails
+
+
 def close(name: str, known: Iterable[str], cutoff: float = CLOSE) -> str:
     """Return the end of a sentence that names what is close to `name`; nothing when nothing is."""
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)

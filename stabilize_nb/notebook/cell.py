@@ -1,9 +1,10 @@
 """
 The body of a %%workflow cell: compiled so that tracebacks name the cell, run in the user's names, made a definition.
 
-`stage`, `approval`, `call`, `loop`, `budget` and `Flow` are there while the body runs, and what the user had under
-these names is back afterwards. `jump` stays, because stage functions call it when they run. Lines count as in the cell,
-whose first line is the magic. A definition runs nothing and is checked whole before its name is bound.
+`stage`, `approval`, `shell`, `task`, `call`, `loop`, `budget` and `Flow` are there while the body runs, and what the
+user had under these names is back afterwards. `jump` stays, because stage functions call it when they run. Lines
+count as in the cell, whose first line is the magic. A definition runs nothing and is checked whole before its name is
+bound.
 """
 
 from __future__ import annotations
@@ -54,10 +55,25 @@ class Draft:
         """Add a gate at which a person decides; its name is that of the variable it is bound to."""
         number = len(self.flow.stages) + 1
         gate = self._once(lambda flow: flow.approval(question, name=name or f"approval_{number}", **settings))
-        gate.line = sys._getframe(1).f_lineno  # noqa: SLF001 - the line of the cell
+        return self._placed(gate, name)
+
+    def shell(self, command: str | list[str], *, name: str | None = None, **words: Any) -> FlowStage:
+        """Add a stage that runs a command; its name is that of the variable it is bound to."""
+        number = len(self.flow.stages) + 1
+        stage = self._once(lambda flow: flow.shell(command, name=name or f"shell_{number}", **words))
+        return self._placed(stage, name)
+
+    def task(self, task: Task, name: str | None = None, **words: Any) -> FlowStage:
+        """Add a stage that a task carries out; its name is that of the variable it is bound to."""
+        number = len(self.flow.stages) + 1
+        stage = self._once(lambda flow: flow.task(task, name or f"task_{number}", **words))
+        return self._placed(stage, name)
+
+    def _placed(self, stage: FlowStage, name: str | None) -> FlowStage:
+        stage.line = sys._getframe(2).f_lineno  # noqa: SLF001 - the line of the cell
         if name is None:
-            self._unnamed.append(gate)
-        return gate
+            self._unnamed.append(stage)
+        return stage
 
     def call(self, flow: Flow, /, **words: Any) -> FlowStage:
         """Add a stage that is a run of another flow: `call(other, each="topics")`."""
@@ -81,15 +97,15 @@ class Draft:
             raise ConfigError(f"stage {stage.name!r} is defined on {lines}: give one of them another name")
         return stage
 
-    def name_gates(self, names: Mapping[str, Any]) -> None:
-        """Name each approval after the variable that holds it."""
-        for gate in self._unnamed:
-            variable = next((name for name, value in names.items() if value is gate and name[:1] != "_"), None)
+    def name_stages(self, names: Mapping[str, Any]) -> None:
+        """Name each approval, command and task after the variable that holds it."""
+        for stage in self._unnamed:
+            variable = next((name for name, value in names.items() if value is stage and name[:1] != "_"), None)
             if variable is None:
                 continue
             if variable in self.flow.stages:
-                raise ConfigError(f"approval {variable!r} (line {gate.line}) has the name of a stage; rename one")
-            self.flow.rename(gate, variable)
+                raise ConfigError(f"{stage.kind} {variable!r} (line {stage.line}) has the name of a stage; rename one")
+            self.flow.rename(stage, variable)
 
 
 def define(shell: Shell, line: str, name: str, body: str) -> Definition:
@@ -103,12 +119,12 @@ def define(shell: Shell, line: str, name: str, body: str) -> Definition:
     draft = Draft(name)
     words = {
         "stage": draft.stage, "approval": draft.approval, "call": draft.call, "loop": draft.loop,
-        "budget": draft.budget, "Flow": Flow,
+        "shell": draft.shell, "task": draft.task, "budget": draft.budget, "Flow": Flow,
     }  # fmt: skip
     with _names_in(shell.user_ns, words):
         shell.user_ns["jump"] = jump
         value = _run(shell, tree, file)
-        draft.name_gates(shell.user_ns)
+        draft.name_stages(shell.user_ns)
     work = _work(name, draft.flow, value)
     if isinstance(work, Flow):
         work.check()

@@ -8,6 +8,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 
 from stabilize_nb.flow import Flow
+from stabilize_nb.flow_tasks import print_of_task
 from stabilize_nb.tasks.prints import print_of
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def _of_node(node: FlowStage | FlowLoop) -> str:
         return print_of(node.condition, node.until, node.most, node.body, {*node.after}, node.settings)
     around = [(word, each.function) for word, each in node.around_it]
     child = node.child.name if node.child is not None else None
-    return print_of(node.function, {*node.after}, node.settings, around, child)
+    task = print_of_task(node.task) if node.task is not None else None
+    return print_of(node.function, {*node.after}, node.settings, around, child, task)
 
 
 def _of_stage(stage: StageExecution) -> str:

@@ -18,6 +18,7 @@ from stabilize_nb.flow import jump
 
 {name} = Flow({name!r})
 stage, approval, call, loop = {name}.stage, {name}.approval, {name}.call, {name}.loop
+shell, task = {name}.shell, {name}.task
 
 '''
 _BUDGET = """
@@ -27,7 +28,10 @@ def budget(**limits):
 
 """
 _GIVEN = frozenset(
-    {"stage", "approval", "call", "loop", "budget", "jump", "Flow", "__name__", "__file__", *dir(builtins)}
+    {
+        *("stage", "approval", "shell", "task", "call", "loop", "budget", "jump", "Flow", "__name__", "__file__"),
+        *dir(builtins),
+    }
 )
 
 
@@ -45,9 +49,12 @@ def module_of(definition: Definition) -> str:
             f"{definition.name!r} was not written with @stage in a %%workflow cell; only such a cell can be exported"
         )
     body = "\n\n\n".join(filter(None, [definition.source.strip("\n"), *_added(definition)]))
-    foreign = sorted(_foreign(ast.parse(body)))
+    tree = ast.parse(body)
+    foreign = sorted(_foreign(tree))
     note = f"# From other cells of the notebook: {', '.join(foreign)}\n\n" if foreign else ""
-    names = [f'{definition.name}.rename({gate}, "{gate}")' for gate, stage in flow.stages.items() if stage.is_gate]
+    bound = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    after_variables = [name for name, stage in flow.stages.items() if name in bound and (stage.is_gate or stage.task)]
+    names = [f'{definition.name}.rename({name}, "{name}")' for name in after_variables]
     names += [f'{definition.name}.nodes["{name}"].after = {after!r}' for name, after in _moved(definition).items()]
     tail = "\n".join(["", "", *names, ""]) if names else "\n"
     head = _HEAD if flow.budget is None else _HEAD.replace("import Flow\n", "import Budget, Flow\n") + _BUDGET

@@ -72,8 +72,9 @@ class WorkflowMagics(Magics):
         %%workflow NAME [--store URL] [--run] [--input k=v …] [-q] [--lr|--tb] [--replace] [--export FILE]
 
         `@stage` makes a function a stage; a parameter that has the name of a stage is its result. `approval(...)`
-        is a gate at which a person decides, `jump(...)` goes back. The last expression may be a Workflow or a list
-        of StageExecution instead. Nothing runs, unless --run is given, and running the cell again is harmless.
+        is a gate at which a person decides, `shell("make {target}")` runs a command, `jump(...)` goes back. The last
+        expression may be a Workflow or a list of StageExecution instead. Nothing runs, unless --run is given, and
+        running the cell again is harmless.
         """
         asked = parse(line, OPTIONS, USAGE)
         name = _name(asked)

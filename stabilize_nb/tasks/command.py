@@ -11,6 +11,7 @@ from stabilize_nb.errors import ConfigError, TransientError
 from stabilize_nb.tasks.interface import Task
 from stabilize_nb.tasks.options import Options
 from stabilize_nb.tasks.result import TaskResult
+from stabilize_nb.tasks.templates import places, whole_places
 
 if TYPE_CHECKING:
     from stabilize_nb.models.stage import StageExecution
@@ -20,15 +21,34 @@ _LAST = 200
 
 
 class CommandTask(Task):
-    """A task that runs a command. It needs no worker while it waits, and a stage that is withdrawn ends its command."""
+    """A task that runs a command. It needs no worker while it waits, and a stage that is withdrawn ends its command.
+
+    Options that are given here hold for every stage, which cannot say otherwise; its context says the rest.
+    """
 
     waits = True
-    timeout = math.inf  # the context's `timeout` counts
+    timeout = math.inf  # the option `timeout` counts
+    #: Its options, and those in which a value may stand at the place of the whole text.
+    keys: frozenset[str] = frozenset()
+    fillable: tuple[str, ...] = ()
+
+    def __init__(self, **options: Any) -> None:
+        for name in options.keys() - self.keys:
+            known = ", ".join(sorted(self.keys))
+            raise ConfigError(f"{type(self).__name__} has no option {name!r}; known are {known}")
+        self.options = options
+
+    @property
+    def places(self) -> list[str]:
+        """Names of values that its options take from the context; in a flow, stages and inputs."""
+        found = places(self.options.get("command"))
+        found += [name for key in self.fillable for name in whole_places(self.options.get(key))]
+        return [name for name in dict.fromkeys(found) if name not in self.keys]
 
     async def execute(self, stage: StageExecution) -> TaskResult:
-        """Run the command; what is wrong with its keys fails the stage."""
+        """Run the command; what is wrong with its options fails the stage."""
         try:
-            return await self.carried_out(Options(stage))
+            return await self.carried_out(Options(stage, self.options))
         except ConfigError as error:
             return TaskResult.terminal(str(error))
 

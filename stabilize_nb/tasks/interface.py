@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
@@ -35,6 +35,11 @@ class Task:
     verifier: Verifier | None = None
     #: Whether its context holds the values of secrets; a task that only passes data on has the references.
     sees_secrets: bool = True
+
+    @property
+    def places(self) -> Sequence[str]:
+        """Names of values that it takes from what its stage sees. In a flow, stages of these names come before it."""
+        return ()
 
     def execute(self, stage: StageExecution) -> Any:
         """Do the work and return a TaskResult (or an awaitable of one)."""

@@ -1,4 +1,9 @@
-"""The context keys of tasks that run commands: read, and refused in a sentence where they are wrong."""
+"""
+The options of tasks that run commands: read, and refused in a sentence where they are wrong.
+
+An option counts where the task or its stage says it. What a stage sees of others (the run's inputs, outputs of earlier
+stages) only fills in places: an answer or a model that gives an output named `env` or `shell` decides nothing.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from stabilize_nb.errors import ConfigError
 from stabilize_nb.tasks.masking import Mask
-from stabilize_nb.tasks.templates import as_text
+from stabilize_nb.tasks.templates import as_text, place_in
 
 if TYPE_CHECKING:
     from stabilize_nb.models.stage import StageExecution
@@ -26,15 +31,25 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class Options:
-    """What a stage says under the keys of its task."""
+    """What a stage says under the keys of its task, and under it what the task says itself: `fixed`.
 
-    def __init__(self, stage: StageExecution) -> None:
+    `context`: what places are filled in from.
+    """
+
+    def __init__(self, stage: StageExecution, fixed: Mapping[str, Any]) -> None:
+        own = stage.context if stage.runtime is None else stage.runtime.own_context
+        self._given: Mapping[str, Any] = {**own, **fixed}
         self.context: Mapping[str, Any] = stage.context
         self.place = f"stage {stage.ref_id!r}"
 
-    def get(self, key: str) -> Any:
-        """Return a value as it is; None when it is not given."""
-        return self.context.get(key)
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return a value; one that is only a place is what the context has there."""
+        return self.filled(self._given.get(key, default))
+
+    def filled(self, value: Any) -> Any:
+        """Return a value, or of a place alone (`"{rows}"`) what the context has there."""
+        name = place_in(value)
+        return value if name is None else self.context.get(name, value)
 
     def wrong(self, key: str, expected: str) -> ConfigError:
         """Return the error for a value that cannot be used."""
@@ -42,28 +57,28 @@ class Options:
 
     def flag(self, key: str, default: bool = False) -> bool:
         """Return True or False."""
-        value = self.context.get(key, default)
+        value = self.get(key, default)
         if not isinstance(value, bool):
             raise self.wrong(key, "True or False is expected")
         return value
 
     def seconds(self, key: str, default: float) -> float | None:
         """Return a time limit; None when it is given as None."""
-        value = self.context.get(key, default)
+        value = self.get(key, default)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value > 0):
             raise self.wrong(key, "seconds above 0 are expected, or None for no limit")
         return value
 
     def whole(self, key: str, default: int, least: int, most: int) -> int:
         """Return a whole number."""
-        value = self.context.get(key, default)
+        value = self.get(key, default)
         if type(value) is not int or not least <= value <= most:
             raise self.wrong(key, f"a whole number from {least} to {most} is expected")
         return value
 
     def text(self, key: str, default: str | None = None) -> str | None:
         """Return text that is no option: one line, not empty, and not beginning with "-"."""
-        value = self.context.get(key, default)
+        value = self.get(key, default)
         if value is None:
             return None
         if not isinstance(value, str) or not value or value.startswith("-") or _CONTROL.search(value):
@@ -77,14 +92,14 @@ class Options:
 
     def names(self, key: str) -> list[str]:
         """Return a list of names."""
-        value = self.context.get(key, [])
+        value = self.get(key, [])
         if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
             raise self.wrong(key, "a list of names is expected")
         return value
 
     def command(self) -> str | list[str]:
         """Return what to run: a shell's text, or a list of arguments."""
-        value = self.get("command")
+        value = self._given.get("command")
         if value is None or value in ("", []):
             raise ConfigError(f"{self.place}: No 'command' specified; give text for a shell, or a list of arguments")
         is_list = isinstance(value, list) and all(isinstance(each, str) for each in value)
@@ -103,7 +118,7 @@ class Options:
 
     def environment(self) -> dict[str, str]:
         """Return a process's environment: some of the engine's (`inherit_env`: more, or True for all), and `env`."""
-        inherited = self.context.get("inherit_env", [])
+        inherited = self.get("inherit_env", [])
         more = () if inherited is True else self.names("inherit_env")
         kept = {
             name: value
@@ -113,13 +128,13 @@ class Options:
         return kept | self._own_environment()
 
     def _own_environment(self) -> dict[str, str]:
-        given = self.context.get("env") or {}
+        given = self.get("env") or {}
         if not isinstance(given, Mapping):
             raise self.wrong("env", "a mapping from names to values is expected")
         for name in given:
             if not name or "=" in name or _CONTROL.search(name):
                 raise ConfigError(f"{self.place}: env has the name {name!r}; a name without '=' is expected")
-        return {name: as_text(name, value) for name, value in given.items()}
+        return {name: as_text(name, self.filled(value)) for name, value in given.items()}
 
     def mask(self) -> Mask:
         """Return what hides the values of `secrets`, which are names of keys of the context or of `env`."""

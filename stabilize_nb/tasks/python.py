@@ -14,7 +14,7 @@ from stabilize_nb.tasks.options import Options
 from stabilize_nb.tasks.process import RESULT, Ended, Order, run, text_of
 from stabilize_nb.tasks.result import TaskResult
 
-#: Context keys of the task, which a script does not find in INPUT.
+#: Options of the task, which a script does not find in INPUT.
 KEYS: Final = frozenset({
     "script", "script_file", "module", "function", "inputs", "args", "python_path", "timeout", "cwd", "env",
     "inherit_env", "secrets", "continue_on_failure", "restart_on_failure",
@@ -27,11 +27,14 @@ _WAYS: Final = "give one of them: 'script' (its text), 'script_file', or 'module
 class PythonTask(CommandTask):
     """Runs a script, which reads `INPUT` and may set `RESULT`, or calls a function with `args` and `inputs`.
 
-    Keys: one of `script`, `script_file`, or `module` with `function`; `inputs`, `args`, `python_path` (this
+    Options: one of `script`, `script_file`, or `module` with `function`; `inputs`, `args`, `python_path` (this
     interpreter), `timeout` (60 s), `cwd`, `env`, `inherit_env`, `secrets`, `continue_on_failure`,
     `restart_on_failure`. INPUT is the stage's context, and over it `inputs`; a script gets `args` as sys.argv[1:].
     Outputs: stdout, stderr, exit_code, result, which is JSON. docs/tasks.md has the whole.
     """
+
+    keys = KEYS
+    fillable = ("cwd", "env", "inputs")
 
     async def carried_out(self, options: Options) -> TaskResult:
         """Run the code and take its result."""
@@ -66,14 +69,14 @@ def _code(options: Options) -> dict[str, Any]:
     given = [key for key in ("script", "script_file", "module") if options.get(key) is not None]
     if len(given) != 1 or (given == ["module"]) != (options.get("function") is not None):
         raise options.wrong(given[0] if given else "script", _WAYS)
-    inputs = options.context.get("inputs") or {}
-    args = options.context.get("args") or []
+    inputs, args = options.get("inputs") or {}, options.get("args") or []
     if not hasattr(inputs, "keys"):
         raise options.wrong("inputs", "a mapping from names to values is expected")
     if not isinstance(args, list):
         raise options.wrong("args", "a list is expected")
+    inputs = {name: options.filled(value) for name, value in inputs.items()}
     if given == ["module"]:
-        return _call(options, dict(inputs), args)
+        return _call(options, inputs, args)
     seen = {key: value for key, value in options.context.items() if key not in KEYS and not key.startswith("_")}
     name, text, path = _script(options)
     argv = [each if isinstance(each, str) else json.dumps(each) for each in args]

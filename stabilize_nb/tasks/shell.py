@@ -13,7 +13,7 @@ from stabilize_nb.tasks.process import Ended, Order, run, text_of
 from stabilize_nb.tasks.result import TaskResult
 from stabilize_nb.tasks.templates import as_text, in_arguments, in_shell
 
-#: Context keys of the task; `{timeout}` in a command is left alone.
+#: Options of the task; `{timeout}` in a command is left alone.
 KEYS: Final = frozenset({
     "command", "timeout", "cwd", "env", "inherit_env", "shell", "stdin", "max_output_size", "expected_codes", "secrets",
     "binary", "continue_on_failure", "restart_on_failure",
@@ -26,13 +26,16 @@ _MOST: Final = 1_000_000_000
 
 
 class ShellTask(CommandTask):
-    """Runs the context's `command`: text for a shell, or a list of arguments; `{key}` in it is a value of the context.
+    """Runs `command`: text for a shell, or a list of arguments; `{key}` in it is a value of the context.
 
-    Keys: `timeout` (60 s), `cwd`, `env`, `inherit_env`, `shell` (True, or the path of one), `stdin`, `max_output_size`
-    (10 MB of each stream), `expected_codes` ([0]), `secrets` (keys whose values are masked), `binary`,
-    `continue_on_failure`, `restart_on_failure`. Outputs: stdout, stderr, returncode, truncated, and with `binary`
-    stdout_b64. What it prints is in the stage's log as it comes. docs/tasks.md has the whole.
+    Options: `timeout` (60 s), `cwd`, `env`, `inherit_env`, `shell` (True, or the path of one), `stdin`,
+    `max_output_size` (10 MB of each stream), `expected_codes` ([0]), `secrets` (keys whose values are masked),
+    `binary`, `continue_on_failure`, `restart_on_failure`. Outputs: stdout, stderr, returncode, truncated, and with
+    `binary` stdout_b64. What it prints is in the stage's log as it comes. docs/tasks.md has the whole.
     """
+
+    keys = KEYS
+    fillable = ("cwd", "env", "stdin")
 
     async def carried_out(self, options: Options) -> TaskResult:
         """Run the command and look at its code."""
@@ -69,7 +72,7 @@ def _argv(options: Options) -> tuple[list[str], dict[str, str]]:
 
 
 def _shell(options: Options) -> str:
-    shell = options.context.get("shell", True)
+    shell = options.get("shell", True)
     if shell is True:
         return "/bin/sh"
     if shell is False:
@@ -81,7 +84,7 @@ def _shell(options: Options) -> str:
 
 
 def _codes(options: Options) -> list[int]:
-    codes = options.context.get("expected_codes", [0])
+    codes = options.get("expected_codes", [0])
     if not isinstance(codes, list) or not codes or not all(type(code) is int for code in codes):
         raise options.wrong("expected_codes", "a list of whole numbers is expected")
     return codes

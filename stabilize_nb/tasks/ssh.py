@@ -13,7 +13,7 @@ from stabilize_nb.tasks.result import TaskResult
 from stabilize_nb.tasks.ssh_session import Refused, Target, run_there
 from stabilize_nb.tasks.templates import in_arguments, in_shell
 
-#: Context keys of the task; `{host}` in a command is left alone.
+#: Options of the task; `{host}` in a command is left alone.
 KEYS: Final = frozenset({
     "host", "command", "user", "port", "key_file", "known_hosts", "timeout", "connect_timeout", "strict_host_key",
     "secrets", "continue_on_failure", "restart_on_failure",
@@ -26,13 +26,16 @@ _USER: Final = re.compile(r"[^\s:@/]+")
 
 
 class SSHTask(CommandTask):
-    """Runs the context's `command` on `host`: text for its /bin/sh, or a list of arguments; `{key}` as for ShellTask.
+    """Runs `command` on `host`: text for its /bin/sh, or a list of arguments; `{key}` as for ShellTask.
 
-    Keys: `user` (who runs this), `port` (22), `key_file` (else the agent's keys and those of ~/.ssh), `timeout` (60 s),
-    `connect_timeout` (10 s), `strict_host_key` (True: a host is refused that `known_hosts`, ~/.ssh/known_hosts, does
-    not have), `secrets`, `continue_on_failure`, `restart_on_failure`. Outputs: stdout, stderr, exit_code, host, user.
-    It needs the extra `tasks`. docs/tasks.md has the whole.
+    Options: `user` (who runs this), `port` (22), `key_file` (else the agent's keys and those of ~/.ssh), `timeout`
+    (60 s), `connect_timeout` (10 s), `strict_host_key` (True: a host is refused that `known_hosts`, ~/.ssh/known_hosts,
+    does not have), `secrets`, `continue_on_failure`, `restart_on_failure`. Outputs: stdout, stderr, exit_code, host,
+    user. It needs the extra `tasks`. docs/tasks.md has the whole.
     """
+
+    keys = KEYS
+    fillable = ("host",)
 
     async def carried_out(self, options: Options) -> TaskResult:
         """Run the command and look at its code."""

@@ -31,10 +31,21 @@ _TOKEN: Final = re.compile(rf"\\.|\$\(|{_PLACE.pattern}|.", re.DOTALL)
 
 
 def places(command: Any) -> list[str]:
-    """Return the names that stand in braces in a command."""
-    texts = [command] if isinstance(command, str) else command if isinstance(command, list | tuple) else []
-    found = [name for text in texts if isinstance(text, str) for name in _PLACE.findall(text)]
-    return [*dict.fromkeys(found)]
+    """Return the names that stand in braces in a command, each once."""
+    texts = [command] if isinstance(command, str) else command if isinstance(command, list) else []
+    return [*dict.fromkeys(name for text in texts if isinstance(text, str) for name in _PLACE.findall(text))]
+
+
+def whole_places(value: Any) -> list[str]:
+    """Return the names of places that are all of a text, or of texts in a mapping."""
+    texts = value.values() if isinstance(value, Mapping) else [value]
+    return [name for text in texts if (name := place_in(text)) is not None]
+
+
+def place_in(value: Any) -> str | None:
+    """Return the name of a place that is all of a text; None for anything else."""
+    found = _PLACE.fullmatch(value) if isinstance(value, str) else None
+    return None if found is None else found[1]
 
 
 def in_shell(text: str, context: Mapping[str, Any], options: Collection[str]) -> tuple[str, dict[str, str]]:

@@ -35,6 +35,22 @@ def publish(draft, good):
     return draft["text"]
 """
 
+COMMANDS = """%%workflow sizes_of -q
+from stabilize_nb import PythonTask
+
+@stage
+def files(count):
+    return [f"f{at}" for at in range(count)]
+
+listed = shell("echo {files}")
+sizes = shell(["echo", "{file}", "big"], each="files")
+total = task(PythonTask(script="RESULT = len(INPUT['all'])", inputs={"all": "{sizes}"}))
+
+@stage
+def report(listed, total, sizes):
+    return [listed["stdout"], total["result"], [each["stdout"] for each in sizes]]
+"""
+
 
 def test_cell_with_words_is_run(notebook):
     """A cell may have loops, instances and conditions; the variable of an approval is its name in a condition."""
@@ -62,6 +78,20 @@ def test_cell_says_what_its_runs_may_spend(notebook, tmp_path, monkeypatch):
     assert "budget" not in notebook.names
 
 
+def test_cell_has_commands_and_tasks(notebook, tmp_path, monkeypatch):
+    """They have the names of their variables, and the exported module makes the same flow."""
+    assert notebook.run(COMMANDS).error is None
+    monkeypatch.chdir(tmp_path)
+    notebook.run("%workflow export sizes_of exported_sizes.py")
+    monkeypatch.syspath_prepend(tmp_path)
+    exported = importlib.import_module("exported_sizes").sizes_of
+
+    with Engine(tmp_path / "runs.db") as engine:
+        for flow in (notebook.names["sizes_of"], exported):
+            assert engine.start(flow, count=2).result(20) == ['["f0", "f1"]', 2, ["f0 big", "f1 big"]]
+    assert "shell" not in notebook.names
+
+
 @pytest.mark.parametrize(
     ("before", "offered"),
     [
@@ -69,6 +99,8 @@ def test_cell_says_what_its_runs_may_spend(notebook, tmp_path, monkeypatch):
         ("x = approval('?', ra", "race="),
         ("with loop('l', unt", "until="),
         ("call(x, ea", "each="),
+        ("x = shell('make', expe", "expected_codes="),
+        ("task(x, ret", "retry="),
         ("budget(us", "usd="),
     ],
 )

@@ -15,8 +15,10 @@ import psutil
 import pytest
 
 from stabilize_nb import Engine, ShellTask
+from stabilize_nb.errors import ConfigError
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.tasks.warden import WARDEN
+from tests.makers import stage, workflow
 from tests.tasks.commands import alive, begun, carried_out, engine_with, wait_for
 
 if TYPE_CHECKING:
@@ -61,6 +63,38 @@ def test_values_and_stdin_and_folder_and_environment(engine, tmp_path):
     )  # fmt: skip
 
     assert done.outputs["stdout"] == f"fed\n{tmp_path}\nb c x  y {{unknown}} {{timeout}}"
+
+
+def test_place_alone_is_filled_in_elsewhere_too(engine, tmp_path):
+    """In cwd, stdin and env."""
+    done = carried_out(
+        engine, "shell", command="pwd; cat; echo $A", cwd="{where}", stdin="{text}", env={"A": "{rows}"},
+        where=str(tmp_path), text="{rows}\n", rows=[1, 2],
+    )  # fmt: skip
+
+    assert done.outputs["stdout"] == f"{tmp_path}\n{{rows}}\n[1, 2]"
+
+
+def test_outputs_of_others_are_no_options(engine):
+    """A stage before this one that gives `env` or `shell` decides nothing here."""
+    flow = workflow(
+        stage("before", task="give"), stage("it", "before", task="shell", context={"command": "echo ${A:-none} {env}"})
+    )
+    engine.processor.registry.replace("give", lambda: {"env": {"A": "b"}, "shell": "/bin/none", "expected_codes": [9]})
+    run = engine.start(flow)
+    run.wait(10)
+
+    assert run.outputs["it"]["stdout"] == "none {env}"
+
+
+def test_task_with_options_of_its_own(engine):
+    """They hold for every stage, and a stage cannot say otherwise."""
+    engine.processor.registry.replace("fixed", ShellTask(command="echo {who}; exit 3", expected_codes=[3]))
+    done = carried_out(engine, "fixed", command="touch /tmp/never", who="me")
+
+    assert (done.status, done.outputs["stdout"]) == (S.SUCCEEDED, "me")
+    with pytest.raises(ConfigError, match="ShellTask has no option 'comand'; known are binary, command"):
+        ShellTask(comand="ls")
 
 
 def test_environment_is_an_allow_list(engine, monkeypatch):
