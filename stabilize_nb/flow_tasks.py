@@ -229,6 +229,7 @@ class StageTask(Task):
         self._names = names
         self._reducers = reducers
         self.waits, self.timeout, self.max_attempts = task.waits, task.timeout, task.max_attempts
+        self.sees_secrets = task.sees_secrets
         self.on_timeout, self.on_cancel = task.on_timeout, task.on_cancel  # type: ignore[method-assign]  # the same
 
     @property
@@ -241,7 +242,7 @@ class StageTask(Task):
     def execute(self, stage: StageExecution) -> Any:
         """Carry out the task."""
         gathered = self._names.reduced(stage, self._reducers) if self._reducers else {}
-        stage.context.update({**self._names.values(stage, self._task.places), **gathered})
+        stage.context.update(resolved({**self._names.values(stage, self._task.places), **gathered}))
         return self._task.execute(stage)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from stabilize_nb.errors import ConfigError
+from stabilize_nb.secrets.resolving import resolved
 from stabilize_nb.tasks.masking import Mask
 from stabilize_nb.tasks.templates import as_text, place_in
 
@@ -38,7 +39,7 @@ class Options:
 
     def __init__(self, stage: StageExecution, fixed: Mapping[str, Any]) -> None:
         own = stage.context if stage.runtime is None else stage.runtime.own_context
-        self._given: Mapping[str, Any] = {**own, **fixed}
+        self._given: Mapping[str, Any] = {**own, **resolved(dict(fixed))}
         self.context: Mapping[str, Any] = stage.context
         self.place = f"stage {stage.ref_id!r}"
 

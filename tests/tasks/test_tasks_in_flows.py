@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stabilize_nb import Engine, Flow, ShellTask
+from stabilize_nb import Engine, Flow, ShellTask, secret
 from stabilize_nb.errors import ConfigError
 from stabilize_nb.models.status import WorkflowStatus
 from tests.tasks.commands import wait_for
@@ -69,6 +69,22 @@ def test_stage_that_is_withdrawn_ends_its_command(engine, tmp_path):
 
     assert engine.start(flow, folder=str(tmp_path)).wait(20) is S.SUCCEEDED
     wait_for((tmp_path / "ended").exists)
+
+
+def test_secrets_are_looked_up_and_hidden():
+    """In options, in inputs and in what a stage returned; a command has the values, and nobody is shown them."""
+    flow = Flow("f")
+
+    @flow.stage
+    def token(given):
+        return given
+
+    flow.shell("echo $KEY {token} | tr a-z A-Z; echo $KEY {given}", name="it", env={"KEY": secret("ONE")})
+    with Engine(":memory:", secrets={"ONE": "one-1234567", "TWO": "two-1234567"}) as engine:
+        run = engine.start(flow, given=secret("TWO"))
+
+        assert run.result(20)["stdout"] == "ONE-1234567 TWO-1234567\n[secret ONE] [secret TWO]"
+        assert run.log("it") == "ONE-1234567 TWO-1234567\n[secret ONE] [secret TWO]\n"
 
 
 def test_names_of_commands_are_made_of_their_text():
