@@ -21,21 +21,20 @@ class UnpackError(ValueError):
 
 
 class Unpacking:
-    """Unpacks one answer; `encoding` is its Content-Encoding. Raises UnpackError for one that was not asked for."""
+    """Unpacks one answer; `encoding` is its Content-Encoding."""
 
     def __init__(self, encoding: str) -> None:
-        name = encoding.strip().lower()
-        if name not in {"", "identity", "gzip", "x-gzip", "deflate"}:
-            raise UnpackError(f"the answer is packed as {encoding[:40]!r}; {ACCEPTED} was asked for")
-        self._is_plain = name in {"", "identity"}
-        self._format = None if name == "deflate" else _GZIP
+        self._name = encoding.strip().lower()
+        self._format = None if self._name == "deflate" else _GZIP
         self._unpacker: zlib._Decompress | None = None
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield what more of the answer unpacks to, in pieces."""
-        if self._is_plain:
+        """Yield what more of the answer unpacks to, in pieces; raises UnpackError for what was not asked for."""
+        if self._name in {"", "identity"}:
             yield data
             return
+        if self._name not in {"gzip", "x-gzip", "deflate"}:
+            raise UnpackError(f"the answer is packed as {self._name[:40]!r}; {ACCEPTED} was asked for")
         while data:
             if self._unpacker is None or (self._unpacker.eof and self._format == _GZIP):
                 self._unpacker = zlib.decompressobj(self._format_of(data))

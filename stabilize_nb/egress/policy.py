@@ -120,7 +120,9 @@ def judge(target: Target, egress: Egress) -> Verdict:
         return _no(f"only http and https are allowed, not {target.scheme or 'nothing'}")
     if target.has_user:
         return _no("a user or password in an address is sent along and written down: use auth or bearer_token")
-    host, port = _folded(target.host), target.origin[2] or 0
+    host, port = _folded(target.host), target.port if target.port is not None else USUAL_PORTS[target.scheme]
+    if not 0 < port <= _HIGHEST_PORT:
+        return _no(f"port {port} is none: they go from 1 to {_HIGHEST_PORT}")
     if (address := literal(host)) is not None:
         return judge_addresses(host, port, [address], egress)
     if host in _METADATA:

@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["agents.md", "analysis.md", "langgraph.md", "mcp.md", "other-agents.md", "security.md", "verification.md"]
+PAGES = [
+    "agents.md",
+    "analysis.md",
+    "http.md",
+    "langgraph.md",
+    "mcp.md",
+    "other-agents.md",
+    "security.md",
+    "verification.md",
+]
 BLOCK = re.compile(r"^```(python|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

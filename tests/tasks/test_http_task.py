@@ -12,6 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from stabilize_nb import Egress, Engine, HTTPTask, WorkflowStatus, secret
+from stabilize_nb.egress.client import library
 from stabilize_nb.errors import ConfigError
 from tests.makers import stage, workflow
 from tests.tasks.http_server import MIB, Server, authority
@@ -126,7 +127,7 @@ FAILING = [
     Failing("slow body", "slow-body", "the answer took too long", {"timeout": 0.3}),
     Failing("slow headers", "slow-headers", "the answer took too long", {"timeout": 0.3}),
     Failing("endless 1xx", "continue-forever", "the answer took too long", {"timeout": 0.3}),
-    Failing("many headers", "many-headers", "GET"),
+    Failing("many headers", "many-headers", "Receive buffer too long"),
     Failing("body too short", "short", "without sending complete message body"),
     Failing("length is no number", "length/abc", "Content-Length"),
     Failing("length is negative", "length/-5", "Content-Length"),
@@ -173,6 +174,8 @@ WRONG = [
     ({}, "no 'url' specified"),
     ({"url": 5}, "url is a int; text is expected"),
     ({"url": "http://ex ample.com\n"}, "the url of GET is none"),
+    ({"url": "http://127.0.0.1:99999/"}, "port 99999 is none"),
+    ({"url": "http://x.test/" + "a" * 70_000}, "the url of GET is none"),
     ({"url": "http://x.test/", "method": "BREW"}, "unsupported method 'BREW'"),
     ({"url": "http://x.test/", "body": "a", "json": 1}, "body and json are given"),
     ({"url": "http://x.test/", "timeout": 0}, "timeout is 0; a number above 0 is expected"),
@@ -202,6 +205,18 @@ def test_order_that_cannot_be_meant_is_refused(engine, context, said):
     assert found.status is S.TERMINAL
     assert said in found.error
     assert "secret-word" not in found.error
+
+
+def test_missing_library_is_named_with_its_remedy(engine, server, monkeypatch):
+    """Without httpx2 the stage fails with the command that installs it."""
+    monkeypatch.setitem(sys.modules, "httpx2", None)
+    library.cache_clear()
+
+    found = done(engine, url=server.url("text"))
+
+    assert found.status is S.TERMINAL
+    assert "pip install 'stabilize-nb[tasks]'" in found.error
+    library.cache_clear()
 
 
 # -- again and again -----------------------------------------------------------------------------
@@ -253,6 +268,7 @@ def test_idempotency_key_can_be_chosen(engine, server, key, expected):
 WORKER = """
 import sys
 from stabilize_nb import Engine, HTTPTask
+from stabilize_nb.egress.client import library
 from stabilize_nb.errors import ConfigError
 from tests.makers import stage, workflow
 
