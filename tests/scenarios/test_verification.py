@@ -113,7 +113,7 @@ def test_what_is_refused_goes_no_further(engine: Engine, verify: Any, sentence: 
 
 
 @pytest.mark.parametrize("waits", [False, True], ids=["in a thread", "coroutine"])
-@pytest.mark.parametrize("verify", [verify for verify, _ in REFUSING[:-3]] + [REFUSING[-1][0]], ids=str)
+@pytest.mark.parametrize("verify", [verify for verify, _ in REFUSING[:-3]] + [REFUSING[-1][0]])
 def test_what_is_right_goes_on(engine: Engine, verify: Any, waits: bool):
     """The same verifiers let pass what is right, and what follows gets it; the log has the verifier's word."""
     begun: list[str] = []
@@ -259,7 +259,7 @@ async def later(report: Any) -> bool:
     return True
 
 
-@pytest.mark.parametrize("verify", [5, later, "size >", ["size > 3"], {"type": "object"}], ids=str)
+@pytest.mark.parametrize("verify", [5, later, "size >", ["size > 3"], {"type": "object"}])
 def test_what_cannot_verify_is_refused(verify: Any):
     """A word that is no verifier is refused where it is written."""
     with pytest.raises(ConfigError, match=r"stage 'write': verify="):
