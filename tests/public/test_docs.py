@@ -17,6 +17,7 @@ PAGES = [
     "mcp.md",
     "other-agents.md",
     "security.md",
+    "tasks.md",
     "verification.md",
 ]
 BLOCK = re.compile(r"^```(python|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
