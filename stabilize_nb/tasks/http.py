@@ -13,6 +13,7 @@ are sent with an Idempotency-Key, which is the same for every try of one run of 
 from __future__ import annotations
 
 import json
+import math
 import ssl
 import time
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -73,7 +74,8 @@ class HTTPTask(Task):
     """
 
     waits = True
-    max_attempts = 2**31 - 1  # the stage says by `retries` how often
+    timeout = math.inf  # the option `timeout` counts
+    max_attempts = 2**31 - 1  # and `retries`
 
     def __init__(self, egress: Egress | None = None, **options: Any) -> None:
         for name in options.keys() - KEYS:

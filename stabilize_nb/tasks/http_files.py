@@ -7,7 +7,7 @@ import io
 import os
 import stat
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -129,16 +129,25 @@ async def _written(pieces: AsyncIterator[bytes], meter: Meter, file: Any) -> int
         block += piece
         size += len(piece)
         if len(block) >= _BLOCK:
-            await asyncio.to_thread(_write, file, bytes(block))
+            await _done(_write, file, bytes(block))
             block.clear()
         meter.add(len(piece))
-    await asyncio.to_thread(_write, file, bytes(block), last=True)
+    await _done(_write, file, bytes(block))
+    await _done(os.fsync, file.fileno())
     return size
 
 
-def _write(file: Any, block: bytes, *, last: bool = False) -> None:
+async def _done(work: Callable[..., Any], *arguments: Any) -> None:
+    """Do something with a file in a thread; who is cancelled waits for its end, since the file is closed then."""
+    doing = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
+    try:
+        await asyncio.shield(doing)
+    except asyncio.CancelledError:
+        await asyncio.wait([doing])
+        raise
+
+
+def _write(file: Any, block: bytes) -> None:
     view = memoryview(block)
     while view:
         view = view[file.write(view) :]
-    if last:
-        os.fsync(file.fileno())

@@ -10,6 +10,7 @@ import random
 import socket
 import ssl
 import sys
+import zlib
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -25,6 +26,7 @@ from stabilize_nb import Egress, EgressRefusedError, guarded_client
 from stabilize_nb.egress import network
 from stabilize_nb.egress.addresses import _SPECIAL, Reach, literal, place_of
 from stabilize_nb.egress.client import target_of
+from stabilize_nb.egress.inflate import PIECE, Unpacking
 from stabilize_nb.egress.policy import Target, judge, judge_addresses
 from stabilize_nb.errors import ConfigError
 from stabilize_nb.llm import LLMClient
@@ -292,6 +294,16 @@ def test_next_address_is_tried_when_one_does_not_answer(monkeypatch):
     with NameServer({"two.test": [["::1", "127.0.0.1"]]}) as names, Server() as server:
         monkeypatch.setattr(socket, "getaddrinfo", names.getaddrinfo)
         assert ask_all([server.url("text", "two.test")], Egress(allow_private=True)) == ["Grüße"]
+
+
+def test_bombs_are_unpacked_in_pieces():
+    """However much a few bytes unpack to, no more than a piece is in memory."""
+    bomb = zlib.compress(bytes(64 * 2**20), 9)
+
+    pieces = Unpacking("deflate").feed(bomb)
+
+    assert len(bomb) < 100_000
+    assert {len(piece) for piece in pieces} == {PIECE}
 
 
 # -- what one may say -------------------------------------------------------------------------------
