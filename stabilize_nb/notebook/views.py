@@ -207,7 +207,8 @@ def _asked(asked: Mapping[str, Any]) -> Iterator[str]:
 def _purpose(stage: FlowStage) -> str:
     if stage.is_gate:
         return shorten(stage.settings["question"], COLUMNS)
-    said = stage.settings.get("title") or (stage.function.__doc__ if stage.function is not None else "") or ""
+    does = str(stage.task) if stage.task is not None else stage.function.__doc__ if stage.function is not None else ""
+    said = stage.settings.get("title") or does or ""
     return shorten(said.strip().partition("\n")[0], COLUMNS)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import signal
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,11 @@ class CommandTask(Task):
             known = ", ".join(sorted(self.keys))
             raise ConfigError(f"{type(self).__name__} has no option {name!r}; known are {known}")
         self.options = options
+
+    def __str__(self) -> str:
+        """The command, where the task says it itself."""
+        command = self.options.get("command")
+        return shlex.join(command) if isinstance(command, list) else command or super().__str__()
 
     @property
     def places(self) -> list[str]:

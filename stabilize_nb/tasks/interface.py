@@ -41,6 +41,10 @@ class Task:
         """Names of values that it takes from what its stage sees. In a flow, stages of these names come before it."""
         return ()
 
+    def __str__(self) -> str:
+        """What a person reads who asks what it does."""
+        return type(self).__name__
+
     def execute(self, stage: StageExecution) -> Any:
         """Do the work and return a TaskResult (or an awaitable of one)."""
         raise NotImplementedError

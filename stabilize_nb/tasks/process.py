@@ -135,13 +135,19 @@ async def until_stopped(work: Callable[[asyncio.Event], Coroutine[Any, Any, T]])
     stop = asyncio.Event()
     task = asyncio.ensure_future(work(stop))
     _at_work.add(task)
-    task.add_done_callback(_at_work.discard)
+    task.add_done_callback(_is_over)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         stop.set()
         await asyncio.wait([task])
         raise
+
+
+def _is_over(task: asyncio.Task[Any]) -> None:
+    _at_work.discard(task)
+    if not task.cancelled():
+        task.exception()  # looked at: nobody may be waiting for it
 
 
 async def _carried_out(order: Order, stop: asyncio.Event) -> Ended:

@@ -23,6 +23,9 @@ BUILT_IN: dict[str, Callable[[], Task]] = {
     "_loop_exit": LoopExitTask,
     "sub_workflow": SubWorkflowTask,
 }
+#: Tasks of this package that do something outside of the engine, by the names under which they are usually registered.
+#: They are not built in: a database that somebody opens could name them.
+SHIPPED = {"http": "HTTPTask", "python": "PythonTask", "shell": "ShellTask", "ssh": "SSHTask"}
 
 
 class TaskRegistry:
@@ -89,6 +92,8 @@ class TaskRegistry:
         names = {plain_name(each): each for each in self._makers}
         close = difflib.get_close_matches(plain_name(name), names, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
+        if plain_name(name) in SHIPPED:
+            hint = f"; registry.register({name!r}, {SHIPPED[name]}) makes it known"
         known = ", ".join(sorted({*map(plain_name, self._sources)})) or "none"
         return f"no task is registered as {plain_name(name)!r}{hint} (registered: {known})"
 

@@ -37,6 +37,10 @@ class SSHTask(CommandTask):
     keys = KEYS
     fillable = ("host",)
 
+    def __str__(self) -> str:
+        """The command and its host."""
+        return f"{self.options['host']}: {super().__str__()}" if "host" in self.options else super().__str__()
+
     async def carried_out(self, options: Options) -> TaskResult:
         """Run the command and look at its code."""
         target, arguments = _target(options), _arguments(options)

@@ -89,6 +89,7 @@ def test_cell_has_commands_and_tasks(notebook, tmp_path, monkeypatch):
     with Engine(tmp_path / "runs.db") as engine:
         for flow in (notebook.names["sizes_of"], exported):
             assert engine.start(flow, count=2).result(20) == ['["f0", "f1"]', 2, ["f0 big", "f1 big"]]
+            assert "echo {files}" in flow._repr_mimebundle_()["text/html"]
     assert "shell" not in notebook.names
 
 

@@ -87,6 +87,15 @@ def test_outputs_of_others_are_no_options(engine):
     assert run.outputs["it"]["stdout"] == "none {env}"
 
 
+def test_task_that_nobody_registered_is_named(tmp_path):
+    """Commands are not built in; the error says how they are made known."""
+    with (
+        Engine(tmp_path / "runs.db") as bare,
+        pytest.raises(ConfigError, match=r"registry\.register\('shell', ShellTask\)"),
+    ):
+        begun(bare, "shell", command="true")
+
+
 def test_task_with_options_of_its_own(engine):
     """They hold for every stage, and a stage cannot say otherwise."""
     engine.processor.registry.replace("fixed", ShellTask(command="echo {who}; exit 3", expected_codes=[3]))
