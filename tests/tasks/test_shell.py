@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from stabilize_nb import Engine, ShellTask
-from stabilize_nb.errors import ConfigError
+from stabilize_nb.errors import ConfigError, TaskNotFoundError
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.tasks.warden import WARDEN
 from tests.makers import stage, workflow
@@ -91,7 +91,7 @@ def test_task_that_nobody_registered_is_named(tmp_path):
     """Commands are not built in; the error says how they are made known."""
     with (
         Engine(tmp_path / "runs.db") as bare,
-        pytest.raises(ConfigError, match=r"registry\.register\('shell', ShellTask\)"),
+        pytest.raises(TaskNotFoundError, match=r"registry\.register\('shell', ShellTask\)"),
     ):
         begun(bare, "shell", command="true")
 
