@@ -16,6 +16,7 @@ _HOMES = {
     "Budget": "models.budget",
     "BudgetExceededError": "models.calls",
     "CallableTask": "tasks.interface",
+    "DockerTask": "tasks.docker",
     "Egress": "egress.policy",
     "EgressRefusedError": "egress.policy",
     "Engine": "engine",

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [
     "agents.md",
     "analysis.md",
+    "docker.md",
     "http.md",
     "langgraph.md",
     "mcp.md",

@@ -41,6 +41,7 @@ PATHS = {
     "stabilize_nb.stages.multi_instance_builder": "MultiInstanceBuilder",
     "stabilize_nb.dag.graph": "StageGraphBuilder",
     "stabilize_nb.recovery": "WorkflowRecovery recover_on_startup",
+    "stabilize_nb.tasks.docker": "DockerTask",
     "stabilize_nb.verification": "VerifyResult VerifyStatus Verifier OutputVerifier CallableVerifier",
     "stabilize_nb.conditions": "Condition ConditionSet ConditionType ConditionReason",
     "stabilize_nb.assertions": """assert_true assert_not_none assert_non_empty assert_config assert_context
