@@ -24,6 +24,7 @@ from stabilize_nb.tasks.docker_order import (
     Allowed,
     action,
     argv,
+    asked_by,
     container_name,
     container_order,
     environment,
@@ -67,6 +68,7 @@ class DockerTask(CommandTask):
     async def execute(self, stage: StageExecution) -> TaskResult:
         """Do what is asked; what the engine refuses fails the stage, or lets it go on where it says so."""
         options = Options(stage)
+        options.context = asked_by(stage)
         job = _Job(options, stage, self._allowed, self._base_url)
         try:
             what = action(options)

@@ -16,12 +16,15 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from stabilize_nb.errors import ConfigError
 from stabilize_nb.tasks.masking import Mask
 from stabilize_nb.tasks.options import Options
 from stabilize_nb.tasks.templates import as_text, in_arguments, places
+
+if TYPE_CHECKING:
+    from stabilize_nb.models.stage import StageExecution
 
 #: Context keys of the task.
 KEYS: Final = frozenset({
@@ -115,6 +118,13 @@ class ContainerOrder:
     is_read_only: bool = False
     is_privileged: bool = False
     platform: str | None = None
+
+
+def asked_by(stage: StageExecution) -> dict[str, Any]:
+    """Return the context of a stage without options that it does not say itself: what it only sees is a value."""
+    own = stage.context if stage.runtime is None else stage.runtime.own_context
+    values = {key: value for key, value in stage.context.items() if key not in KEYS}
+    return values | {key: value for key, value in own.items() if key in KEYS}
 
 
 def container_order(options: Options, allowed: Allowed) -> ContainerOrder:
@@ -237,7 +247,14 @@ def environment(options: Options) -> dict[str, str]:
     for name in given:
         if not name or "=" in name or "\0" in name:
             raise options.wrong("environment", f"{name!r} is no name of a variable")
-    return {name: as_text(name, value) for name, value in given.items()}
+    return {name: as_text(name, _value(options, value)) for name, value in given.items()}
+
+
+def _value(options: Options, given: Any) -> Any:
+    """Return the value of the context that a text stands for which is nothing but its place, such as "{topic}"."""
+    name = places([given])[:1] if isinstance(given, str) else []
+    is_place = name and given == f"{{{name[0]}}}" and name[0] not in KEYS
+    return options.context.get(name[0], given) if is_place else given
 
 
 def mask(options: Options) -> Mask:
