@@ -21,10 +21,10 @@ from stabilize_nb.tasks.command import CommandTask, ended_with
 from stabilize_nb.tasks.docker_engine import Containers, ImageMissingError, Stop
 from stabilize_nb.tasks.docker_order import (
     CALL_LABEL,
+    KEYS,
     Allowed,
     action,
     argv,
-    asked_by,
     container_name,
     container_order,
     environment,
@@ -48,27 +48,33 @@ PULLS: Final = ("missing", "always", "never")
 
 
 class DockerTask(CommandTask):
-    """Does what the context's `action` says at a container engine; "run" (the default) runs a container to its end.
+    """Does what the option `action` says at a container engine; "run" (the default) runs a container to its end.
 
-    Keys: `image`, `command` (a list of arguments, or text that is split into such; no shell reads it; `{key}` is a
-    value of the context), `entrypoint`, `name`, `user`, `volumes`, `ports`, `network`, `environment`, `workdir`,
-    `memory`, `cpus`, `gpus`, `cap_add`, `cap_drop`, `read_only`, `remove` (True), `detach`, `platform`, `pull`
-    ("missing"), `labels`, `timeout` (300 s), `max_output_size` (10 MB of each stream), `secrets` (names in
-    `environment` or the context whose values are masked), `continue_on_failure`; for "build" `path` and `dockerfile`.
+    Options, or keys of the context: `image`, `command` (a list of arguments, or text that is split into such; no shell
+    reads it; `{key}` is a value of the context), `entrypoint`, `name`, `user`, `volumes`, `ports`, `network`,
+    `environment`, `workdir`, `memory`, `cpus`, `gpus`, `cap_add`, `cap_drop`, `read_only`, `remove` (True), `detach`,
+    `platform`, `pull` ("missing"), `labels`, `timeout` (300 s), `max_output_size` (10 MB of each stream), `secrets`
+    (names in `environment` or the context whose values are masked), `continue_on_failure`; for "build" `path` and
+    `dockerfile`.
     Outputs: stdout, stderr, exit_code, container_id, image_id. docs/docker.md has the whole.
 
     `allow`: what containers may have beside their own, words of ALLOWABLE; `folders`: of the machine, which they may
     mount or be built from. `base_url`: where the engine is; None: where DOCKER_HOST says.
     """
 
-    def __init__(self, *, allow: Iterable[str] = (), folders: Iterable[str] = (), base_url: str | None = None) -> None:
+    keys = KEYS
+    fillable = ("image", "environment")
+
+    def __init__(
+        self, *, allow: Iterable[str] = (), folders: Iterable[str] = (), base_url: str | None = None, **options: Any
+    ) -> None:
+        super().__init__(**options)
         self._allowed = Allowed(what=frozenset(allow), folders=tuple(folders))
         self._base_url = base_url
 
     async def execute(self, stage: StageExecution) -> TaskResult:
         """Do what is asked; what the engine refuses fails the stage, or lets it go on where it says so."""
-        options = Options(stage)
-        options.context = asked_by(stage)
+        options = Options(stage, self.options)
         job = _Job(options, stage, self._allowed, self._base_url)
         try:
             what = action(options)
@@ -104,7 +110,7 @@ class _Job:
         self.limit = options.seconds("timeout", DEFAULT_TIMEOUT)
         self.remove = options.flag("remove", True)
         self.detach = options.flag("detach")
-        self.pull = options.context.get("pull", "missing")
+        self.pull = options.get("pull", "missing")
         if self.pull not in PULLS and not isinstance(self.pull, bool):
             raise options.wrong("pull", f"one of {', '.join(PULLS)} is expected")
         cap = options.whole("max_output_size", DEFAULT_CAP, 0, _MOST)

@@ -16,15 +16,12 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from stabilize_nb.errors import ConfigError
 from stabilize_nb.tasks.masking import Mask
 from stabilize_nb.tasks.options import Options
 from stabilize_nb.tasks.templates import as_text, in_arguments, places
-
-if TYPE_CHECKING:
-    from stabilize_nb.models.stage import StageExecution
 
 #: Context keys of the task.
 KEYS: Final = frozenset({
@@ -120,13 +117,6 @@ class ContainerOrder:
     platform: str | None = None
 
 
-def asked_by(stage: StageExecution) -> dict[str, Any]:
-    """Return the context of a stage without options that it does not say itself: what it only sees is a value."""
-    own = stage.context if stage.runtime is None else stage.runtime.own_context
-    values = {key: value for key, value in stage.context.items() if key not in KEYS}
-    return values | {key: value for key, value in own.items() if key in KEYS}
-
-
 def container_order(options: Options, allowed: Allowed) -> ContainerOrder:
     """Return the container that a stage asks for; raises ConfigError."""
     place = options.place
@@ -150,7 +140,7 @@ def container_order(options: Options, allowed: Allowed) -> ContainerOrder:
 
 def action(options: Options) -> str:
     """Return what is to be done."""
-    found = options.context.get("action", "run")
+    found = options.get("action", "run")
     if found not in ACTIONS:
         raise options.wrong("action", f"one of {', '.join(ACTIONS)} is expected")
     return str(found)
@@ -247,14 +237,7 @@ def environment(options: Options) -> dict[str, str]:
     for name in given:
         if not name or "=" in name or "\0" in name:
             raise options.wrong("environment", f"{name!r} is no name of a variable")
-    return {name: as_text(name, _value(options, value)) for name, value in given.items()}
-
-
-def _value(options: Options, given: Any) -> Any:
-    """Return the value of the context that a text stands for which is nothing but its place, such as "{topic}"."""
-    name = places([given])[:1] if isinstance(given, str) else []
-    is_place = name and given == f"{{{name[0]}}}" and name[0] not in KEYS
-    return options.context.get(name[0], given) if is_place else given
+    return {name: as_text(name, options.filled(value)) for name, value in given.items()}
 
 
 def mask(options: Options) -> Mask:
@@ -262,7 +245,7 @@ def mask(options: Options) -> Mask:
     own = environment(options)
     names = options.names("secrets")
     found = [own[name] for name in names if name in own]
-    found += [as_text(name, options.get(name)) for name in names if options.get(name) is not None]
+    found += [as_text(name, options.context[name]) for name in names if options.context.get(name) is not None]
     return Mask(found)
 
 

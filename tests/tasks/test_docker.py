@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import docker
 import pytest
 
-from stabilize_nb import Engine, TaskRegistry
+from stabilize_nb import Engine, Flow, TaskRegistry
 from stabilize_nb.errors import ConfigError
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.tasks.docker import DockerTask
@@ -160,6 +160,22 @@ def test_only_the_stage_itself_says_what_runs(api, tmp_path):
     assert sent["Env"] == ["WORD=hello", "TEXT=a {word}"]
     assert not sent.get("Entrypoint")
     assert not sent.get("User")
+
+
+def test_task_of_a_flow(api):
+    """Options stand at the task; what stands in braces is an input or a stage that it follows."""
+    flow = Flow("said")
+
+    @flow.stage
+    def word() -> str:
+        return "hello"
+
+    flow.task(DockerTask(base_url=api.url, image="tools", command=["echo", "{word}", "{who}"]), "say")
+    with Engine(":memory:") as engine:
+        run = engine.start(flow, who="ann")
+        run.wait(20)
+
+        assert run.outputs["say"]["stdout"] == "hello ann"
 
 
 def test_what_is_printed_is_capped_and_masked(engine):
