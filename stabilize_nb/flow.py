@@ -24,6 +24,7 @@ from stabilize_nb.flow_words import (
     CLOSE,
     CallWords,
     GateWords,
+    HTTPWords,
     OrderWords,
     Refusal,
     ShellWords,
@@ -42,6 +43,8 @@ from stabilize_nb.models.forms import form_data
 from stabilize_nb.models.topology import check_topology
 from stabilize_nb.models.workflow import Workflow
 from stabilize_nb.starting import STARTER, How, Work
+from stabilize_nb.tasks.http import HTTPTask
+from stabilize_nb.tasks.http_order import KEYS
 from stabilize_nb.tasks.interface import Task
 from stabilize_nb.tasks.prints import plain_name
 from stabilize_nb.tasks.shell import ShellTask
@@ -196,6 +199,26 @@ class Flow:
         task = ShellTask(command=command, timeout=timeout, **options)
         text = command if isinstance(command, str) else " ".join(map(str, command))
         stage = self.task(task, name or self._free(text), **words)
+        stage.settings["unnamed"] = name is None
+        return stage
+
+    @with_words(HTTPWords)
+    def http(
+        self, url: str, *, method: str = "GET", name: str | None = None, timeout: float = 30, **words: Any
+    ) -> FlowStage:
+        """
+        Add a stage that sends a request: `flow.http("https://api.test/{city}", name="weather", parse_json=True)`.
+
+        `{city}` is an input, an output, or what the stage `city` returned, which it then follows; it stays one part of
+        a path or query. In other options a text that is only a place is the value: `json="{report}"`. It returns
+        status_code, headers, body and more (`weather["body_json"]`), and fails from status 400 on. It may go to public
+        addresses, unless it or `Engine(egress=...)` says otherwise. `retry=2`: it is sent again when that may help. The
+        other words are those of a stage, and options of HTTPTask.
+        """
+        options = {word: words.pop(word) for word in [*words] if word in KEYS}
+        options |= {"retries": words.pop("retry")} if words.get("retry") else {}
+        task = HTTPTask(url=url, method=method, timeout=timeout, **options)
+        stage = self.task(task, name or self._free(url.partition("://")[2].partition("?")[0] or url), **words)
         stage.settings["unnamed"] = name is None
         return stage
 

@@ -110,6 +110,33 @@ class ShellWords(StageWords, total=False):
     continue_on_failure: bool  # whether what follows goes on when it fails
 
 
+class HTTPWords(StageWords, total=False):
+    """What may be said of a request; those that are no words of a stage are options of HTTPTask."""
+
+    body: str  # what is sent: text,
+    json: Any  # or data,
+    form: Mapping[str, Any]  # or fields,
+    upload_file: str  # or a file
+    upload_field: str  # the field of the file
+    upload_form: Mapping[str, Any]  # fields beside the file
+    download_to: str  # the file that takes the answer
+    headers: Mapping[str, str]  # sent along
+    auth: list[Any]  # [user, password]
+    bearer_token: Any  # or a token; best by secret("NAME")
+    parse_json: bool  # whether the answer has to be JSON
+    expected_status: int | list[int]  # statuses that are no failure; all below 400 if none is said
+    retry_delay: float  # seconds that are waited at least before it is sent again
+    retry_on_status: list[int]  # answers after which it is sent again
+    retry_non_idempotent: bool  # whether POST and PATCH are sent again though the server may have carried them out
+    idempotency_key: bool | str  # of POST and PATCH: one of its own, none (False), or text
+    max_response_size: int  # bytes of the answer
+    verify_ssl: bool | str  # whether certificates are checked, or a file of those that are trusted
+    allow_private_urls: bool  # whether this machine and private networks may be asked
+    allowed_hosts: list[str]  # the only names and networks that may be asked
+    allowed_ports: list[int]  # the only ports
+    continue_on_failure: bool  # whether what follows goes on when it fails
+
+
 def close(name: str, known: Iterable[str], cutoff: float = CLOSE) -> str:
     """Return the end of a sentence that names what is close to `name`; nothing when nothing is."""
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)

@@ -1,10 +1,10 @@
 """
 The body of a %%workflow cell: compiled so that tracebacks name the cell, run in the user's names, made a definition.
 
-`stage`, `approval`, `shell`, `task`, `call`, `loop`, `budget` and `Flow` are there while the body runs, and what the
-user had under these names is back afterwards. `jump` stays, because stage functions call it when they run. Lines
-count as in the cell, whose first line is the magic. A definition runs nothing and is checked whole before its name is
-bound.
+`stage`, `approval`, `shell`, `http`, `task`, `call`, `loop`, `budget` and `Flow` are there while the body runs, and
+what the user had under these names is back afterwards. `jump` stays, because stage functions call it when they run.
+Lines count as in the cell, whose first line is the magic. A definition runs nothing and is checked whole before its
+name is bound.
 """
 
 from __future__ import annotations
@@ -63,6 +63,12 @@ class Draft:
         stage = self._once(lambda flow: flow.shell(command, name=name or f"shell_{number}", **words))
         return self._placed(stage, name)
 
+    def http(self, url: str, *, name: str | None = None, **words: Any) -> FlowStage:
+        """Add a stage that sends a request; its name is that of the variable it is bound to."""
+        number = len(self.flow.stages) + 1
+        stage = self._once(lambda flow: flow.http(url, name=name or f"http_{number}", **words))
+        return self._placed(stage, name)
+
     def task(self, task: Task, name: str | None = None, **words: Any) -> FlowStage:
         """Add a stage that a task carries out; its name is that of the variable it is bound to."""
         number = len(self.flow.stages) + 1
@@ -119,7 +125,7 @@ def define(shell: Shell, line: str, name: str, body: str) -> Definition:
     draft = Draft(name)
     words = {
         "stage": draft.stage, "approval": draft.approval, "call": draft.call, "loop": draft.loop,
-        "shell": draft.shell, "task": draft.task, "budget": draft.budget, "Flow": Flow,
+        "shell": draft.shell, "http": draft.http, "task": draft.task, "budget": draft.budget, "Flow": Flow,
     }  # fmt: skip
     with _names_in(shell.user_ns, words):
         shell.user_ns["jump"] = jump

@@ -13,7 +13,7 @@ from IPython.core.completer import CompletionContext, SimpleCompletion, context_
 
 from stabilize_nb.errors import WorkflowNotFoundError
 from stabilize_nb.flow import Flow
-from stabilize_nb.flow_words import CallWords, GateWords, OrderWords, ShellWords, StageWords
+from stabilize_nb.flow_words import CallWords, GateWords, HTTPWords, OrderWords, ShellWords, StageWords
 from stabilize_nb.models.budget import Budget
 from stabilize_nb.models.settling import ON_CRASH, SETTLEMENTS
 from stabilize_nb.models.workflow import Workflow
@@ -37,7 +37,7 @@ _LINE: Final = re.compile(r"(?:^|[=\s])%workflow[ \t]+(?P<rest>.*)$")
 _CELL: Final = re.compile(r"^%%workflow[ \t]+(?P<rest>.*)$")
 _STAGE: Final = re.compile(
     r"^(?:async[ \t]+)?def[ \t]+(\w+)|^[ \t]+@stage\b.*\n[ \t]+(?:async[ \t]+)?def[ \t]+(\w+)"
-    r"|^[ \t]*(\w+)[ \t]*=[ \t]*(?:approval|shell|task|call)\(|^[ \t]*with[ \t]+loop\([\"'](\w+)",
+    r"|^[ \t]*(\w+)[ \t]*=[ \t]*(?:approval|shell|http|task|call)\(|^[ \t]*with[ \t]+loop\([\"'](\w+)",
     re.MULTILINE,
 )
 #: Where the body of a cell names a stage: after=, show=, jump("...") and the parameters of a function.
@@ -50,11 +50,14 @@ _PARAMETER: Final = re.compile(r"^[ \t]*(?:async[ \t]+)?def[ \t]+\w+\((?:[^)]*,[
 #: Where the body of a cell says what is done when a process has died.
 _CRASH: Final = re.compile(r"\bon_crash[ \t]*=[ \t]*[\"'](?P<part>\w*)$")
 #: Where the body of a cell says a word about a stage.
-_WORD: Final = re.compile(r"\b(?P<what>stage|approval|shell|task|call|loop|budget)\((?:.*[,(][ \t]*)?(?P<part>\w*)$")
+_WORD: Final = re.compile(
+    r"\b(?P<what>stage|approval|shell|http|task|call|loop|budget)\((?:.*[,(][ \t]*)?(?P<part>\w*)$"
+)
 _WORDS: Final[Mapping[str, Iterable[str]]] = {
     "stage": StageWords.__annotations__,
     "approval": ("show", "form", "choices", "timeout", "on_timeout", "reject_continues", *GateWords.__annotations__),
     "shell": ShellWords.__annotations__,
+    "http": ("method", *HTTPWords.__annotations__),
     "task": StageWords.__annotations__,
     "call": CallWords.__annotations__,
     "loop": ("until", "while_", "max", "body", *OrderWords.__annotations__),

@@ -18,7 +18,7 @@ from stabilize_nb.flow import jump
 
 {name} = Flow({name!r})
 stage, approval, call, loop = {name}.stage, {name}.approval, {name}.call, {name}.loop
-shell, task = {name}.shell, {name}.task
+shell, http, task = {name}.shell, {name}.http, {name}.task
 
 '''
 _BUDGET = """
@@ -29,7 +29,20 @@ def budget(**limits):
 """
 _GIVEN = frozenset(
     {
-        *("stage", "approval", "shell", "task", "call", "loop", "budget", "jump", "Flow", "__name__", "__file__"),
+        *(
+            "stage",
+            "approval",
+            "shell",
+            "http",
+            "task",
+            "call",
+            "loop",
+            "budget",
+            "jump",
+            "Flow",
+            "__name__",
+            "__file__",
+        ),
         *dir(builtins),
     }
 )

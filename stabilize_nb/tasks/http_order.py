@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from stabilize_nb.egress.policy import Egress
 from stabilize_nb.errors import ConfigError
+from stabilize_nb.secrets.resolving import resolved
 
 if TYPE_CHECKING:
     from stabilize_nb.models.stage import StageExecution
@@ -78,7 +79,7 @@ def asked_by(stage: StageExecution, options: Mapping[str, Any]) -> dict[str, Any
     output named `headers` or `allow_private_urls` decides neither where a request goes nor what is sent along.
     """
     own = stage.context if stage.runtime is None else stage.runtime.own_context
-    said = {key: value for key, value in {**own, **options}.items() if key in KEYS}
+    said = {key: value for key, value in {**own, **resolved(dict(options))}.items() if key in KEYS}
     filled: dict[str, Any] = {key: _filled(value, stage.context) for key, value in said.items()}
     if isinstance(said.get("url"), str):
         filled["url"] = _PLACE.sub(lambda place: _in_url(place, stage.context), said["url"])

@@ -101,6 +101,7 @@ def test_cell_has_commands_and_tasks(notebook, tmp_path, monkeypatch):
         ("with loop('l', unt", "until="),
         ("call(x, ea", "each="),
         ("x = shell('make', expe", "expected_codes="),
+        ("x = http('https://api.test', pars", "parse_json="),
         ("task(x, ret", "retry="),
         ("budget(us", "usd="),
     ],

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
-from stabilize_nb import Egress, Engine, HTTPTask, WorkflowStatus, secret
+from stabilize_nb import Egress, Engine, Flow, HTTPTask, WorkflowStatus, secret
 from stabilize_nb.egress.client import library
 from stabilize_nb.errors import ConfigError
 from tests.makers import stage, workflow
@@ -463,6 +463,28 @@ def test_secret_is_sent_and_kept_nowhere(server, tmp_path):
     assert (heard["authorization"], heard["x-key"]) == ("Bearer correct-horse-battery", "correct-horse-battery")
     assert "Bearer [secret API_TOKEN]" in found.outputs["body"]
     assert "correct-horse" not in str(found)
+
+
+def test_request_is_a_stage_of_a_flow(engine, server):
+    """`flow.http`: names in braces are inputs and stages, which are followed; the answer goes on; `retry` counts."""
+    flow = Flow("cities")
+
+    @flow.stage
+    def place(country):
+        return f"{country}/capital"
+
+    echo = server.url("echo/{place}")
+    asked = flow.http(echo, name="asked", method="POST", json={"at": "{place}"}, parse_json=True, **LOCAL)
+    flow.http(server.url("busy/1/0"), name="again", retry=1, retry_delay=0, after="asked", **LOCAL)
+
+    @flow.stage
+    def seen(asked, again):
+        return asked["body_json"]["path"], asked["body_json"]["body"], again["status_code"]
+
+    run = engine.start(flow, country="no")
+
+    assert run.result(20) == ["/echo/no%2Fcapital", '{"at":"no/capital"}', 200]
+    assert flow.requisites(asked) == {"place"}
 
 
 def test_engine_says_where_tasks_may_go_and_a_stage_says_it_for_itself(server, tmp_path):
