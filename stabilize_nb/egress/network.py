@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import httpcore2
 
-from stabilize_nb.egress.addresses import Address
+from stabilize_nb.egress.addresses import Address, literal
 from stabilize_nb.egress.policy import Egress, EgressRefusedError, in_turns, judge_addresses
 
 #: Names that are looked up at once. The system's resolver cannot be broken off, so it gets threads of its own.
@@ -77,6 +77,9 @@ class CheckedNetwork(httpcore2.AsyncNetworkBackend):
         return await self._network.connect_tcp(str(addresses[-1]), port, None, local_address, socket_options)
 
     async def _addresses(self, host: str, port: int) -> list[Address]:
+        address = literal(host)
+        if address is not None:
+            return [address]
         try:
             return await look_up(host, port)
         except (OSError, UnicodeError) as error:
