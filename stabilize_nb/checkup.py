@@ -21,7 +21,7 @@ import apsw
 from stabilize_nb.errors import StoreError
 from stabilize_nb.queue.processor.presence import is_at_work
 from stabilize_nb.store.files import has_content, refuse_damaged_head, refuse_unusable
-from stabilize_nb.store.migrate import migrations, refuse_newer
+from stabilize_nb.store.migrate import refuse_changed, refuse_newer, schema
 from stabilize_nb.store.sqlite import Connection, refuse_unsound, store_error
 
 if TYPE_CHECKING:
@@ -91,7 +91,8 @@ def _examine(connection: Connection, file: Path, size: int) -> Checkup:
     path = str(file)
     wal = Path(f"{path}-wal").stat().st_size if has_content(f"{path}-wal") else 0
     try:
-        refuse_newer(connection)
+        if refuse_newer(connection):
+            refuse_changed(connection)
         pages = tuple(Finding(kind="pages", what=what) for what in connection.faults())
     except (StoreError, apsw.Error, UnicodeDecodeError) as error:
         said = error if isinstance(error, StoreError) else store_error(path, error)
@@ -120,10 +121,7 @@ def _examine(connection: Connection, file: Path, size: int) -> Checkup:
 def _lacking(connection: Connection) -> tuple[Finding, ...]:
     """Return what the schema lacks; a store that was never used has none yet."""
     there = {row[0] for row in connection.all("doctor_tables", {})}
-    model = apsw.Connection(":memory:")
-    for _name, sql in migrations():
-        model.execute(sql)
-    wanted = {row[0] for row in model.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    wanted = {name for name, sql in schema().items() if str(sql).startswith("CREATE TABLE")}
     missing = sorted(wanted - there)
     if not missing:
         return ()

@@ -53,12 +53,13 @@ class Secret(dict[str, str]):
     __setitem__ = __delitem__ = __ior__ = update = setdefault = pop = popitem = clear = _fixed
 
 
-def secret(name: str) -> Secret:
+def secret(name: str) -> Any:
     """
-    Return what stands for a secret in inputs, contexts, defaults of parameters and `LLMClient(api_key=...)`.
+    Return the Secret that stands for a value in inputs, contexts, defaults of parameters and `LLMClient(api_key=...)`.
 
-    Its value is looked up where a stage that uses it is run, each time anew: in `Engine(secrets=...)`, or else in the
+    The value is looked up where a stage that uses it is run, each time anew: in `Engine(secrets=...)`, or else in the
     environment variable `name`. It is never stored, and hidden wherever it would be (docs/security.md).
+    Typed as anything, since it stands where text is expected.
 
     Raises ConfigError for what cannot be a name.
     """

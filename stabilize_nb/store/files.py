@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,6 +63,12 @@ def has_content(path: str) -> bool:
         return Path(path).stat().st_size > 0
     except OSError:
         return False
+
+
+def make_private(path: str) -> None:
+    """Make a file that is not there yet, so that nobody else may read it; SQLite gives what lies beside it its mode."""
+    with suppress(OSError):  # it is there, or opening it says why it cannot be
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
 def open_plainly(path: str) -> apsw.VFSFile:

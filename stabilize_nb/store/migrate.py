@@ -8,6 +8,8 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+import apsw
+
 from stabilize_nb.errors import SchemaError
 from stabilize_nb.store.files import advice
 from stabilize_nb.store.queries import sql_file
@@ -31,6 +33,7 @@ def migrate(connection: Connection) -> list[str]:
     Raises SchemaError when the database was written by a newer version, or by another program.
     """
     if refuse_newer(connection) == len(migrations()):
+        refuse_changed(connection)
         return []
     connection.begin()
     try:
@@ -48,6 +51,33 @@ def refuse_newer(connection: Connection) -> int:
     if version > len(migrations()):
         raise SchemaError(_newer(connection, version))
     return version
+
+
+@cache
+def schema() -> dict[str, str]:
+    """Return the tables and indexes that this version makes, with their definitions."""
+    model = apsw.Connection(":memory:")
+    for _name, sql in migrations():
+        model.execute(sql)
+    return dict(model.execute("SELECT name, sql FROM sqlite_schema"))
+
+
+def refuse_changed(connection: Connection) -> None:
+    """
+    Raise SchemaError when the schema holds what would run, or make other values of what is written.
+
+    Tables of somebody else beside ours are not touched.
+    """
+    made = schema()
+    for kind, name, table, sql in connection.all("schema_objects", {}):
+        runs = kind in ("trigger", "view") or str(sql).upper().startswith("CREATE VIRTUAL")
+        changed = (name in made or table in made) and made.get(name, sql if sql is None else "") != sql
+        if runs or changed:
+            raise SchemaError(
+                f"database {connection.path}: somebody has added or changed its {kind} {str(name)[:80]!r}, which might "
+                "do anything with what is written: undo it, or write what can be read into a new one by "
+                f"`stabilize-nb doctor {connection.path} --salvage NEW`"
+            )
 
 
 def _newer(connection: Connection, version: int) -> str:

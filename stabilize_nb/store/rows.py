@@ -34,7 +34,7 @@ _TOKEN = {token.name: token for token in Token}
 
 
 #: What comes of reading a row that is not as it was written.
-UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, IndexError)
+UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError)
 
 
 def unreadable(workflow_id: str, error: Exception) -> StoreDamagedError:

@@ -33,7 +33,7 @@ from stabilize_nb.store.blobs import (
     with_blobs,
 )
 from stabilize_nb.store.codec import Referring, dumps
-from stabilize_nb.store.files import APPLICATION_ID, advice, has_content
+from stabilize_nb.store.files import APPLICATION_ID, advice, has_content, make_private
 from stabilize_nb.store.queries import statements
 
 if TYPE_CHECKING:
@@ -100,6 +100,8 @@ class Connection:
         self._shelf = Shelf(self._keep)
         self._documents: dict[str, tuple[int, ...]] = {}  # name of a query -> which columns are documents
         self._statements = statements()
+        if not read_only and path != ":memory:":
+            make_private(path)
         try:
             flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
             self._db = apsw.Connection(path, flags=flags, statementcachesize=PREPARED)
@@ -117,8 +119,7 @@ class Connection:
     def _limit(self) -> None:
         """Wait for locks of others, and honour nothing that a hostile file may hold."""
         self._db.set_busy_timeout(busy_timeout())
-        self._db.pragma("trusted_schema", False)
-        self._db.pragma("cell_size_check", True)
+        distrust(self._db)
         self._db.pragma("temp_store", "MEMORY")
 
     def _configure(self, durability: str) -> None:
@@ -357,6 +358,16 @@ def _choice(name: str, default: str, known: tuple[str, ...]) -> str:
     return value
 
 
+def distrust(database: apsw.Connection) -> None:
+    """Have SQLite run nothing that stands in a file: no trigger, no view, no function that is not harmless."""
+    database.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
+    database.config(apsw.SQLITE_DBCONFIG_ENABLE_VIEW, 0)
+    database.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
+    database.config(apsw.SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0)
+    database.pragma("trusted_schema", False)
+    database.pragma("cell_size_check", True)
+
+
 def is_of_store(error: Exception) -> bool:
     """Whether an error of SQLite is about the database, and not about the row that was to be written."""
     return isinstance(error, apsw.Error) and not isinstance(error, _OF_ROWS)
@@ -382,6 +393,7 @@ def refuse_unsound(path: str) -> None:
     try:
         with contextlib.closing(apsw.Connection(path)) as database:
             database.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            distrust(database)
             database.set_busy_timeout(busy_timeout())
             database.set_progress_handler(lambda: time.monotonic() > end, 1_000)
             found = database.pragma("quick_check", 1)

@@ -229,7 +229,7 @@ def test_short_values_are_not_hidden(caplog: pytest.LogCaptureFixture, monkeypat
     flow = Flow("short")
 
     @flow.stage
-    def ask(pin: str = secret("PIN")) -> str:  # type: ignore[assignment]
+    def ask(pin: str = secret("PIN")) -> str:
         return f"room {pin}"
 
     with Engine(":memory:") as engine:

@@ -847,3 +847,6 @@ SELECT max(position) FROM (SELECT position FROM message WHERE position > :after 
 
 -- forget_done -- Messages of a range that have long been done go. Primary key.
 DELETE FROM message WHERE position > :after AND position <= :until AND done_at < :before;
+
+-- schema_objects -- What the schema of the file holds, for a look at what others have changed.
+SELECT type, name, tbl_name, sql FROM sqlite_schema;
