@@ -106,10 +106,11 @@ def send(draft: Any, key: str = secret("KEY")) -> Any:
 def made(path: Path) -> None:
     """Make a store with a run that has ended, one that waits, and one that has not begun."""
     with Engine(path, durability="normal", secrets={"KEY": "the-key-of-the-test"}) as engine:
-        engine.start(asking).until_gate(10)
-        engine.start(asking).until_gate(10)
-        engine.unfinished()[0].approve("gate")
-        engine.unfinished()[0].wait(10)
+        first, second = engine.start(asking), engine.start(asking)
+        first.until_gate(10)
+        second.until_gate(10)
+        first.approve("gate")
+        first.wait(10)
         workflow = asking.build()
         engine.processor.close()
         engine.store.store(workflow, StartWorkflow(execution_id=workflow.id))
