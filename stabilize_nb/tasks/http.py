@@ -83,6 +83,10 @@ class HTTPTask(Task):
         self.egress = egress
         self.options = options
 
+    def __str__(self) -> str:
+        url = str(self.options.get("url", "the url of its stage")).partition("?")[0]
+        return f"{self.options.get('method', 'GET')} {url}"
+
     @property
     def places(self) -> list[str]:
         """Names of values that its options take from what a stage sees."""

@@ -449,6 +449,7 @@ def test_options_of_the_task_hold_for_its_stages(engine, server):
 
     assert run.wait(20) is S.SUCCEEDED, run.workflow.stages[0].error
     assert task.places == ["code"]
+    assert str(task) == f"GET {server.url('status/{code}')}"
     with pytest.raises(ConfigError, match="no option 'timout'"):
         HTTPTask(timout=3)
 
