@@ -183,8 +183,7 @@ async def _begun(
     order: Order, stdout: Kept, stderr: Kept, result: Kept
 ) -> tuple[subprocess.Popen[bytes], list[asyncio.BaseTransport]]:
     """Start the process, with its pipes read."""
-    process, channel = _started(order)
-    WARDEN.watch(process.pid)
+    process, channel = await asyncio.to_thread(_started, order)  # the loop is not held up while a process is made
     loop = asyncio.get_running_loop()
     pipes: list[asyncio.BaseTransport] = []
     for source, kept in ((process.stdout, stdout), (process.stderr, stderr), (channel, result)):
@@ -213,6 +212,7 @@ def _started(order: Order) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
         raise ConfigError(f"{order.argv[0]!r} cannot be started: {error}") from error
     finally:
         os.close(writing)
+    WARDEN.watch(process.pid)
     return process, os.fdopen(reading, "rb", 0)
 
 
