@@ -199,6 +199,7 @@ async def _begun(
 
 def _started(order: Order) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
     """Start the process; return it and the channel by which a result comes."""
+    WARDEN.begin()
     reading, writing = os.pipe()
     try:
         process = subprocess.Popen(

@@ -40,6 +40,17 @@ class Warden:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
+    def begin(self) -> None:
+        """Be there before a command is, so that it is watched at once."""
+        with self._lock:
+            if self._process is None:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-I", "-S", __file__],
+                    stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, bufsize=0,
+                    start_new_session=True,
+                )  # fmt: skip
+                atexit.register(self.close)
+
     def watch(self, group: int) -> None:
         """Have a group ended when this process is gone."""
         self._tell(group)
@@ -50,14 +61,7 @@ class Warden:
 
     def _tell(self, number: int) -> None:
         with self._lock, suppress(BrokenPipeError):  # somebody killed the warden: the command runs all the same
-            if self._process is None:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-I", "-S", __file__],
-                    stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, bufsize=0,
-                    start_new_session=True,
-                )  # fmt: skip
-                atexit.register(self.close)
-            if self._process.stdin is not None:
+            if self._process is not None and self._process.stdin is not None:
                 self._process.stdin.write(b"%d\n" % number)
 
     def close(self) -> None:

@@ -290,14 +290,14 @@ print("result", run.workflow.stages[0].outputs["stdout"])
 
 def engine_process(folder: Path, command: str) -> subprocess.Popen[str]:
     argv = [sys.executable, "-c", ENGINE, str(folder / "runs.db"), command]
-    return subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
 
 
 def test_killed_engine_takes_its_commands_along(tmp_path, mark):
     """After kill -9 nothing goes on unattended; the next engine runs the stage once more, and the result is right."""
-    command = f"echo x >>{tmp_path}/began; [ -e {tmp_path}/go ] || {{ sleep 300; : {mark}; }}; wc -l <{tmp_path}/began"
+    command = f"cd {tmp_path}; echo x >>began; echo begun; [ -e go ] || {{ sleep 300; : {mark}; }}; wc -l <began"
     with engine_process(tmp_path, command) as first:
-        wait_for(lambda: (tmp_path / "began").exists() and alive(mark))
+        assert first.stdout.readline() == "begun\n"
         first.kill()
     wait_for(lambda: not [each for each in alive(mark) if each.name() != "python"])
 
@@ -305,7 +305,7 @@ def test_killed_engine_takes_its_commands_along(tmp_path, mark):
     with engine_process(tmp_path, command) as second:
         printed, _ = second.communicate(timeout=60)
 
-    assert printed.split()[-2:] == ["result", "2"]
+    assert printed.split() == ["begun", "2", "result", "begun", "2"]
 
 
 def test_warden_that_was_killed_is_missed_by_nobody(engine):
