@@ -96,26 +96,30 @@ _NO_MARK: Final = r"(?!\[(?:secret|hidden))"
 _IN_TEXT: Final = (
     (("://",), re.compile(r"(://[^\s/:@?#]*:)[^\s/@?#]+(?=@)")),
     (
-        ("uthorization", "UTHORIZATION"),
+        ("authorization",),
         re.compile(
             rf"(?i)(authorization[\"']?\s*[:=]\s*+[\"']?+(?:(?:bearer|basic|token)\s+)?+){_NO_MARK}[^\s\"',}}]+"
         ),
     ),
-    (("ookie", "OOKIE"), re.compile(rf"(?i)(cookie[\"']?\s*[:=]\s*+[\"']?+){_NO_MARK}[^\n\"'}}]+")),
+    (("cookie",), re.compile(rf"(?i)(cookie[\"']?\s*[:=]\s*+[\"']?+){_NO_MARK}[^\n\"'}}]+")),
     (
-        ("=", ":"),
+        ("passw", "passphrase", "secret", "token", "key"),
         re.compile(
             r"(?i)(?<![\w$-])([\w-]{0,40}(?:password|passwd|passphrase|secret|token|api[-_]?key|access[-_]?key"
             rf"|private[-_]?key)[\"']?\s*[:=]\s*[\"']?){_NO_MARK}[^\s\"',;&}}]{{{_SHORTEST},}}"
         ),
     ),
 )
+_BY_SIGN: Final = tuple((sign, each.what, each.pattern) for each in FORMATS for sign in each.signs)
+#: Characters of one text that are looked through before a run is started.
+LOOKED_AT: Final = 1_000_000
 
 
 def kind_in(text: str) -> str | None:
-    """Return what kind of key text contains; None when it has none."""
-    for what, signs, pattern in FORMATS:
-        if any(sign in text for sign in signs) and pattern.search(text):
+    """Return what kind of key text contains, of a very long one its first million characters; None when it has none."""
+    text = text[:LOOKED_AT]
+    for sign, what, pattern in _BY_SIGN:
+        if sign in text and pattern.search(text):
             return what
     return None
 
@@ -127,11 +131,12 @@ def masked(text: str) -> str:
 
 
 def _without_keys(text: str) -> str:
-    for what, signs, pattern in FORMATS:
-        if any(sign in text for sign in signs):
+    for sign, what, pattern in _BY_SIGN:
+        if sign in text:
             text = pattern.sub(f"[hidden: {what}]", text)
+    lowered = text.lower()
     for signs, pattern in _IN_TEXT:
-        if any(sign in text for sign in signs):
+        if any(sign in lowered for sign in signs):
             text = pattern.sub(rf"\g<1>{MASK}", text)
     return text
 
