@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from markupsafe import Markup, escape
 
 from stabilize_nb.models.status import WorkflowStatus
-from stabilize_nb.notebook.looks import LOOKS, shorten
+from stabilize_nb.notebook.looks import LOOKS, obeyed_by_none, shorten
 from stabilize_nb.notebook.tables import Table, duration
 from stabilize_nb.secrets.patterns import masked_value
 
@@ -27,14 +27,14 @@ _HEADING: Final = Markup("<p><b>{}</b> · {}</p>")
 
 def comparison_bundle(comparison: Comparison) -> dict[str, Any]:
     """Return what a cell shows."""
-    head = _HEADING.format(comparison.a.name, _summary(comparison))
+    head = _HEADING.format(shorten(comparison.a.name), _summary(comparison))
     return {"text/html": str(head + _table(comparison, marked=True).html()), "text/plain": text_of(comparison)}
 
 
 def text_of(comparison: Comparison) -> str:
     """Return a comparison as text."""
     table = _table(comparison, marked=False)
-    return f"{comparison.a.name} · {_summary(comparison)}\n{table.text()}"
+    return obeyed_by_none(f"{comparison.a.name} · {_summary(comparison)}\n{table.text()}")
 
 
 def _summary(comparison: Comparison) -> str:

@@ -11,7 +11,7 @@ from stabilize_nb.gates import gates_in
 from stabilize_nb.notebook.config import display_mode, live_panes
 from stabilize_nb.notebook.doctor import shown_path
 from stabilize_nb.notebook.gates import Asked
-from stabilize_nb.notebook.looks import shorten
+from stabilize_nb.notebook.looks import obeyed_by_none, shorten
 from stabilize_nb.notebook.tables import join
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ def inbox_bundle(engine: Engine) -> dict[str, Any]:
         words,
         *(line for each in asked for line in ("", f"{each.gate.run_name} {each.gate.run_id}", *each.lines())),
     ]
+    plain = obeyed_by_none("\n".join(text))
     if display_mode() == "text":
-        return {"text/plain": "\n".join(text)}
+        return {"text/plain": plain}
     gates = join(_OF.format(shorten(each.gate.run_name), each.gate.run_id) + each.html() for each in asked)
-    return {"text/html": str(_HEADING.format(words) + gates), "text/plain": "\n".join(text)}
+    return {"text/html": str(_HEADING.format(words) + gates), "text/plain": plain}

@@ -71,6 +71,15 @@ def shorten(text: str, columns: int = LINE_COLUMNS) -> str:
     return plain[:fits].rstrip() + "…"
 
 
+def obeyed_by_none(text: str) -> str:
+    """Return text of several lines without what a terminal obeys, or what turns the direction of writing."""
+    return "".join(char for char in text if char in "\n\t" or (_is_shown(char) and not _is_break(char)))
+
+
+def _is_break(char: str) -> bool:
+    return char.isspace() and unicodedata.category(char) != "Zs"
+
+
 def _is_shown(char: str) -> bool:
     if char.isspace() or char in "\u200c\u200d":
         return True

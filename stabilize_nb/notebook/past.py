@@ -21,7 +21,7 @@ from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.notebook.config import settings
 from stabilize_nb.notebook.draw import data_uri, svg_of
 from stabilize_nb.notebook.gates import is_asking
-from stabilize_nb.notebook.looks import LOOKS, shorten
+from stabilize_nb.notebook.looks import LOOKS, obeyed_by_none, shorten
 from stabilize_nb.notebook.progress import StageTable, status_of
 from stabilize_nb.notebook.shown import tally
 from stabilize_nb.notebook.tables import Table, duration, join, moment
@@ -183,6 +183,7 @@ def bundle(scene: Scene, head: str, after: Markup, lines: tuple[str, ...]) -> Ma
     said = [scene.happened, *scene.remarks()]
     drawn = to_text(scene.workflow).splitlines()[1:]
     text = "\n".join([f"{scene.state.name} · {head}", said[0], *drawn, "", *said[1:], *lines]).rstrip()
+    text = obeyed_by_none(text)
     if settings().display == "text":
         return {"text/plain": text}
     svg = svg_of(scene.workflow)

@@ -15,6 +15,7 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from stabilize_nb.deterministic import is_deterministic
+from stabilize_nb.notebook.looks import obeyed_by_none
 
 _CELL: Final = Markup('<td style="text-align:left">{}</td>')
 _HEAD: Final = Markup('<th style="text-align:left">{}</th>')
@@ -50,9 +51,8 @@ class Table:
         table = self.shown()
         lines = [table.columns, *table.rows]
         widths = [max(len(line[at]) for line in lines) for at in range(len(table.columns))]
-        return "\n".join(
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-        )
+        rows = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+        return obeyed_by_none("\n".join(row.rstrip() for row in rows))
 
     def __repr__(self) -> str:
         return self.text()

@@ -23,6 +23,7 @@ from stabilize_nb.notebook.doubts import doubts_of, under
 from stabilize_nb.notebook.draw import data_uri, svg_of
 from stabilize_nb.notebook.gates import Asked, is_asking
 from stabilize_nb.notebook.logs import folded_log, log_lines
+from stabilize_nb.notebook.looks import obeyed_by_none
 from stabilize_nb.notebook.panes.snapshot import Snapshot, read
 from stabilize_nb.notebook.progress import StageTable, status_of, took
 from stabilize_nb.notebook.standing import standing
@@ -93,7 +94,7 @@ def flow_bundle(
         workflow,
         direction,
         text="\n".join([*text, *under(doubts)]),
-        before=_HEADING.format(flow.name, " · ".join(facts)),
+        before=_HEADING.format(shorten(flow.name), " · ".join(facts)),
         after=join(map(_LINE.format, doubts)) + table.html(),
         marks=marks,
     )
@@ -110,7 +111,7 @@ def workflow_bundle(workflow: Workflow, *, direction: Direction = "auto") -> Bun
         table = StageTable(workflow=workflow, now=_wall()).html()
     return _bundle(
         workflow, direction, text="\n".join([to_text(workflow), *under(doubts)]),
-        before=_HEADING.format(workflow.name, facts), after=join(map(_LINE.format, doubts)) + table,
+        before=_HEADING.format(shorten(workflow.name), facts), after=join(map(_LINE.format, doubts)) + table,
     )  # fmt: skip
 
 
@@ -127,7 +128,7 @@ def run_bundle(run: Run, *, direction: Direction = "auto", seen: Snapshot | None
     text += [line for line in ("", *log_lines(workflow, seen.logs, LOG_LINES)) if seen.logs]
     after = join(_LINE.format(remark) for remark in remarks) + join(gate.html() for gate in gates)
     return _bundle(
-        workflow, direction, text="\n".join(text), before=_HEADING.format(workflow.name, facts),
+        workflow, direction, text="\n".join(text), before=_HEADING.format(shorten(workflow.name), facts),
         after=after + StageTable(workflow=workflow, now=now).html() + folded_log(workflow, seen.logs),
     )  # fmt: skip
 
@@ -141,6 +142,7 @@ def _bundle(
     workflow: Workflow, direction: Direction, *, text: str, before: Markup = _NOTHING, after: Markup = _NOTHING,
     marks: Mapping[str, str] | None = None,
 ) -> Bundle:  # fmt: skip
+    text = obeyed_by_none(text)
     if settings().display == "text":
         return {"text/plain": text}
     svg = svg_of(workflow, direction=direction, notes=marks)
