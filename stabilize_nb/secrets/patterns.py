@@ -146,10 +146,12 @@ _masked_before = lru_cache(maxsize=4_096)(_without_keys)
 
 
 def masked_value(value: Any) -> Any:
-    """Return data as it may be shown: text as `masked` has it, and none under the name of a secret."""
+    """Return data as it may be shown: text as `masked` has it, none under the name of a secret, references by repr."""
     if isinstance(value, str):
         return masked(value)
-    if isinstance(value, Mapping) and not isinstance(value, Secret):
+    if isinstance(value, Secret):
+        return repr(value)
+    if isinstance(value, Mapping):
         return {key: _named(key, item) for key, item in value.items()}
     return [masked_value(item) for item in value] if isinstance(value, list) else value
 

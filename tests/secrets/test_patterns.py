@@ -122,6 +122,7 @@ def test_names_of_secrets_are_known_however_they_are_written() -> None:
     for name in ("tokens", "max_tokens", "keyboard", "author", "secretary", "key"):
         assert not names_secret(name), name
     shown = masked_value({"token": 5, "headers": {"X-Api-Key": "abcdefghij"}, "rows": [{"token": "the"}]})
+    assert masked_value({"password": secret("DB")}) == {"password": "secret('DB')"}
     assert shown == {"token": 5, "headers": {"X-Api-Key": "[hidden]"}, "rows": [{"token": "the"}]}
 
 
