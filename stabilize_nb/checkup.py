@@ -22,10 +22,12 @@ from stabilize_nb.errors import StoreError
 from stabilize_nb.queue.processor.presence import is_at_work
 from stabilize_nb.store.files import has_content, refuse_damaged_head, refuse_unusable
 from stabilize_nb.store.migrate import refuse_changed, refuse_newer, schema
-from stabilize_nb.store.sqlite import Connection, refuse_unsound, store_error
+from stabilize_nb.store.sqlite import SqliteConnection, refuse_unsound, store_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from stabilize_nb.store.connection import Connection
 
 #: Findings of one kind that are told one by one.
 MOST = 20
@@ -78,7 +80,7 @@ def examine(path: str) -> Checkup:
             empty = Finding(kind="file", what="the file is empty and holds no store; opening it makes a new one")
             return Checkup(path=path, opens=True, findings=(empty,))
         refuse_unsound(path)
-        connection = Connection(path, read_only=True)
+        connection = SqliteConnection(path, read_only=True)
     except StoreError as error:
         return Checkup(path=path, opens=False, findings=(Finding(kind="file", what=str(error)),), size=size)
     try:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from stabilize_nb.events.history import Entry
     from stabilize_nb.run import Run
     from stabilize_nb.run_state import Moment
-    from stabilize_nb.store.sqlite import Connection
+    from stabilize_nb.store.connection import Connection
 
 #: Whose code the rest is run with: that which is defined now, or that of the parent.
 Code = Literal["current", "recorded"]

@@ -17,7 +17,7 @@ from stabilize_nb.queue.processor.presence import Presence
 
 if TYPE_CHECKING:
     from stabilize_nb.queue.queue import Queue
-    from stabilize_nb.store.sqlite import Connection
+    from stabilize_nb.store.connection import Connection
     from stabilize_nb.store.store import WorkflowStore
 
 

@@ -34,7 +34,7 @@ from stabilize_nb.store.writer import write_message, write_view
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from stabilize_nb.store.sqlite import Connection
+    from stabilize_nb.store.connection import Connection
 
 S = WorkflowStatus
 Row = dict[str, Any]

@@ -27,7 +27,7 @@ from stabilize_nb.versions import changed_code
 
 if TYPE_CHECKING:
     from stabilize_nb.run import Run
-    from stabilize_nb.store.sqlite import Connection
+    from stabilize_nb.store.connection import Connection
 
 P = ParamSpec("P")
 T = TypeVar("T")

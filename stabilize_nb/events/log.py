@@ -25,7 +25,7 @@ from stabilize_nb.store.waiting import Ticket
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from stabilize_nb.store.sqlite import Connection
+    from stabilize_nb.store.connection import Connection
 
 log = logging.getLogger("stabilize_nb")
 #: Facts copied in one transaction at most.

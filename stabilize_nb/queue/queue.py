@@ -13,7 +13,7 @@ from stabilize_nb.store.writer import write_message
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from stabilize_nb.store.sqlite import Connection
+    from stabilize_nb.store.connection import Connection
 
 
 class DeadLetter(NamedTuple):

@@ -9,24 +9,23 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 from contextlib import ExitStack, closing, contextmanager, suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
-import apsw
-
 from stabilize_nb.errors import ConfigError, StoreError
 from stabilize_nb.events.bus import EventBus, get_event_bus
-from stabilize_nb.store.files import refuse_unusable
+from stabilize_nb.store.driver import DURABILITIES
 from stabilize_nb.store.migrate import migrate
-from stabilize_nb.store.sqlite import DURABILITY, Connection, database_path, refuse_unsound, store_error
+from stabilize_nb.store.sqlite import SqliteDriver
 from stabilize_nb.store.waiting import Changes, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
+    from stabilize_nb.store.connection import Connection
+    from stabilize_nb.store.driver import Driver
     from stabilize_nb.tasks.registry import TaskRegistry
 
 T = TypeVar("T")
@@ -67,48 +66,52 @@ def open_databases() -> list[Database]:
     return list(_shared.values())
 
 
-def wall_clock() -> int:
-    """Return ms since the epoch (UTC)."""
-    return time.time_ns() // 1_000_000
+def driver_of(url: str) -> Driver:
+    """Return the driver for a URL; raises ConfigError for one that means no database."""
+    if url.startswith(("postgresql://", "postgres://")):
+        from stabilize_nb.store.postgres import PostgresDriver  # noqa: PLC0415 - needs the extra `postgres`
+
+        return PostgresDriver(url)
+    return SqliteDriver(url)
 
 
 class Database:
-    """One SQLite database with its writer, its reader and its door. Obtain it by `Database.open`."""
+    """One database with its writer, its reader and its door. Obtain it by `Database.open`."""
 
-    def __init__(self, url: str, path: str, durability: str) -> None:
-        self.url = url
-        self.path = path
+    def __init__(self, driver: Driver, durability: str) -> None:
+        self.driver = driver
+        self.url = driver.url
+        self.path = driver.path
         self.durability = durability
-        self.in_memory = path == ":memory:"
-        self.clock: Callable[[], int] = wall_clock
+        self.in_memory = driver.in_memory
+        self.clock: Callable[[], int] = driver.clock
         self.changes = Changes()
         self.bus = EventBus()
         self.registries: list[TaskRegistry] = []
         self.followers: list[Follower] = []
         self._users = 0
         self._closed = False
-        if not self.in_memory:
-            refuse_unusable(path)
-            refuse_unsound(path)
-        self._writer = Connection(path, durability)
+        driver.check()
+        self._writer = driver.connect(durability)
         self._write_lock = threading.Lock()
         try:
             migrate(self._writer)
-        except (apsw.Error, UnicodeDecodeError) as error:
+        except driver.errors as error:
             self._writer.close_untouched()
-            raise store_error(path, error) from error
+            raise driver.said(error) from error
         except StoreError:
             self._writer.close_untouched()
             raise
-        self._reader = self._writer if self.in_memory else Connection(path, durability)
+        self._reader = self._writer if self.in_memory else driver.reader(durability)
         self._read_lock = self._write_lock if self.in_memory else threading.Lock()
-        self._sweeper = None if self.in_memory else Connection(path, durability)
+        self._sweeper = driver.sweeper(durability)
         self._sweep_lock = threading.Lock()
         self._unswept = 0
         self._jobs: SimpleQueue[Callable[[], Any] | None] = SimpleQueue()
         self._process = os.getpid()  # a fork has no thread of the database
         self._door = threading.Thread(target=self._serve, name="stabilize-store", daemon=True)
         self._door.start()
+        driver.listen(self.changes.notify)
 
     @classmethod
     def open(cls, url: str, *, durability: str | None = None) -> Database:
@@ -118,19 +121,19 @@ class Database:
         Raises ConfigError for a URL or durability that is not known, StoreError when it cannot be opened,
         StoreDamagedError when it is no whole database, SchemaError when a newer version or another program wrote it.
         """
-        if durability not in (None, *DURABILITY):
-            msg = f"durability {durability!r} is not known; expected one of {', '.join(DURABILITY)}"
+        if durability not in (None, *DURABILITIES):
+            msg = f"durability {durability!r} is not known; expected one of {', '.join(DURABILITIES)}"
             raise ConfigError(msg)
-        path = database_path(url)
+        driver = driver_of(url)
         with _shared_lock:
-            database = _shared.get(path)
+            database = _shared.get(driver.path)
             if database is None:
-                database = _shared[path] = cls(url, path, durability or "full")
+                database = _shared[driver.path] = cls(driver, durability or "full")
                 for greeter in _greeters:
                     greeter(database)
             elif durability not in (None, database.durability):
                 msg = (
-                    f"{url} is open in this process with durability {database.durability!r}; close it before "
+                    f"{driver.path} is open in this process with durability {database.durability!r}; close it before "
                     f"opening it with {durability!r}"
                 )
                 raise ConfigError(msg)
@@ -154,6 +157,7 @@ class Database:
         self._jobs.put(None)
         if threading.current_thread() is not self._door:
             self._door.join(timeout=5)
+        self.driver.leave()
         with self._write_lock:
             self._writer.close()
         if self._sweeper is not None:
@@ -187,8 +191,8 @@ class Database:
                 except BaseException:
                     connection.rollback()
                     raise
-            except (apsw.Error, UnicodeDecodeError) as error:
-                raise store_error(self.path, error) from error
+            except self.driver.errors as error:
+                raise self.driver.said(error) from error
             self._unswept += 1
             if then is not None:
                 then(result)
@@ -206,8 +210,8 @@ class Database:
         try:
             with self._sweep_lock:
                 self._sweeper.checkpoint()
-        except apsw.Error as error:
-            raise store_error(self.path, error) from error
+        except self.driver.errors as error:
+            raise self.driver.said(error) from error
 
     def shrink(self, pages: int, patience_ms: int) -> None:
         """Give free pages back to the disk, so many in a transaction, then what the WAL takes."""
@@ -222,16 +226,16 @@ class Database:
         try:
             with self._sweep_lock:
                 self._sweeper.empty_wal(patience_ms)
-        except apsw.Error as error:
-            raise store_error(self.path, error) from error
+        except self.driver.errors as error:
+            raise self.driver.said(error) from error
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work`, which only reads, beside a writer."""
         with self._read_lock:
             try:
                 return work(self._reader)
-            except (apsw.Error, UnicodeDecodeError) as error:
-                raise store_error(self.path, error) from error
+            except self.driver.errors as error:
+                raise self.driver.said(error) from error
 
     def survey(self, work: Callable[[Connection], T]) -> T:
         """Run `work`, which only reads and may take long, on behalf of a caller: nobody else waits for it."""
@@ -240,11 +244,11 @@ class Database:
     def _survey(self, work: Callable[[Connection], T]) -> T:
         if self.in_memory:
             return self.read(work)
-        with closing(Connection(self.path, read_only=True)) as connection:
+        with closing(self.driver.surveyor()) as connection:
             try:
                 return work(connection)
-            except (apsw.Error, UnicodeDecodeError) as error:
-                raise store_error(self.path, error) from error
+            except self.driver.errors as error:
+                raise self.driver.said(error) from error
 
     def call(self, work: Callable[[], T]) -> T:
         """Run `work` in the thread of the database and wait for it; an interrupt ends only the waiting."""
@@ -294,9 +298,9 @@ class Database:
         if not self._write_lock.acquire(blocking=False):
             return busy
         try:
-            return self._writer.data_version()
-        except apsw.Error as error:
-            raise store_error(self.path, error) from error
+            return self.driver.version(self._writer)
+        except self.driver.errors as error:
+            raise self.driver.said(error) from error
         finally:
             self._write_lock.release()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from stabilize_nb.store.codec import dumps
 
 if TYPE_CHECKING:
-    from stabilize_nb.store.sqlite import Connection
+    from stabilize_nb.store.connection import Connection
 
 
 def delete_threads(connection: Connection, threads: Iterable[str]) -> None:

@@ -15,7 +15,7 @@ from stabilize_nb.store.files import advice
 from stabilize_nb.store.queries import sql_file
 
 if TYPE_CHECKING:
-    from stabilize_nb.store.sqlite import Connection
+    from stabilize_nb.store.connection import Connection
 
 
 @cache
@@ -37,7 +37,7 @@ def migrate(connection: Connection) -> list[str]:
         return []
     connection.begin()
     try:
-        applied = _apply(connection, connection.user_version())
+        applied = _apply(connection, connection.schema_version())
         connection.commit()
     except BaseException:
         connection.rollback()
@@ -47,7 +47,7 @@ def migrate(connection: Connection) -> list[str]:
 
 def refuse_newer(connection: Connection) -> int:
     """Return the number of a database's schema; raises SchemaError when it is not known here, or not ours."""
-    version = connection.user_version()
+    version = connection.schema_version()
     if version > len(migrations()):
         raise SchemaError(_newer(connection, version))
     return version

@@ -14,7 +14,7 @@ from stabilize_nb.store.codec import dumps
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from stabilize_nb.store.sqlite import Connection
+    from stabilize_nb.store.connection import Connection
 
 Answers = dict[Any, Any]
 #: Joins up to this width have their outcomes read with the first look; wider ones only when they fire.

@@ -19,8 +19,8 @@ from stabilize_nb.store.codec import dumps
 from stabilize_nb.store.store import Headers, headers, remove
 
 if TYPE_CHECKING:
+    from stabilize_nb.store.connection import Connection
     from stabilize_nb.store.database import Database
-    from stabilize_nb.store.sqlite import Connection
 
 Keep = int | str | timedelta
 #: Runs that are deleted in one transaction, and pages that are given back in one.

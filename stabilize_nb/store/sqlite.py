@@ -11,41 +11,27 @@ import logging
 import os
 import random
 import time
-from enum import Enum
-from itertools import islice, repeat
-from operator import contains
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import apsw
 
 from stabilize_nb.errors import ConfigError, SchemaError, StoreDamagedError, StoreError, StoreUnavailableError
-from stabilize_nb.secrets.hiding import HIDDEN, hide
 from stabilize_nb.secrets.patterns import masked
-from stabilize_nb.store.blobs import (
-    INLINE,
-    REFERENCE,
-    Shelf,
-    digest_of,
-    has_long_text,
-    joined,
-    pieces,
-    with_blobs,
-)
-from stabilize_nb.store.codec import Referring, dumps
-from stabilize_nb.store.files import APPLICATION_ID, advice, has_content, make_private
+from stabilize_nb.store.beacon import FileBeacon, has_record_locks
+from stabilize_nb.store.connection import DOCUMENTS, Connection
+from stabilize_nb.store.driver import Driver
+from stabilize_nb.store.files import APPLICATION_ID, advice, has_content, make_private, refuse_unusable
 from stabilize_nb.store.queries import statements
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable
 
-    from stabilize_nb.store.blobs import Get
+    from stabilize_nb.store.beacon import Beacon
 
 log = logging.getLogger("stabilize_nb")
 #: Statements kept prepared: more than a step runs, and few, since apsw looks through all of them for every statement.
 PREPARED = 64
-#: Rows that a query of very many gives at a time: few enough to stay in the caches of the processor.
-BLOCK = 256
 DURABILITY = {"full": "FULL", "normal": "NORMAL"}
 #: Pages in the WAL at which a writer moves them into the database itself: 16 MiB. Before that a thread beside it does.
 CHECKPOINT_LATEST = 4_000
@@ -78,28 +64,13 @@ def database_path(url: str) -> str:
     return rest if rest == ":memory:" else str(Path(rest).absolute())
 
 
-#: How JSON text begins that is no bare number or word.
-_JSON = frozenset('{["')
-#: Columns with documents that may refer to blobs.
-DOCUMENTS = frozenset({"context", "outputs", "data", "payload", "value", "signal"})
-
-
-class Part(Enum):
-    """Where a transaction of several parts is."""
-
-    FIRST = "FIRST"  # nothing was written before
-    LATER = "LATER"
-
-
-class Connection:
+class SqliteConnection(Connection):
     """One apsw connection with the engine's settings; used by one thread at a time."""
 
+    BEGIN = "BEGIN IMMEDIATE"
+
     def __init__(self, path: str, durability: str = "full", *, read_only: bool = False) -> None:
-        self.path = path
-        self._part = Part.FIRST
-        self._shelf = Shelf(self._keep)
-        self._documents: dict[str, tuple[int, ...]] = {}  # name of a query -> which columns are documents
-        self._statements = statements()
+        super().__init__(path, statements())
         if not read_only and path != ":memory:":
             make_private(path)
         try:
@@ -155,83 +126,23 @@ class Connection:
         finally:
             self._db.set_busy_timeout(busy_timeout())
 
-    def begin(self) -> None:
-        """Begin a transaction that may write."""
-        self._cursor.execute("BEGIN IMMEDIATE")
-        self._part = Part.FIRST
-        self._shelf.clear()
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open."""
+        return self._db.in_transaction
 
-    def commit(self) -> None:
-        """Make everything since `begin` durable."""
-        self._cursor.execute("COMMIT")
-        self._shelf.clear()
-
-    def rollback(self) -> None:
-        """Undo everything since `begin`."""
-        if self._db.in_transaction:
-            self._cursor.execute("ROLLBACK")
-
-    def begin_part(self) -> None:
-        """Begin a part of the transaction that can be undone for itself; the first needs no savepoint for that."""
-        if self._part is Part.LATER:
-            self._cursor.execute("SAVEPOINT part")
-
-    def undo_part(self) -> None:
-        """Undo everything since `begin_part`; the part goes on."""
-        self._shelf.clear()
-        if self._part is Part.LATER:
-            self._cursor.execute("ROLLBACK TO part")
-        else:
-            self._cursor.execute("ROLLBACK")
-            self._cursor.execute("BEGIN IMMEDIATE")
-
-    def end_part(self) -> None:
-        """End the part; what it wrote belongs to the transaction."""
-        if self._part is Part.LATER:
-            self._cursor.execute("RELEASE part")
-        self._part = Part.LATER
-
-    def script(self, sql: str) -> None:
-        """Run several statements."""
+    def _do(self, sql: str) -> None:
         self._cursor.execute(sql)
 
-    def one(self, name: str, params: Mapping[str, Any]) -> Sequence[Any] | None:
-        """Return the row of a named query that has at most one; it is read to its end, so no read stays open."""
-        rows = self._fetch(name, params)
-        return rows[0] if rows else None
+    def _changes(self) -> int:
+        return self._db.changes()
 
-    def all(self, name: str, params: Mapping[str, Any]) -> list[Sequence[Any]]:
-        """Return all rows of a named query."""
-        return list(self._fetch(name, params))
+    def _another_cursor(self) -> apsw.Cursor:
+        return self._db.cursor()
 
-    def _fetch(self, name: str, params: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
-        """Return rows whose documents know what the blobs hold to which they refer."""
-        sql, values = self._statements[name]
-        cursor = self._cursor.execute(sql, values(params))
-        places = self._documents.get(name)
-        if places is None:
-            places = self._find_documents(name, cursor)
-        rows = cursor.fetchall()
-        for row in rows:
-            for place in places:
-                text: Any = row[place]
-                if text.__class__ is str and REFERENCE in text:
-                    return self._filled(rows, self._getter())
-        return rows
-
-    def blocks(self, name: str, params: Mapping[str, Any]) -> Iterator[Sequence[Sequence[Any]]]:
-        """Yield the columns of a named query, `BLOCK` rows at a time: what nobody keeps of them takes no memory."""
-        sql, values = self._statements[name]
-        get = self._getter()
-        with contextlib.closing(self._db.cursor()) as cursor:  # large parts are read meanwhile, through the other one
-            cursor.execute(sql, values(params))
-            places = self._documents.get(name) or self._find_documents(name, cursor)
-            while rows := list(islice(cursor, BLOCK)):
-                columns = list(zip(*rows, strict=True))
-                for place in places:
-                    if any(map(contains, columns[place], repeat(REFERENCE))):
-                        columns[place] = tuple(with_blobs(text, get) for text in columns[place])
-                yield columns
+    def blames_store(self, error: Exception) -> bool:
+        """Whether an error is about the database, and not about the row that was to be written."""
+        return isinstance(error, apsw.Error) and not isinstance(error, _OF_ROWS)
 
     def _find_documents(self, name: str, cursor: apsw.Cursor) -> tuple[int, ...]:
         """Return in which columns of a query documents stand; without a row SQLite does not say it."""
@@ -243,68 +154,12 @@ class Connection:
         self._documents[name] = places
         return places
 
-    def _getter(self) -> Get:
-        """Return what gets the value of a blob, each once."""
-        known: dict[str, Any] = {}
-
-        def get(digest: str) -> Any:
-            if digest not in known:
-                pieces = [row[0] for row in self.all("blob", {"digest": digest})]
-                if not pieces:
-                    raise StoreDamagedError(
-                        f"{self.path} lacks the large value {digest}; was its workflow deleted just now?"
-                    )
-                known[digest] = joined(pieces, get)
-            return known[digest]
-
-        return get
-
-    def _filled(self, rows: Sequence[Sequence[Any]], get: Get) -> list[Sequence[Any]]:
-        return [tuple(with_blobs(value, get) if isinstance(value, str) else value for value in row) for row in rows]
-
-    def text(self, workflow_id: str, value: Any) -> str:
-        """Return a value of a workflow as JSON text, in which references stand for what is large in it."""
-        return self._small_text(value) or dumps(self._shelf.smaller(workflow_id, value))
-
-    def record_text(self, workflow_id: str, record: dict[str, Any]) -> str:
-        """Return a fact or a message as JSON text, in which references stand for what is large in its fields."""
-        return self._small_text(record) or dumps(self._shelf.parts(workflow_id, record))
-
-    def _small_text(self, value: Any) -> str:
-        if self._shelf.used or has_long_text(value):
-            return ""
-        text = dumps(value)
-        return text if len(text) <= INLINE else ""
-
-    def own(self, workflow_id: str, text: str) -> str:
-        """Return the text of a fact or a message of another database as it stands in this one."""
-        return self.record_text(workflow_id, text.document) if isinstance(text, Referring) else text
-
-    def _keep(self, workflow_id: str, text: str) -> str:
-        """Keep a text once, whoever uses it, and return its digest."""
-        here = {"digest": digest_of(text)}
-        if self.run("use_blob", {"workflow_id": workflow_id, **here}) and not self.one("blob_is_kept", here):
-            rows = ({**here, "part": part, "data": piece} for part, piece in enumerate(pieces(text)))
-            self.many("insert_blob", rows)
-        return here["digest"]
-
-    def run(self, name: str, params: Mapping[str, Any]) -> int:
-        """Run a named statement and return how many rows it changed."""
-        sql, values = self._statements[name]
-        self._cursor.execute(sql, _hiding(values(params)))
-        return self._db.changes()
-
-    def many(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Run a named statement for each row."""
-        sql, values = self._statements[name]
-        self._cursor.executemany(sql, map(_hiding, map(values, rows)))
-
     def data_version(self) -> int:
         """Return a number that changes when another connection commits."""
         version: int = self._db.pragma("data_version")
         return version
 
-    def user_version(self) -> int:
+    def schema_version(self) -> int:
         """Return the number of the schema; raises SchemaError for a file of another program."""
         application: int = self._db.pragma("application_id")
         tables = self._db.execute("SELECT count(*) FROM sqlite_schema").get
@@ -343,13 +198,6 @@ class Connection:
             log.warning("%s", store_error(self.path, error))
 
 
-def _hiding(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return what is written, without values of secrets: JSON text has none any more, names and errors may."""
-    if not HIDDEN.forms:
-        return values
-    return tuple(each if each.__class__ is not str or each[:1] in _JSON else hide(each) for each in values)
-
-
 def _choice(name: str, default: str, known: tuple[str, ...]) -> str:
     value = setting(name, default).upper()
     if value not in known:
@@ -366,11 +214,6 @@ def distrust(database: apsw.Connection) -> None:
     database.config(apsw.SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0)
     database.pragma("trusted_schema", False)
     database.pragma("cell_size_check", True)
-
-
-def is_of_store(error: Exception) -> bool:
-    """Whether an error of SQLite is about the database, and not about the row that was to be written."""
-    return isinstance(error, apsw.Error) and not isinstance(error, _OF_ROWS)
 
 
 def busy_timeout() -> int:
@@ -438,3 +281,56 @@ def _is_damage(error: apsw.Error | UnicodeDecodeError) -> bool:
 _OF_ROWS = (apsw.ConstraintError, apsw.MismatchError, apsw.RangeError, apsw.TooBigError)
 #: What may be over when it is tried again.
 _PASSING = (apsw.BusyError, apsw.LockedError, apsw.FullError, apsw.IOError, apsw.CantOpenError, apsw.NoMemError)
+
+
+class SqliteDriver(Driver):
+    """A SQLite database: one file, or one in memory that a process shares."""
+
+    errors = (apsw.Error, UnicodeDecodeError)
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.path = database_path(url)
+        self.in_memory = self.path == ":memory:"
+
+    def check(self) -> None:
+        """Refuse a file that is no whole database."""
+        if not self.in_memory:
+            refuse_unusable(self.path)
+            refuse_unsound(self.path)
+
+    def connect(self, durability: str) -> SqliteConnection:
+        """Open the database."""
+        return SqliteConnection(self.path, durability)
+
+    def reader(self, durability: str) -> SqliteConnection:
+        """Open it once more."""
+        return SqliteConnection(self.path, durability)
+
+    def surveyor(self) -> SqliteConnection:
+        """Open it for reading only."""
+        return SqliteConnection(self.path, read_only=True)
+
+    def sweeper(self, durability: str) -> SqliteConnection | None:
+        """Open it for moving the WAL."""
+        return None if self.in_memory else SqliteConnection(self.path, durability)
+
+    def said(self, error: Exception) -> StoreError:
+        """Return the sentence for what SQLite said."""
+        if not isinstance(error, apsw.Error | UnicodeDecodeError):
+            raise error
+        return store_error(self.path, error)
+
+    def beacon(self) -> Beacon | None:
+        """Return the lights beside the file."""
+        return None if self.in_memory or not has_record_locks() else FileBeacon(f"{self.path}.alive")
+
+    def version(self, writer: Connection) -> int:
+        """Return SQLite's own number."""
+        return writer.data_version() if isinstance(writer, SqliteConnection) else 0
+
+    def listen(self, heard: Callable[[], None]) -> None:
+        """Do nothing: SQLite tells nobody."""
+
+    def leave(self) -> None:
+        """Do nothing."""

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from stabilize_nb.core.rows import Head, StageRow, TaskRow
     from stabilize_nb.core.view import View
     from stabilize_nb.handlers.past_of_fork import ForkedPast
-    from stabilize_nb.store.sqlite import Connection
+    from stabilize_nb.store.connection import Connection
 
 Headers = list[dict[str, Any]]
 Workflows = list[Workflow]

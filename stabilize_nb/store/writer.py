@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from stabilize_nb.core.rows import Head
+    from stabilize_nb.store.connection import Connection
     from stabilize_nb.store.rows import Text
-    from stabilize_nb.store.sqlite import Connection
 
 
 def write_view(connection: Connection, view: View, before: Head) -> None:

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from stabilize_nb.store.sqlite import Connection
+from stabilize_nb.store.connection import Connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,7 @@ import apsw
 import pytest
 
 from stabilize_nb.queue.processor import worker
-from stabilize_nb.store.sqlite import Connection
+from stabilize_nb.store.connection import Connection
 from tests.makers import Bench, chain
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from stabilize_nb import WaitTask
 from stabilize_nb.queue.processor import QueueProcessorConfig
-from stabilize_nb.store.database import wall_clock
+from stabilize_nb.store.driver import wall_clock
 from tests.crash.clocks import DAY, HOUR, SECOND, TIMER, kinds, ms, records
 from tests.makers import Bench, stage, workflow
 

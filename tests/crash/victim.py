@@ -26,7 +26,7 @@ from tests.makers import Bench
 
 if TYPE_CHECKING:
     from stabilize_nb.queue.messages import Message
-    from stabilize_nb.store.sqlite import Connection
+    from stabilize_nb.store.connection import Connection
 
 #: Seconds after which a workflow that has not ended counts as stuck.
 PATIENCE = 20.0

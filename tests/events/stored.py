@@ -11,7 +11,7 @@ from stabilize_nb.store.reader import load_head
 
 if TYPE_CHECKING:
     from stabilize_nb.core.view import View
-    from stabilize_nb.store.sqlite import Connection
+    from stabilize_nb.store.connection import Connection
 
 
 def stored(connection: Connection, workflow_id: str) -> tuple[Any, dict[Any, Any]]:

@@ -11,7 +11,7 @@ import pytest
 from stabilize_nb.events.history import Entry, after, beginning
 from stabilize_nb.store.codec import loads
 from stabilize_nb.store.migrate import migrate
-from stabilize_nb.store.sqlite import Connection
+from stabilize_nb.store.sqlite import SqliteConnection
 from stabilize_nb.store.store import create
 from stabilize_nb.store.writer import write_facts, write_view
 from tests.events.stored import rebuilt, stored
@@ -22,6 +22,7 @@ from tests.simulate.world import World
 if TYPE_CHECKING:
     from stabilize_nb.core.facts import Fact
     from stabilize_nb.core.view import View
+    from stabilize_nb.store.connection import Connection
 
 SEEDS = 1_000
 CHUNK = 100
@@ -80,7 +81,7 @@ def test_fold_of_the_log_is_what_is_stored(start: int, record_property):
     """Whatever the graph, the order and the faults, after every commit the log says what the rows say."""
     commits = 0
     for seed in range(start, start + CHUNK):
-        with closing(Connection(":memory:")) as connection:
+        with closing(SqliteConnection(":memory:")) as connection:
             migrate(connection)
             commits += StoredWorld(make_plan(seed), connection).run().commits
     record_property("line", f"seeds {start} to {start + CHUNK - 1}: rows and log compared after {commits} commits")
@@ -88,7 +89,7 @@ def test_fold_of_the_log_is_what_is_stored(start: int, record_property):
 
 def test_a_row_that_the_log_does_not_tell_of_is_seen():
     """The comparison can fail."""
-    with closing(Connection(":memory:")) as connection:
+    with closing(SqliteConnection(":memory:")) as connection:
         migrate(connection)
         world = StoredWorld(make_plan(0), connection)
         connection.raw.execute("UPDATE stage SET depth = depth + 1")

@@ -16,7 +16,7 @@ from stabilize_nb.store.codec import loads
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from stabilize_nb.store.sqlite import Connection
+    from stabilize_nb.store.connection import Connection
 
 #: A form by which a person gives more.
 MORE = {"usd": "float?", "tokens": "int?", "calls": "int?"}

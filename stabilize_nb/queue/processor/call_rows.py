@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from stabilize_nb.models.calls import Call, Terms
     from stabilize_nb.queue.processor.accounts import Account
-    from stabilize_nb.store.sqlite import Connection
+    from stabilize_nb.store.connection import Connection
 
 NOTHING: Final = Usage()
 #: What a row says of a step that is no call, or of a call that is at work.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from stabilize_nb.core.draft import Body, Env
     from stabilize_nb.core.facts import Fact, WorkflowCreated
     from stabilize_nb.core.rows import Head
-    from stabilize_nb.store.sqlite import Connection
+    from stabilize_nb.store.connection import Connection
 
 
 S = WorkflowStatus

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from stabilize_nb.queue.processor.presence import Presence, is_gone
 
 if TYPE_CHECKING:
+    from stabilize_nb.store.connection import Connection
     from stabilize_nb.store.database import Database
-    from stabilize_nb.store.sqlite import Connection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from stabilize_nb.core.draft import Body
     from stabilize_nb.models.calls import Call, Terms
     from stabilize_nb.queue.processor.commit import Leased
+    from stabilize_nb.store.connection import Connection
     from stabilize_nb.store.database import Database
-    from stabilize_nb.store.sqlite import Connection
     from stabilize_nb.tasks.journal import Key
 
 T = TypeVar("T")

@@ -1,8 +1,6 @@
-"""I am alive: a lock that the system frees at once when a process dies, so that its work is taken over at once (C8).
+"""I am alive: a light that goes out at once when a process dies, so that its work is taken over at once (C8).
 
-Every processor has a slot number in the database and holds a POSIX record lock on that byte of a private file beside
-it. Who can lock the byte of another knows that the other is dead. Record locks belong to a process: closing any
-descriptor of the file would free them, so one descriptor a process stays open while anybody uses it.
+Every processor has a slot number in the database, and the light of that number is on while it lives (store/beacon.py).
 
 A processor that hangs is there and does nothing: it has lost its claims when it has not renewed them for as long as
 its lease is. Whoever watches measures that by its own monotonic clock: the clock of the machine may be set, and the
@@ -19,20 +17,17 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from stabilize_nb.store.database import Database
-    from stabilize_nb.store.sqlite import Connection
+from stabilize_nb.store.beacon import FileBeacon
 
-try:
-    import fcntl
-except ImportError:  # pragma: no cover - Windows: only the lease tells
-    fcntl = None  # type: ignore[assignment]
+if TYPE_CHECKING:
+    from stabilize_nb.store.beacon import Beacon
+    from stabilize_nb.store.connection import Connection
+    from stabilize_nb.store.database import Database
 
 #: Share of the lease that is counted as silence between two looks at most: who was stopped or kept waiting did not
 #: listen, and what it waited for may have kept the others from renewing theirs.
 LISTENED = 1 / 3
 _lock = threading.Lock()
-_files: dict[str, tuple[int, int]] = {}  # path -> (descriptor, users)
 _alive_here: set[str] = set()
 
 
@@ -45,7 +40,7 @@ class Presence:
         self._lease = round(lease * 1_000)
         self._silent: dict[str, tuple[int, float]] = {}  # owner -> what it renewed last, and seconds since that
         self._looked = time.monotonic()
-        self._path = _path_of(database)
+        self._beacon = database.driver.beacon()
         self._slot = 0
         self._held = False
         self._entering = threading.Lock()
@@ -58,19 +53,20 @@ class Presence:
             with _lock:
                 _alive_here.add(self.owner)
                 self._held = True
-            if self._path:
-                descriptor = _open(self._path)
-                self._slot = self._database.write(lambda connection: self._announce(connection, descriptor))
+            beacon = self._beacon
+            if beacon is not None:
+                beacon.open()
+                self._slot = self._database.write(lambda connection: self._announce(connection, beacon))
 
-    def _announce(self, connection: Connection, descriptor: int) -> int:
-        """Take a slot and its byte before anybody else can see the slot."""
+    def _announce(self, connection: Connection, beacon: Beacon) -> int:
+        """Take a slot and light its light before anybody else can see the slot."""
         now = self._database.clock()
         me = {"owner": self.owner, "host": socket.gethostname(), "pid": os.getpid(), "started_at": now,
               "lease": self._lease}  # fmt: skip
         connection.run("insert_processor", me)
         row = connection.one("processor", {"owner": self.owner})
         slot = int(row[0]) if row else 0
-        fcntl.lockf(descriptor, fcntl.LOCK_EX, 1, slot)
+        beacon.light(slot)
         return slot
 
     @property
@@ -83,14 +79,13 @@ class Presence:
         if not self._held:
             return
         self._held = False
-        if self._path:
+        if self._beacon is not None:
             self._database.write(lambda connection: connection.run("delete_processor", {"owner": self.owner}))
         with _lock:
             _alive_here.discard(self.owner)
-            if self._path:
-                fcntl.lockf(_files[self._path][0], fcntl.LOCK_UN, 1, self._slot)
-        if self._path:
-            _close(self._path)
+        if self._beacon is not None:
+            self._beacon.douse(self._slot)
+            self._beacon.close()
 
     def free_dead(self, connection: Connection) -> int:
         """Free the claims of processors that are gone, inside a transaction; return how many messages."""
@@ -103,6 +98,8 @@ class Presence:
 
     def any_dead(self, connection: Connection) -> bool:
         """Whether claims of others could be freed; only reads."""
+        if self._held and self._beacon is not None:
+            self._beacon.keep()
         return bool(self._lost(connection))
 
     def _lost(self, connection: Connection) -> list[str]:
@@ -128,66 +125,29 @@ def _lease_of(connection: Connection, owner: str) -> float:
 
 def is_gone(database: Database, connection: Connection, owner: str) -> bool:
     """Whether a processor is not there any more; called by an engine thread, inside a transaction."""
-    return not _is_there(_path_of(database), connection, owner)
+    return not _is_there(database.driver.beacon(), connection, owner)
 
 
 def is_at_work(connection: Connection, owner: str) -> bool:
     """Whether a processor is there, by a connection to its file alone."""
     path = f"{connection.path}.alive"
-    return _is_there(path if Path(path).exists() else "", connection, owner)
+    return _is_there(FileBeacon(path) if Path(path).exists() else None, connection, owner)
 
 
-def _is_there(path: str, connection: Connection, owner: str) -> bool:
+def _is_there(beacon: Beacon | None, connection: Connection, owner: str) -> bool:
     if owner in _alive_here:
         return True
-    row = connection.one("processor", {"owner": owner}) if path and fcntl is not None else None
-    if row is None:
+    row = connection.one("processor", {"owner": owner}) if beacon is not None else None
+    if beacon is None or row is None:
         return False
     slot, host, _ = row
-    return host != socket.gethostname() or _is_locked(path, slot)
-
-
-def _path_of(database: Database) -> str:
-    return "" if database.in_memory or fcntl is None else f"{database.path}.alive"
-
-
-def _is_locked(path: str, slot: int) -> bool:
-    descriptor = _open(path)
-    try:
-        with _lock:
-            try:
-                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, slot)
-            except OSError:
-                return True
-            fcntl.lockf(descriptor, fcntl.LOCK_UN, 1, slot)
-            return False
-    finally:
-        _close(path)
-
-
-def _open(path: str) -> int:
-    """Return the one descriptor of a file that this process has; `_close` it again."""
-    with _lock:
-        descriptor, users = _files.get(path) or (os.open(path, os.O_RDWR | os.O_CREAT, 0o600), 0)
-        _files[path] = (descriptor, users + 1)
-        return descriptor
-
-
-def _close(path: str) -> None:
-    with _lock:
-        descriptor, users = _files[path]
-        if users > 1:
-            _files[path] = (descriptor, users - 1)
-        else:
-            del _files[path]
-            os.close(descriptor)
+    return beacon.is_lit(connection, slot, host)
 
 
 def _forget() -> None:
-    """Locks do not pass to a forked child: it starts without processors."""
+    """Lights do not pass to a forked child: it starts without processors."""
     global _lock  # noqa: PLW0603 - one set of processors a process
     _lock = threading.Lock()
-    _files.clear()
     _alive_here.clear()
 
 

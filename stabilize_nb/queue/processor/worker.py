@@ -28,7 +28,6 @@ from stabilize_nb.queue.processor.commit import Claim, Done, Leased, LeaseLost, 
 from stabilize_nb.queue.processor.custody import Custody
 from stabilize_nb.queue.processor.desk import Desk, Finished, Job
 from stabilize_nb.store.codec import dumps
-from stabilize_nb.store.sqlite import is_of_store
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -37,8 +36,8 @@ if TYPE_CHECKING:
     from stabilize_nb.core.facts import Fact
     from stabilize_nb.queue.messages import Message
     from stabilize_nb.queue.processor.config import QueueProcessorConfig
+    from stabilize_nb.store.connection import Connection
     from stabilize_nb.store.database import Database
-    from stabilize_nb.store.sqlite import Connection
     from stabilize_nb.tasks.registry import TaskRegistry
 
 log = logging.getLogger("stabilize_nb")
@@ -276,7 +275,7 @@ class Workshop(Bodies):
             connection.undo_part()
             result = self._bury(connection, leased.id, leased.workflow_id, str(error))
         except Exception as error:
-            if is_of_store(error):
+            if connection.blames_store(error):
                 raise
             connection.undo_part()
             result = self._postpone(connection, leased, error)
@@ -290,7 +289,7 @@ class Workshop(Bodies):
         except (LeaseLost, StoreUnavailableError, StoreDamagedError):
             raise
         except Exception as error:
-            if is_of_store(error):
+            if connection.blames_store(error):
                 raise
             connection.undo_part()
             return process(connection, leased, message, env, claim, budget=1)
