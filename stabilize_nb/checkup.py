@@ -89,7 +89,7 @@ def examine(path: str) -> Checkup:
         connection.close_untouched()
 
 
-def _examine(connection: Connection, file: Path, size: int) -> Checkup:
+def _examine(connection: SqliteConnection, file: Path, size: int) -> Checkup:
     path = str(file)
     wal = Path(f"{path}-wal").stat().st_size if has_content(f"{path}-wal") else 0
     try:

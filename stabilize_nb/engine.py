@@ -25,6 +25,7 @@ from stabilize_nb.run import Run
 from stabilize_nb.salvage import SalvageReport, salvage
 from stabilize_nb.store.database import Database
 from stabilize_nb.store.retention import Keep, prune
+from stabilize_nb.store.driver import POSTGRES
 from stabilize_nb.store.sqlite import database_path
 from stabilize_nb.store.store import WorkflowStore
 from stabilize_nb.tasks.interface import NoOpTask, WaitTask
@@ -278,11 +279,14 @@ def store_url(url: str | os.PathLike[str] | None) -> str:
     text = os.fspath(url)
     if text == ":memory:":
         return "sqlite:///:memory:"
-    if text.startswith("sqlite:"):
+    if text.startswith(("sqlite:", *POSTGRES)):
         return text
     if "://" in text:
         scheme = text.partition("://")[0]
-        msg = f"{scheme}:// is not a database this version can open; use a file name or sqlite:///file.db"
+        msg = (
+            f"{scheme}:// is not a database this version can open; use a file name, sqlite:///file.db or "
+            "postgresql://host/database"
+        )
         raise ConfigError(msg)
     return f"sqlite:///{text}"
 
@@ -314,7 +318,9 @@ def notebook_folder() -> Path:
 
 
 def store_path(url: str) -> Path | None:
-    """Return the file of a database URL; None for one in memory."""
+    """Return the file of a database URL; None for one that is none."""
+    if url.startswith(POSTGRES):
+        return None
     path = database_path(url)
     return None if path == ":memory:" else Path(path)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from stabilize_nb.errors import ConfigError, StoreError
 from stabilize_nb.events.bus import EventBus, get_event_bus
-from stabilize_nb.store.driver import DURABILITIES
+from stabilize_nb.store.driver import DURABILITIES, POSTGRES
 from stabilize_nb.store.migrate import migrate
 from stabilize_nb.store.sqlite import SqliteDriver
 from stabilize_nb.store.waiting import Changes, Reply
@@ -68,7 +68,7 @@ def open_databases() -> list[Database]:
 
 def driver_of(url: str) -> Driver:
     """Return the driver for a URL; raises ConfigError for one that means no database."""
-    if url.startswith(("postgresql://", "postgres://")):
+    if url.startswith(POSTGRES):
         from stabilize_nb.store.postgres import PostgresDriver  # noqa: PLC0415 - needs the extra `postgres`
 
         return PostgresDriver(url)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from stabilize_nb.store.connection import Connection
 
 DURABILITIES = ("full", "normal")
+#: How URLs of PostgreSQL begin.
+POSTGRES = ("postgresql://", "postgres://")
 
 
 def wall_clock() -> int:

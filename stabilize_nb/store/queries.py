@@ -34,7 +34,12 @@ def sql_file(name: str) -> str:
 @cache
 def queries() -> dict[str, str]:
     """Return name -> statement."""
-    text = sql_file("queries.sql")
+    return statements_in("queries.sql")
+
+
+def statements_in(file: str) -> dict[str, str]:
+    """Return name -> statement of a file in store/sql."""
+    text = sql_file(file)
     heads = list(_HEAD.finditer(text))
     ends = [head.start() for head in heads[1:]] + [len(text)]
     return {head.group(1): " ".join(text[head.end() : end].split()) for head, end in zip(heads, ends, strict=True)}
@@ -52,9 +57,14 @@ def statements() -> dict[str, Statement]:
     return {name: _numbered(text) for name, text in queries().items()}
 
 
-def _numbered(text: str) -> Statement:
+def numbered(text: str, sign: str) -> tuple[str, list[str]]:
+    """Return a statement whose parameters are numbers after a sign, and their names in that order."""
     names = list(dict.fromkeys(_PARAMETER.findall(text)))
-    sql = _PARAMETER.sub(lambda found: f"?{names.index(found.group(1)) + 1}", text)
+    return _PARAMETER.sub(lambda found: f"{sign}{names.index(found.group(1)) + 1}", text), names
+
+
+def _numbered(text: str) -> Statement:
+    sql, names = numbered(text, "?")
     match names:
         case []:
             return Statement(sql, lambda _: ())

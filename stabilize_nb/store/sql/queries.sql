@@ -268,7 +268,7 @@ ORDER BY ordinal;
 
 -- messages_left -- Whether another message can move the workflow, or could if it was put back. Index message_left.
 SELECT EXISTS (SELECT 1 FROM message WHERE workflow_id = :workflow_id AND done_at IS NULL
-       AND (dead_at IS NULL OR :dead) AND counts = 1 AND id <> :except_id);
+       AND (dead_at IS NULL OR :dead = 1) AND counts = 1 AND id <> :except_id);
 
 -- insert_message -- A message, free or already claimed by the worker that writes it; one that is there stays as it is.
 INSERT INTO message (id, workflow_id, stage_id, kind, task_type, payload, counts, timer, due_at, owner, lease_until,
@@ -290,14 +290,14 @@ SELECT * FROM (
     WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL AND task_type IS NULL AND timer = 0 AND due_at <= :now
           AND (:owner IS NULL OR EXISTS (SELECT 1 FROM custody AS c WHERE c.workflow_id = message.workflow_id AND c.owner = :owner))
     ORDER BY due_at, position LIMIT :most
-)
+) AS orders
 UNION ALL
 SELECT * FROM (
     SELECT id, workflow_id, stage_id, kind, task_type, payload, deliveries, fence, lost, error FROM message
     WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL AND task_type IS NULL AND timer = 1 AND due_at <= :now
           AND (:owner IS NULL OR EXISTS (SELECT 1 FROM custody AS c WHERE c.workflow_id = message.workflow_id AND c.owner = :owner))
     ORDER BY due_at, position LIMIT :most
-);
+) AS timers;
 
 -- due_bodies -- Free messages that are due and run a body whose code is here, oldest first. Index message_body.
 SELECT id, workflow_id, stage_id, kind, task_type, payload, deliveries, fence, lost, error FROM message
@@ -347,7 +347,7 @@ WHERE id = :id AND owner = :owner AND fence = :fence AND done_at IS NULL AND dea
 
 -- postpone -- A message that failed is tried again later; that of a body is begun again.
 UPDATE message SET owner = NULL, lease_until = NULL, due_at = :due_at, error = :error, deliveries = deliveries + 1,
-       lost = lost + (owner IS NOT NULL)
+       lost = CASE WHEN owner IS NULL THEN lost ELSE lost + 1 END
 WHERE id = :id AND done_at IS NULL AND dead_at IS NULL;
 
 -- bury -- A message goes to the dead letters with the cause.
@@ -491,7 +491,7 @@ FROM event WHERE workflow_id IN (
     SELECT first.workflow_id FROM event AS first INDEXED BY event_by_sequence WHERE first.sequence = 1
            AND (:application IS NULL OR json_extract(first.data, '$.definition.application') = :application)
            AND (:name IS NULL OR json_extract(first.data, '$.definition.name') = :name)
-           AND (:since IS NULL OR first.at >= :since)
+           AND (CAST(:since AS INTEGER) IS NULL OR first.at >= :since)
            AND (:runs IS NULL OR first.workflow_id IN (SELECT value FROM json_each(:runs)))
 ) ORDER BY workflow_id, sequence;
 
@@ -609,18 +609,21 @@ DELETE FROM blob WHERE digest IN (SELECT digest FROM blob_use WHERE workflow_id 
 DELETE FROM blob_use WHERE workflow_id IN (SELECT value FROM json_each(:ids));
 
 -- put_graph_checkpoint -- A checkpoint of a graph, or the same one again.
-INSERT OR REPLACE INTO graph_checkpoint (thread_id, namespace, checkpoint_id, parent_id, run_id, versions, kind, body, meta_kind, meta)
-VALUES (:thread_id, :namespace, :checkpoint_id, :parent_id, :run_id, :versions, :kind, :body, :meta_kind, :meta);
+INSERT INTO graph_checkpoint (thread_id, namespace, checkpoint_id, parent_id, run_id, versions, kind, body, meta_kind, meta)
+VALUES (:thread_id, :namespace, :checkpoint_id, :parent_id, :run_id, :versions, :kind, :body, :meta_kind, :meta)
+ON CONFLICT (thread_id, namespace, checkpoint_id) DO UPDATE SET parent_id = excluded.parent_id, run_id = excluded.run_id,
+       versions = excluded.versions, kind = excluded.kind, body = excluded.body, meta_kind = excluded.meta_kind, meta = excluded.meta;
 
 -- put_graph_channel -- The value of a channel at a version.
-INSERT OR REPLACE INTO graph_channel (thread_id, namespace, channel, version, kind, body)
-VALUES (:thread_id, :namespace, :channel, :version, :kind, :body);
+INSERT INTO graph_channel (thread_id, namespace, channel, version, kind, body)
+VALUES (:thread_id, :namespace, :channel, :version, :kind, :body)
+ON CONFLICT (thread_id, namespace, channel, version) DO UPDATE SET kind = excluded.kind, body = excluded.body;
 
 -- put_graph_write -- What a task has written; only special writes, which have negative numbers, are written over.
 INSERT INTO graph_write (thread_id, namespace, checkpoint_id, task_id, number, path, channel, kind, body)
 VALUES (:thread_id, :namespace, :checkpoint_id, :task_id, :number, :path, :channel, :kind, :body)
-ON CONFLICT DO UPDATE SET path = excluded.path, channel = excluded.channel, kind = excluded.kind, body = excluded.body
-WHERE number < 0;
+ON CONFLICT (thread_id, namespace, checkpoint_id, task_id, number) DO UPDATE
+SET path = excluded.path, channel = excluded.channel, kind = excluded.kind, body = excluded.body WHERE graph_write.number < 0;
 
 -- graph_checkpoint -- A checkpoint by its id, or the newest of a namespace. Primary key.
 SELECT checkpoint_id, parent_id, kind, body, meta_kind, meta FROM graph_checkpoint
@@ -628,7 +631,7 @@ WHERE thread_id = :thread_id AND namespace = :namespace AND checkpoint_id = coal
       (SELECT max(checkpoint_id) FROM graph_checkpoint WHERE thread_id = :thread_id AND namespace = :namespace));
 
 -- graph_channels -- The values that a checkpoint has. Primary keys.
-SELECT c.channel, c.kind, c.body FROM graph_checkpoint AS p CROSS JOIN json_each(p.versions) AS v CROSS JOIN graph_channel AS c
+SELECT c.channel, c.kind, c.body FROM graph_checkpoint AS p CROSS JOIN json_each(p.versions) AS v ON true CROSS JOIN graph_channel AS c
        ON c.thread_id = p.thread_id AND c.namespace = p.namespace AND c.channel = v.key AND c.version = v.value
 WHERE p.thread_id = :thread_id AND p.namespace = :namespace AND p.checkpoint_id = :checkpoint_id;
 
@@ -653,17 +656,22 @@ SELECT DISTINCT namespace FROM graph_checkpoint WHERE thread_id = :thread_id;
 SELECT DISTINCT thread_id FROM graph_checkpoint WHERE run_id IN (SELECT value FROM json_each(:runs));
 
 -- copy_graph_checkpoints -- Part of copying a thread. Primary key.
-INSERT OR REPLACE INTO graph_checkpoint (thread_id, namespace, checkpoint_id, parent_id, run_id, versions, kind, body, meta_kind, meta)
+INSERT INTO graph_checkpoint (thread_id, namespace, checkpoint_id, parent_id, run_id, versions, kind, body, meta_kind, meta)
 SELECT :target, namespace, checkpoint_id, parent_id, run_id, versions, kind, body, meta_kind, meta FROM graph_checkpoint
-WHERE thread_id = :source;
+WHERE thread_id = :source
+ON CONFLICT (thread_id, namespace, checkpoint_id) DO UPDATE SET parent_id = excluded.parent_id, run_id = excluded.run_id,
+       versions = excluded.versions, kind = excluded.kind, body = excluded.body, meta_kind = excluded.meta_kind, meta = excluded.meta;
 
 -- copy_graph_channels -- Part of copying a thread. Primary key.
-INSERT OR REPLACE INTO graph_channel (thread_id, namespace, channel, version, kind, body)
-SELECT :target, namespace, channel, version, kind, body FROM graph_channel WHERE thread_id = :source;
+INSERT INTO graph_channel (thread_id, namespace, channel, version, kind, body)
+SELECT :target, namespace, channel, version, kind, body FROM graph_channel WHERE thread_id = :source
+ON CONFLICT (thread_id, namespace, channel, version) DO UPDATE SET kind = excluded.kind, body = excluded.body;
 
 -- copy_graph_writes -- Part of copying a thread. Primary key.
-INSERT OR REPLACE INTO graph_write (thread_id, namespace, checkpoint_id, task_id, number, path, channel, kind, body)
-SELECT :target, namespace, checkpoint_id, task_id, number, path, channel, kind, body FROM graph_write WHERE thread_id = :source;
+INSERT INTO graph_write (thread_id, namespace, checkpoint_id, task_id, number, path, channel, kind, body)
+SELECT :target, namespace, checkpoint_id, task_id, number, path, channel, kind, body FROM graph_write WHERE thread_id = :source
+ON CONFLICT (thread_id, namespace, checkpoint_id, task_id, number) DO UPDATE
+SET path = excluded.path, channel = excluded.channel, kind = excluded.kind, body = excluded.body;
 
 -- delete_graph_checkpoints -- Checkpoints of threads. Primary key.
 DELETE FROM graph_checkpoint WHERE thread_id IN (SELECT value FROM json_each(:threads));
@@ -683,7 +691,7 @@ DELETE FROM graph_write WHERE thread_id IN (SELECT value FROM json_each(:threads
 -- delete_graph_channels -- Values of channels that no checkpoint of their thread has any more. Primary keys.
 DELETE FROM graph_channel WHERE thread_id IN (SELECT value FROM json_each(:threads))
        AND (thread_id, namespace, channel, version) NOT IN
-           (SELECT p.thread_id, p.namespace, v.key, v.value FROM graph_checkpoint AS p CROSS JOIN json_each(p.versions) AS v
+           (SELECT p.thread_id, p.namespace, v.key, v.value FROM graph_checkpoint AS p CROSS JOIN json_each(p.versions) AS v ON true
             WHERE p.thread_id IN (SELECT value FROM json_each(:threads)));
 
 -- graph_threads_of_workflows -- Threads that have the idempotency key of a task for their name. Primary keys.
@@ -799,7 +807,7 @@ SELECT c.name, c.workflow_id FROM claim AS c LEFT JOIN workflow AS w ON w.id = c
 WHERE c.holder <> '' AND c.settled = 0 AND (w.id IS NULL OR w.ended_at IS NOT NULL);
 
 -- doctor_lines -- Who waits for a claim, and who holds it.
-SELECT r.workflow_id, s.ref_id, r.claim, c.workflow_id, coalesce(c.holder <> '' OR c.taken > 0, 0)
+SELECT r.workflow_id, s.ref_id, r.claim, c.workflow_id, CASE WHEN c.holder <> '' OR c.taken > 0 THEN 1 ELSE 0 END
 FROM waiter AS r LEFT JOIN claim AS c ON c.name = r.claim LEFT JOIN stage AS s ON s.id = r.stage_id
 ORDER BY r.claim, r.ticket;
 
@@ -813,7 +821,7 @@ WHERE w.ended_at IS NULL ORDER BY w.created_at, w.id, s.ordinal;
 
 -- doctor_claimed -- Who has claimed how many messages, and until when at most.
 SELECT m.owner, count(*), max(m.lease_until), p.pid, p.host FROM message AS m LEFT JOIN processor AS p ON p.owner = m.owner
-WHERE m.owner IS NOT NULL AND m.done_at IS NULL AND m.dead_at IS NULL GROUP BY m.owner;
+WHERE m.owner IS NOT NULL AND m.done_at IS NULL AND m.dead_at IS NULL GROUP BY m.owner, p.pid, p.host;
 
 -- doctor_sizes -- How many bytes each table takes, with its indexes.
 SELECT t.tbl_name, sum(d.pgsize) FROM dbstat AS d JOIN sqlite_schema AS t ON t.name = d.name
@@ -833,7 +841,7 @@ WITH RECURSIVE alive (id) AS (
     WHERE json_extract(s.context, '$._sub_workflow_id') IS NOT NULL
 )
 SELECT id, application, name, status, created_at, started_at, ended_at, error FROM workflow AS w
-WHERE ended_at IS NOT NULL AND ended_at <= :before AND id NOT IN alive
+WHERE ended_at IS NOT NULL AND ended_at <= :before AND id NOT IN (SELECT id FROM alive)
       AND (:statuses IS NULL OR status IN (SELECT value FROM json_each(:statuses)))
       AND NOT EXISTS (SELECT 1 FROM message WHERE workflow_id = w.id AND done_at IS NULL)
 ORDER BY ended_at DESC, id DESC LIMIT -1 OFFSET :newest;
