@@ -8,6 +8,7 @@ tests with a browser, which share one JupyterLab. A run of chosen tests stays in
 from __future__ import annotations
 
 import signal
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +22,8 @@ from tests.scenarios.counts import (
     pytest_runtest_makereport,
     pytest_terminal_summary,
 )
+
+from tests.stores import in_postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,6 +67,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
 def oldest_kernel(pytestconfig: pytest.Config) -> kernels.OldestKernel:
     """Return the environment with the oldest kernel that is supported; made once and kept in pytest's cache."""
     return kernels.oldest_kernel(pytestconfig.cache.mkdir("oldest-kernel"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a run say which database SQLite's stand for."""
+    parser.addoption("--store", choices=["sqlite", "postgres"], default="sqlite", help="database of the tests")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _store(pytestconfig: pytest.Config) -> Iterator[None]:
+    with in_postgres() if pytestconfig.option.store == "postgres" else nullcontext():
+        yield
 
 
 @pytest.fixture(autouse=True)

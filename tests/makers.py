@@ -101,6 +101,8 @@ class Bench:
 
     def sql(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         """Ask the database."""
+        if not self.database.url.startswith("sqlite:"):
+            statement = statement.replace("?", "%s")
         return self.database.call_read(lambda connection: list(connection.raw.execute(statement, values)))
 
     def left_over(self) -> list[str]:
