@@ -24,8 +24,8 @@ from stabilize_nb.queue.queue import Queue, letters_in
 from stabilize_nb.run import Run
 from stabilize_nb.salvage import SalvageReport, salvage
 from stabilize_nb.store.database import Database
-from stabilize_nb.store.retention import Keep, prune
 from stabilize_nb.store.driver import POSTGRES
+from stabilize_nb.store.retention import Keep, prune
 from stabilize_nb.store.sqlite import database_path
 from stabilize_nb.store.store import WorkflowStore
 from stabilize_nb.tasks.interface import NoOpTask, WaitTask

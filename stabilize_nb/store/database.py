@@ -157,8 +157,8 @@ class Database:
         self._jobs.put(None)
         if threading.current_thread() is not self._door:
             self._door.join(timeout=5)
-        self.driver.leave()
         with self._write_lock:
+            self.driver.leave(self._writer)
             self._writer.close()
         if self._sweeper is not None:
             with self._sweep_lock:

@@ -43,6 +43,11 @@ def schema(sql: str) -> str:
     return _written(sql, (*_WORDS, *_TYPES))
 
 
+def question(sql: str) -> str:
+    """Return a statement without parameters for PostgreSQL."""
+    return _written(sql, _WORDS)
+
+
 def functions(schema_name: str) -> str:
     """Return what makes the functions that the statements call, in a schema whose name is quoted as SQL wants it."""
     return sql_file("postgres_functions.sql").replace("{schema}", schema_name)

@@ -86,5 +86,5 @@ class Driver(ABC):
         """Have `heard` called after commits of other processes, where the database tells of them."""
 
     @abstractmethod
-    def leave(self) -> None:
-        """Listen no more."""
+    def leave(self, writer: Connection) -> None:
+        """Listen no more; `writer` is about to be closed."""

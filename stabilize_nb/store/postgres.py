@@ -108,7 +108,7 @@ class PostgresConnection(Connection):
         self._cursor.execute(sql, prepare=False)
 
     def _changes(self) -> int:
-        return self._cursor.rowcount
+        return int(self._cursor.rowcount)
 
     def _another_cursor(self) -> psycopg.RawCursor[Any]:
         return psycopg.RawCursor(self._db)
@@ -238,7 +238,7 @@ class PostgresDriver(Driver):
         with _lock:
             return _beacons.setdefault(self.path, SessionBeacon(self))
 
-    def version(self, writer: Connection) -> int:  # noqa: ARG002 - the listener has heard it
+    def version(self, writer: Connection) -> int:
         """Return how many commits of others were heard of."""
         return self._heard
 
@@ -248,9 +248,13 @@ class PostgresDriver(Driver):
         self._listener = threading.Thread(target=self._listen, args=(heard,), name="stabilize-listen", daemon=True)
         self._listener.start()
 
-    def leave(self) -> None:
-        """Listen no more."""
+    def leave(self, writer: Connection) -> None:
+        """Listen no more; the listener hears of that as of a commit."""
         self._leaving.set()
+        with suppress(psycopg.Error):
+            writer.script(f"NOTIFY {self.channel}")
+        if self._listener is not None:
+            self._listener.join(PATIENCE)
 
     def _listen(self, heard: Callable[[], None]) -> None:
         while not self._leaving.is_set():
@@ -293,10 +297,7 @@ class SessionBeacon(Beacon):
         """Take a lock."""
         with self._guard:
             self._lit.add(slot)
-            try:
-                self._hold()
-            except psycopg.Error as error:
-                raise self._driver.said(error) from error
+            self._take({slot})
 
     def douse(self, slot: int) -> None:
         """Give a lock back."""
@@ -317,33 +318,23 @@ class SessionBeacon(Beacon):
     def keep(self) -> None:
         """Take the locks again when the server was gone."""
         with self._guard:
-            try:
-                if self._session is not None:
+            if self._session is not None:
+                with suppress(psycopg.Error):
                     self._session.execute("SELECT 1")
-            except psycopg.Error:
-                self._session = None
-            if self._lit and self._session is None:
-                try:
-                    self._hold()
-                except psycopg.Error as error:
-                    raise self._driver.said(error) from error
+            if self._lit and (self._session is None or self._session.closed):
+                self._take(set())
 
-    def _hold(self) -> None:
-        fresh = self._session is None or self._session.closed
-        if fresh:
-            self._session = self._driver.session({})
-        assert self._session is not None
-        held = {
-            row[0]
-            for row in self._session.execute(
-                f"SELECT CAST(CAST(objid AS text) AS bigint) FROM pg_locks WHERE locktype = 'advisory' AND granted "
-                f"AND pid = pg_backend_pid() AND objsubid = 2 AND classid = CAST(CAST({self._driver.place} AS bigint) AS oid)"
-            )
-        }
-        for slot in self._lit - held:
-            self._session.execute(f"SELECT pg_advisory_lock({self._driver.space}, {slot})")
+    def _take(self, slots: set[int]) -> None:
+        """Lock slots; all of them in a new session."""
+        try:
+            if self._session is None or self._session.closed:
+                self._session, slots = self._driver.session({}), self._lit
+            for slot in slots:
+                self._session.execute(f"SELECT pg_advisory_lock({self._driver.space}, {slot})")
+        except psycopg.Error as error:
+            raise self._driver.said(error) from error
 
-    def is_lit(self, connection: Connection, slot: int, host: str) -> bool:  # noqa: ARG002 - a lock is seen everywhere
+    def is_lit(self, connection: Connection, slot: int, host: str) -> bool:
         """Whether some session holds a lock."""
         row = connection.one("beacon_is_lit", {"space": self._driver.place, "slot": slot})
         return bool(row and row[0])

@@ -332,5 +332,5 @@ class SqliteDriver(Driver):
     def listen(self, heard: Callable[[], None]) -> None:
         """Do nothing: SQLite tells nobody."""
 
-    def leave(self) -> None:
+    def leave(self, writer: Connection) -> None:
         """Do nothing."""

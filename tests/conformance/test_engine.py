@@ -16,7 +16,7 @@ from stabilize_nb.models.stage import JoinType, SplitType
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.queue.messages import CancelStage, SignalStage
 from stabilize_nb.queue.processor import QueueProcessor, QueueProcessorConfig
-from tests.makers import Bench, chain, refs, stage, workflow
+from tests.makers import Bench, asked, chain, refs, stage, workflow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -550,7 +550,7 @@ def test_delete_leaves_no_row(bench: Callable[..., Bench]) -> None:
     made.store.delete(flow.id)
 
     tables = ("workflow", "stage", "task", "round", "arrival", "signal", "journal", "message", "event")
-    counts = {table: made.database.writer.raw.execute(f"SELECT count(*) FROM {table}").get for table in tables}
+    counts = {table: made.sql(f"SELECT count(*) FROM {table}")[0][0] for table in tables}
     assert counts == dict.fromkeys(tables, 0)
 
 
@@ -560,10 +560,11 @@ def test_poisoned_message_is_buried_with_its_cause(bench: Callable[..., Bench]) 
     flow = chain(3)
     made.begin(flow)
     made.database.write(
-        lambda c: c.raw.execute(
+        lambda c: asked(
+            c,
             "INSERT INTO message (id, workflow_id, kind, payload, counts, timer, due_at)"
             " VALUES ('x', ?, 'Nonsense', '{}', 0, 0, 0)",
-            (flow.id,),
+            flow.id,
         )
     )
 

@@ -17,7 +17,7 @@ from stabilize_nb.events.frames import DEAD_LETTERS
 from stabilize_nb.handlers import HANDLERS
 from stabilize_nb.queue.messages import AddMultiInstance, StartStage
 from stabilize_nb.queue.processor import QueueProcessorConfig
-from tests.makers import Bench, chain, stage, workflow
+from tests.makers import Bench, asked, chain, stage, workflow
 
 if TYPE_CHECKING:
     from stabilize_nb import Workflow
@@ -87,12 +87,13 @@ def put(bench: Bench, poison: Poison, flow: Workflow) -> None:
 
     def write(connection: Any) -> None:
         if poison.spoil:
-            connection.raw.execute(poison.spoil, {"stage": stage_id})
-        connection.raw.execute(
+            asked(connection, poison.spoil.replace(":stage", "?"), stage_id)
+        asked(
+            connection,
             "INSERT INTO message (id, workflow_id, stage_id, kind, payload, counts, timer, due_at)"
             " VALUES ('poison', ?, ?, ?, ?, 1, 0, 0)",
-            (poison.workflow or flow.id, stage_id, poison.kind, poison.payload),
-        )
+            poison.workflow or flow.id, stage_id, poison.kind, poison.payload,
+        )  # fmt: skip
 
     bench.database.write(write)
 

@@ -38,8 +38,7 @@ def bench(request, tmp_path):
 
 
 def left(bench):
-    raw = bench.database.writer.raw
-    return [raw.execute(f"SELECT count(*) FROM {table}").get for table in ("claim", "waiter")]
+    return [bench.sql(f"SELECT count(*) FROM {table}")[0][0] for table in ("claim", "waiter")]
 
 
 def test_one_too_many_waits_and_the_oldest_is_next(bench):

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.makers import Bench, stage, workflow
+from tests.makers import Bench, asked, stage, workflow
 
 STEAL = "UPDATE message SET owner = 'another', fence = fence + 1 WHERE kind = 'RunTask' AND owner IS NOT NULL"
 
@@ -33,7 +33,7 @@ def test_body_that_another_has_taken_over_is_not_begun(in_hand, stolen, renewed)
     bench, begun = in_hand
     desk = bench.processor.desk
     if stolen:
-        bench.database.write(lambda connection: connection.raw.execute(STEAL).fetchall())
+        bench.database.write(lambda connection: asked(connection, STEAL))
     desk.sign = float("-inf")
     if renewed:
         desk.sign_given(time.monotonic(), bench.processor.config.lease)
@@ -48,7 +48,7 @@ def test_body_that_another_has_taken_over_is_not_begun(in_hand, stolen, renewed)
 def test_body_begins_without_asking_while_the_processor_was_heard(in_hand):
     """Within the lease nobody can have taken it over, so no row is read."""
     bench, begun = in_hand
-    bench.database.write(lambda connection: connection.raw.execute(STEAL).fetchall())
+    bench.database.write(lambda connection: asked(connection, STEAL))
 
     while bench.processor.desk.ready:
         bench.processor.run_next()

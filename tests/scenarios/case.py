@@ -22,7 +22,7 @@ import pytest
 from stabilize_nb import StabilizeError, StageExecution, Task, TaskExecution, TaskResult, Workflow
 from stabilize_nb.models.stage import JoinType, SplitType
 from stabilize_nb.queue import messages as m
-from tests.makers import workflow
+from tests.makers import asked, workflow
 from tests.scenarios.world import Body, Call, Moment, World
 
 # -- bodies -------------------------------------------------------------------------------------------
@@ -277,7 +277,7 @@ def redeliver(*kinds: type[m.Message]) -> Step:
         names = [kind.__name__ for kind in kinds]
         marks = ", ".join("?" * len(names))
         statement = f"UPDATE message SET done_at = NULL WHERE done_at IS NOT NULL AND kind IN ({marks})"
-        world.bench.database.call_write(lambda connection: connection.raw.execute(statement, names))
+        world.bench.database.call_write(lambda connection: asked(connection, statement, *names))
 
     return Step(act)
 

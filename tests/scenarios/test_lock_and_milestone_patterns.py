@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb import TransientError
+from tests.makers import asked
 from tests.scenarios.case import (
     Body,
     Case,
@@ -65,7 +66,7 @@ def time_is_up() -> Step:
     """Let every timer be due now."""
 
     def act(world: World) -> None:
-        world.bench.database.call_write(lambda db: db.raw.execute("UPDATE message SET due_at = 0 WHERE timer = 1"))
+        world.bench.database.call_write(lambda db: asked(db, "UPDATE message SET due_at = 0 WHERE timer = 1"))
 
     return Step(act)
 

@@ -68,7 +68,7 @@ def test_refusal_names_its_members(case: Case) -> None:
         for word in case.words:
             assert word in sentence
         assert not bench.store.exists(flow.id)
-        assert bench.database.writer.raw.execute("SELECT count(*) FROM stage").get == 0
+        assert bench.sql("SELECT count(*) FROM stage") == [(0,)]
 
 
 def test_several_faults_come_at_once() -> None:

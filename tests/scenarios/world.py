@@ -1,15 +1,14 @@
 """What a scenario is carried out in: one engine after the other on one store, and the record of every body called.
 
-A killed process is played by copying the database file and its write-ahead log while no commit is under way: that
-is what a killed process leaves behind. The engine of the dead process is abandoned (what its bodies do from then
-on is not recorded), and another one opens the copy, takes the claims over and goes on.
+A killed process is played by copying the store (of SQLite the file and its write-ahead log) while no commit is under
+way: that is what a killed process leaves behind. The engine of the dead process is abandoned (what its bodies do from
+then on is not recorded), and another one opens the copy, takes the claims over and goes on.
 """
 
 from __future__ import annotations
 
 import fnmatch
 import inspect
-import shutil
 import threading
 import time
 from collections import Counter
@@ -24,7 +23,8 @@ from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.queue import messages as m
 from stabilize_nb.queue.processor.config import QueueProcessorConfig
 from stabilize_nb.tasks.interface import as_result
-from tests.makers import Bench
+from tests.makers import Bench, asked
+from tests.stores import copy_store
 
 #: Seconds after which a scenario that is not quiet has failed.
 PATIENCE = 20.0
@@ -153,18 +153,30 @@ class World:
 
     def _watch_commits(self) -> None:
         """Count commits that change more than the announcement of a processor."""
-        database, tables = self.bench.database, set[str]()
-        raw, write = database.writer.raw, database.write
-        raw.set_update_hook(lambda _kind, _database, table, _rowid: tables.add(table))
-        seen = raw.total_changes()
+        database, changed = self.bench.database, False
+        writer, write = database.writer, database.write
+        run, many = writer.run, writer.many
+
+        def ran(name: str, params: Any) -> int:
+            nonlocal changed
+            rows = run(name, params)
+            changed = changed or (rows > 0 and not name.endswith("_processor"))
+            return rows
+
+        def ran_many(name: str, rows: Any) -> None:
+            nonlocal changed
+            given = list(rows)
+            changed = changed or bool(given)
+            many(name, given)
+
+        writer.run, writer.many = ran, ran_many  # type: ignore[method-assign]
 
         def watched(work: Any, then: Any = None) -> Any:
             def after(result: Any) -> None:
-                nonlocal seen
-                changes, seen = raw.total_changes() - seen, raw.total_changes()
-                if changes and tables != {"processor"}:
+                nonlocal changed
+                was, changed = changed, False
+                if was:
                     self._committed()
-                tables.clear()
                 if then is not None:
                     then(result)
 
@@ -180,8 +192,7 @@ class World:
             return
         if moment.row:
             question = "SELECT id FROM stage WHERE ref_id = ? AND status = ?"
-            raw = self.bench.database.writer.raw
-            reached = bool(raw.execute(question, (moment.row, moment.status)).fetchall())
+            reached = bool(asked(self.bench.database.writer, question, moment.row, moment.status))
         else:
             reached = self._commits == moment.after_commits
         if reached:
@@ -202,9 +213,7 @@ class World:
             self.crash = None
             self._copy = self.path.parent.parent / f"{self.crashes}-{self.path.parent.name}"
             self._copy.mkdir()
-            for path in (self.path, self.path.with_name("runs.db-wal")):
-                if path.exists():
-                    shutil.copy(path, self._copy / path.name)
+            copy_store(database, self._copy / self.path.name)
             self.script.alive = False
             for barrier in self.barriers.values():
                 barrier.abort()
@@ -225,7 +234,7 @@ class World:
         in_flight = {tuple(row) for row in self.sql(
             "SELECT s.id, s.generation, t.position, t.attempt"
             " FROM message AS q JOIN stage AS s ON s.id = q.stage_id JOIN task AS t ON t.stage_id = s.id"
-            " AND t.position = coalesce(json_extract(q.payload, '$.position'), 0)"
+            " AND t.position = coalesce(CAST(json_extract(q.payload, '$.position') AS INTEGER), 0)"
             " WHERE q.kind = 'RunTask' AND q.owner IS NOT NULL"
         )}  # fmt: skip
         last = {call.key: call for call in self.calls}
