@@ -26,6 +26,8 @@ _HOMES = {
     "NoOpTask": "tasks.interface",
     "Orchestrator": "orchestrator",
     "PermanentError": "errors",
+    "PostgresQueue": "queue.queue",
+    "PostgresWorkflowStore": "store.store",
     "PythonTask": "tasks.python",
     "Queue": "queue.queue",
     "QueueProcessor": "queue.processor.processor",

@@ -167,7 +167,7 @@ class Engine:
         if not self.store.exists(run_id):
             known = [header["id"] for header in self.store.list(limit=5)]
             hint = f"; the newest are {', '.join(known)}" if known else "; it holds no runs"
-            msg = f"run {run_id!r} is not in {self.url}{hint}"
+            msg = f"run {run_id!r} is not in {self.database.url}{hint}"
             raise WorkflowNotFoundError(msg)
         return Run(self, run_id)
 
@@ -252,7 +252,7 @@ class Engine:
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else ("working" if self.processor.running else "at rest")
-        return f"Engine({self.url!r}, {state})"
+        return f"Engine({self.database.url!r}, {state})"
 
 
 def ids_of(letters: str | Iterable[str] | pd.DataFrame) -> list[str] | None:

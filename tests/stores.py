@@ -64,7 +64,7 @@ def copy_store(source: Database, path: Path) -> None:
     target = database.driver_of(f"sqlite:///{path}")
     target.check()
     old, new = (str(dict(parse_qsl(urlsplit(url).query))["schema"]) for url in (source.url, target.url))
-    with psycopg.connect(source.url.partition("?")[0], autocommit=True) as session, session.transaction():
+    with psycopg.connect(source.driver.address.partition("?")[0], autocommit=True) as session, session.transaction():
         names = session.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", [old]).fetchall()
         for (name,) in names:
             session.execute(f"CREATE TABLE {new}.{name} (LIKE {old}.{name} INCLUDING ALL)")

@@ -14,9 +14,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from stabilize_nb.checkup import Checkup, examine
-from stabilize_nb.engine import default_url, store_url
+from stabilize_nb.engine import default_url, store_path, store_url
+from stabilize_nb.errors import ConfigError
 from stabilize_nb.salvage import salvage
-from stabilize_nb.store.sqlite import database_path
 
 if TYPE_CHECKING:
     from stabilize_nb.salvage import SalvageReport
@@ -36,7 +36,10 @@ def doctor(store: str | None, *, as_json: bool, target: Path | None) -> None:
     healthy store, 1 when something was found, 2 for one that cannot be opened. With --salvage it is 0 when no fact is
     known to be lost, else 1.
     """
-    path = database_path(default_url() if store is None else store_url(store))
+    place = store_path(default_url() if store is None else store_url(store))
+    if place is None:
+        raise ConfigError("doctor looks into files of SQLite; for a PostgreSQL server there is pg_amcheck")
+    path = str(place)
     if target is not None:
         report = salvage(path, str(target.absolute()))
         click.echo(json.dumps(asdict(report), indent=1)) if as_json else show_salvage(report)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from stabilize_nb.cli.doctor import readable
-from stabilize_nb.engine import default_url, store_url
+from stabilize_nb.engine import default_url, store_path, store_url
 from stabilize_nb.errors import StoreError
 from stabilize_nb.store.database import Database
 from stabilize_nb.store.retention import prune as prune_store
-from stabilize_nb.store.sqlite import database_path
 
 
 @click.command(short_help="Delete runs that have ended, and give their space back.")
@@ -26,16 +23,18 @@ def prune(store: str | None, *, keep: str, statuses: tuple[str, ...], dry_run: b
     Runs that have not ended, that have queued messages or dead letters, or whose parent has not ended always stay.
     """
     url = default_url() if store is None else store_url(store)
-    path = Path(database_path(url))
-    if not path.exists():
+    path = store_path(url)
+    if path is not None and not path.exists():
         raise StoreError(f"database {path}: there is no such file")
-    before = path.stat().st_size
+    before = path.stat().st_size if path is not None else 0
     with Database.open(url) as database:
         gone = prune_store(database, int(keep) if keep.isdigit() else keep, statuses or None, dry_run=dry_run)
     for run in gone:
         click.echo(f"{run['id']}  {run['status']:<9}  {run['name']}")
     if dry_run:
         click.echo(f"{len(gone)} runs would go")
+    elif path is None:
+        click.echo(f"{len(gone)} runs are gone; PostgreSQL gives their space to new ones")
     else:
         click.echo(
             f"{len(gone)} runs are gone; {path.name} took {readable(before)} and takes {readable(path.stat().st_size)}"

@@ -120,7 +120,7 @@ def configure_event_sourcing(event_store: EventLog | None) -> None:
             return
         if earlier is not None:
             earlier.end()
-        _relaying = None if event_store is None else _Relaying(event_store.database.url)
+        _relaying = None if event_store is None else _Relaying(event_store.database.driver.address)
 
 
 class _Relaying:

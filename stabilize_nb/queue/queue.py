@@ -130,6 +130,16 @@ def _check_target(connection: Connection, message: Message) -> None:
         raise StageNotFoundError(msg)
 
 
+class PostgresQueue(Queue):
+    """The queue in a PostgreSQL database; it shares the database with a store of the same URL."""
+
+    def __init__(self, url: str, **_legacy: Any) -> None:
+        super().__init__(Database.open(url))
+
+    def _create_table(self) -> None:
+        """Do nothing: the schema is made when the database is opened. Kept for programs that call it."""
+
+
 class SqliteQueue(Queue):
     """The queue in a SQLite database; it shares the database with a store of the same URL."""
 

@@ -37,10 +37,12 @@ class Sweeper(Protocol):
 
 
 class Driver(ABC):
-    """One database of a kind. `path` names it in messages and is the same for all URLs that mean it."""
+    """One database of a kind. `path` is the same for all URLs that mean it; it and `url` may be shown to anybody."""
 
     url: str
     path: str
+    #: What opens the database again: the URL as it was given, which may hold a password.
+    address: str
     in_memory: bool = False
     #: What the library of the database raises.
     errors: ClassVar[tuple[type[Exception], ...]]

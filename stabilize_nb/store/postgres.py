@@ -147,19 +147,23 @@ class PostgresConnection(Connection):
 
 
 class PostgresDriver(Driver):
-    """A schema of a PostgreSQL database. The URL is libpq's, but for `schema`, which names the schema ("public")."""
+    """
+    A schema of a PostgreSQL database.
+
+    The URL is libpq's, but for `schema`, which names the schema ("public"). `url` is without user and password.
+    """
 
     errors = (psycopg.Error,)
 
     def __init__(self, url: str) -> None:
-        self.url = url
+        self.address = url
         parts = urlsplit(url)
         options = parse_qsl(parts.query, keep_blank_values=True)
         self.schema = dict(options).get("schema", "public")
         kept = [(name, value) for name, value in options if name != "schema"]
-        self._address = urlunsplit(parts._replace(query=urlencode(kept))) if len(kept) < len(options) else url
+        self._dsn = urlunsplit(parts._replace(query=urlencode(kept))) if len(kept) < len(options) else url
         place = parts.netloc.rpartition("@")[2]
-        self.path = f"postgresql://{place}{parts.path}?schema={self.schema}"
+        self.url = self.path = f"postgresql://{place}{parts.path}?schema={self.schema}"
         self.place = crc32(self.schema.encode())
         self.space = self.place - (1 << 32) if self.place >> 31 else self.place  # the same bits with a sign
         self.channel = f"stabilize_{self.place:08x}"
@@ -171,7 +175,7 @@ class PostgresDriver(Driver):
 
     def session(self, settings: dict[str, str]) -> psycopg.Connection[Any]:
         """Connect; raises psycopg.Error."""
-        session = psycopg.connect(self._address, autocommit=True, connect_timeout=REACH)
+        session = psycopg.connect(self._dsn, autocommit=True, connect_timeout=REACH)
         try:
             names = {"search_path": self.schema, "client_encoding": "UTF8", **settings}
             for name, value in names.items():

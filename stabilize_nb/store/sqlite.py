@@ -289,7 +289,7 @@ class SqliteDriver(Driver):
     errors = (apsw.Error, UnicodeDecodeError)
 
     def __init__(self, url: str) -> None:
-        self.url = url
+        self.url = self.address = url
         self.path = database_path(url)
         self.in_memory = self.path == ":memory:"
 

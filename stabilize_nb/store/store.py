@@ -175,6 +175,13 @@ class WorkflowStore:
         self.database.close()
 
 
+class PostgresWorkflowStore(WorkflowStore):
+    """The workflows of a PostgreSQL database, in the schema of `?schema=` ("public"), which is made when needed."""
+
+    def __init__(self, url: str, create_tables: bool = True, durability: str | None = None) -> None:
+        super().__init__(Database.open(url, durability=durability))
+
+
 class SqliteWorkflowStore(WorkflowStore):
     """The workflows of a SQLite database; the schema is made when it is opened."""
 
