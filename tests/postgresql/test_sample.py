@@ -42,7 +42,7 @@ def _server() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize(("test", "case", "setting"), _sample())
+@pytest.mark.parametrize(("test", "case", "setting"), list(_sample()))
 def test_scenario_on_postgresql(test: Any, case: Any, setting: Any, tmp_path: Path) -> None:
     """What a pattern means does not depend on where rows are kept."""
     test(case, setting, tmp_path)
