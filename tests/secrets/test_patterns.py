@@ -191,7 +191,7 @@ def test_who_says_so_may_store_them() -> None:
     assert taken == [key, key]
 
 
-@pytest.mark.parametrize("url", ["postgresql://me:correct-horse@db/x", "mysql://me:correct-horse@db"])
+@pytest.mark.parametrize("url", ["oracle://me:correct-horse@db/x", "mysql://me:correct-horse@db"])
 def test_addresses_of_databases_are_echoed_without_password(url: str) -> None:
     """An address that cannot be opened is named without what opens it."""
     for refuse in (store_url, database_path):
