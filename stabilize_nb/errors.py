@@ -7,12 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from stabilize_nb.plain import obeyed_by_none
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
 class StabilizeError(Exception):
-    """Root of all errors of this package."""
+    """Root of all errors of this package. Names and errors of others stand in messages: no terminal obeys them."""
+
+    def __str__(self) -> str:
+        return obeyed_by_none(super().__str__())
 
 
 class StabilizeFatalError(StabilizeError):

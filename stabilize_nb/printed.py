@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from stabilize_nb.plain import obeyed_by_none
 from stabilize_nb.store.codec import loads
 
 if TYPE_CHECKING:
@@ -15,12 +16,12 @@ if TYPE_CHECKING:
 
 
 class Lines(str):
-    """Text that is shown as it is, without quotes."""
+    """Text that is shown without quotes, and without what a terminal obeys; `print` gives all of it."""
 
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return str(self)
+        return obeyed_by_none(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,18 +13,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 from rich.markdown import Markdown
 from rich.panel import Panel
+from rich.text import Text
 
 from stabilize_nb.cli.live import Watch
 from stabilize_nb.cli.penguins import flow
+from stabilize_nb.cli.terminal import Terminal
 from stabilize_nb.engine import Engine
 from stabilize_nb.errors import StageNotReadyError
 from stabilize_nb.models.status import WorkflowStatus
+from stabilize_nb.plain import obeyed_by_none
 from stabilize_nb.tasks.interface import Task
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from stabilize_nb.gates import Gate
     from stabilize_nb.models.stage import StageExecution
     from stabilize_nb.run import Run
@@ -58,7 +62,7 @@ def demo(*, yes: bool, fresh: bool, store: Path, report: Path, samples: int) -> 
         raise click.ClickException(msg)
     store.parent.mkdir(parents=True, exist_ok=True)
     report.parent.mkdir(parents=True, exist_ok=True)
-    console = Console(highlight=False)
+    console = Terminal()
     engine = Engine(store)
     define(engine)
     if fresh:
@@ -163,8 +167,8 @@ def ask(run: Run, gate: Gate, console: Console) -> None:
     """Show exactly what is to be approved, and deliver the answer."""
     if not sys.stdin.isatty():
         msg = f"run {run.id} waits: {gate.question} Answer in a terminal, or give --yes; until then the run is kept"
-        raise click.ClickException(msg)
-    console.print(Panel(Markdown(str(gate.show)), title=gate.question))
+        raise click.ClickException(obeyed_by_none(msg))
+    console.print(Panel(Markdown(str(gate.show), hyperlinks=False), title=Text(gate.question)))
     try:
         approved = click.confirm("Approve? (Ctrl-C: decide later)", default=None)
         reason = "" if approved else click.prompt("Why not?", default="", show_default=False)
@@ -201,5 +205,5 @@ def conclude(run: Run, console: Console) -> bool:
         return False
     path = Path(run.inputs["path"])
     console.print(f"report: {path}\n")
-    console.print(Markdown(path.read_text(encoding="utf-8")))
+    console.print(Markdown(path.read_text(encoding="utf-8"), hyperlinks=False))
     return True

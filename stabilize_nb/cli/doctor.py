@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from stabilize_nb.checkup import Checkup, examine
+from stabilize_nb.cli.terminal import Terminal
 from stabilize_nb.engine import default_url, store_path, store_url
 from stabilize_nb.errors import ConfigError
 from stabilize_nb.salvage import salvage
@@ -51,20 +51,20 @@ def doctor(store: str | None, *, as_json: bool, target: Path | None) -> None:
 
 def show(found: Checkup) -> None:
     """Print what was found."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = Terminal(soft_wrap=True)
     count = len(found.findings)
     verdict = "healthy" if not count else "1 finding" if count == 1 else f"{count} findings"
     state = verdict if found.opens else "cannot be opened"
-    console.print(f"{escape(found.path)}: [bold]{state}[/bold]")
+    console.print(Text.assemble(f"{found.path}: ", (state, "bold")))
     for finding in found.findings:
-        console.print(f"  [bold]{finding.kind}[/bold]  {escape(finding.what)}")
+        console.print(Text.assemble("  ", (finding.kind, "bold"), f"  {finding.what}"))
     if any(finding.kind in ("file", "pages") for finding in found.findings) and found.size:
-        console.print(f"  stabilize-nb doctor {escape(found.path)} --salvage NEW.db  writes what can be read")
+        console.print(f"  stabilize-nb doctor {found.path} --salvage NEW.db  writes what can be read")
     if not found.sizes:
         return
     console.print(f"{found.ended} runs have ended, {found.unfinished} have not")
     for line in found.waits:
-        console.print(f"  {escape(line)}")
+        console.print(f"  {line}")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("table")
     table.add_column("size", justify="right")
@@ -78,13 +78,13 @@ def show(found: Checkup) -> None:
 
 def show_salvage(report: SalvageReport) -> None:
     """Print what was saved."""
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(escape(str(report)))
+    console = Terminal(soft_wrap=True)
+    console.print(str(report))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("run", "name", "facts", "lost", "becomes"):
         table.add_column(title, justify="right" if title in ("facts", "lost") else "left")
     for run in report.runs:
-        table.add_row(run.run_id, escape(run.name), str(run.read), str(run.lost), run.becomes)
+        table.add_row(run.run_id, run.name, str(run.read), str(run.lost), run.becomes)
     console.print(table)
 
 

@@ -7,6 +7,7 @@ import click
 from stabilize_nb.cli.doctor import readable
 from stabilize_nb.engine import default_url, store_path, store_url
 from stabilize_nb.errors import StoreError
+from stabilize_nb.plain import obeyed_by_none
 from stabilize_nb.store.database import Database
 from stabilize_nb.store.retention import prune as prune_store
 
@@ -30,7 +31,7 @@ def prune(store: str | None, *, keep: str, statuses: tuple[str, ...], dry_run: b
     with Database.open(url) as database:
         gone = prune_store(database, int(keep) if keep.isdigit() else keep, statuses or None, dry_run=dry_run)
     for run in gone:
-        click.echo(f"{run['id']}  {run['status']:<9}  {run['name']}")
+        click.echo(obeyed_by_none(f"{run['id']}  {run['status']:<9}  {run['name']}"))
     if dry_run:
         click.echo(f"{len(gone)} runs would go")
     elif path is None:

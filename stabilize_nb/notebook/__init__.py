@@ -16,6 +16,7 @@ from stabilize_nb.notebook.doctor import shown_path
 from stabilize_nb.notebook.magic import WorkflowMagics
 from stabilize_nb.notebook.runtime import RUNTIME
 from stabilize_nb.notebook.standing import named
+from stabilize_nb.plain import obeyed_by_none
 
 if TYPE_CHECKING:
     from stabilize_nb.notebook.shell import Shell
@@ -36,7 +37,7 @@ def load_ipython_extension(shell: Shell) -> None:
     answering.register(shell)
     line = unfinished(resume=chosen.recover == "auto") if chosen.recover != "off" else ""
     if line := line or kept_elsewhere():
-        sys.stdout.write(line + "\n")
+        sys.stdout.write(obeyed_by_none(line) + "\n")
 
 
 def unload_ipython_extension(shell: Shell) -> None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 from markupsafe import Markup, escape
 
 from stabilize_nb.models.status import WorkflowStatus
-from stabilize_nb.notebook.looks import LOOKS, obeyed_by_none, shorten
+from stabilize_nb.notebook.looks import LOOKS, shorten
 from stabilize_nb.notebook.tables import Table, duration
+from stabilize_nb.plain import obeyed_by_none
 from stabilize_nb.secrets.patterns import masked_value
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 from IPython.core.error import UsageError
@@ -24,7 +25,8 @@ def dead(order: Order) -> pd.DataFrame | Lines:
     engine = RUNTIME.engine()
     if not order.words:
         order.only(0)
-        return engine.dead_letters()
+        shown: pd.DataFrame = import_module("stabilize_nb.notebook.run_list").ShownFrame(engine.dead_letters())
+        return shown
     order.only(len(order.words))
     verb, *ids = order.words
     if verb != REDRIVE or not ids:

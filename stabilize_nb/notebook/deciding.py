@@ -23,6 +23,7 @@ from stabilize_nb.notebook.config import settings
 from stabilize_nb.notebook.gates import SEEN
 from stabilize_nb.notebook.order import Order
 from stabilize_nb.notebook.words import did_you_mean
+from stabilize_nb.plain import obeyed_by_none
 from stabilize_nb.run import Run
 
 
@@ -78,7 +79,7 @@ def _answered(run: Run, name: str, decision_id: str) -> Run:
     decisions = [each for each in _decisions(run) if each.gate == name]
     answer = answer_to(decisions, decision_id)
     if answer is not None and answer.refused:
-        sys.stdout.write(f"{name}: {why_refused(answer, decisions)}\n")
+        sys.stdout.write(obeyed_by_none(f"{name}: {why_refused(answer, decisions)}\n"))
     return run
 
 

@@ -11,8 +11,9 @@ from stabilize_nb.gates import gates_in
 from stabilize_nb.notebook.config import display_mode, live_panes
 from stabilize_nb.notebook.doctor import shown_path
 from stabilize_nb.notebook.gates import Asked
-from stabilize_nb.notebook.looks import obeyed_by_none, shorten
+from stabilize_nb.notebook.looks import shorten
 from stabilize_nb.notebook.tables import join
+from stabilize_nb.plain import obeyed_by_none
 
 if TYPE_CHECKING:
     from stabilize_nb.engine import Engine

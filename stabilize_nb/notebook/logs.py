@@ -7,7 +7,6 @@ pictures stand in an <img>, where nothing of them can run.
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from stabilize_nb.notebook.draw import data_uri
 from stabilize_nb.notebook.looks import shorten
 from stabilize_nb.notebook.preview import visible
 from stabilize_nb.notebook.tables import join
+from stabilize_nb.plain import SEQUENCE
 from stabilize_nb.printed import Printed, caption
 
 #: Lines that are shown of a stage, columns of a line, and pictures of a stage.
@@ -35,7 +35,6 @@ _ERROR: Final = Markup('<span style="border-left:3px solid #b26a00;padding-left:
 _IMAGE: Final = Markup('<img alt="{}" src="{}" style="max-width:100%;background:#fff">')
 _STAGE: Final = Markup("<div><b>{}</b>{}</div>")
 _FOLD: Final = Markup("<details><summary>{}</summary>{}</details>")
-_ANSI: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 _PACKED: Final = ("image/png", "image/jpeg")
 
 
@@ -49,7 +48,7 @@ class Line:
 
     def html(self) -> Markup:
         """Return it as markup, with its end."""
-        shown = visible(_ANSI.sub("", self.text)[:COLUMNS])
+        shown = visible(SEQUENCE.sub("", self.text)[:COLUMNS])
         if self.picture:
             return _IMAGE.format(shorten(self.text) or "what the task displayed", self.picture) + "\n"
         return (_ERROR.format(shown) if self.stream == "stderr" else Markup("{}").format(shown)) + "\n"

@@ -63,7 +63,8 @@ def events(order: Order) -> pd.DataFrame:
         events.workflow.to_xes(given["--xes"])
     if "--ocel" in given:
         events.workflow.to_ocel(given["--ocel"])
-    return events
+    shown: pd.DataFrame = import_module("stabilize_nb.notebook.run_list").ShownFrame(events)
+    return shown
 
 
 def compare_runs(order: Order) -> Comparison:

@@ -14,6 +14,7 @@ from itertools import accumulate
 from typing import Final
 
 from stabilize_nb.models.status import WorkflowStatus
+from stabilize_nb.plain import is_shown
 from stabilize_nb.secrets.patterns import masked
 
 S = WorkflowStatus
@@ -64,30 +65,11 @@ def shorten(text: str, columns: int = LINE_COLUMNS) -> str:
     """
     text = masked(text[: 20 * columns + LONGEST_KEY])
     cut = text[: 20 * columns]
-    plain = " ".join("".join(filter(_is_shown, cut)).split())
+    plain = " ".join("".join(filter(is_shown, cut)).split())
     if len(cut) == len(text) and columns_of(plain) <= columns:
         return plain
     fits = sum(reached < columns for reached in accumulate(map(columns_of, plain)))
     return plain[:fits].rstrip() + "…"
-
-
-def obeyed_by_none(text: str) -> str:
-    """Return text of several lines without what a terminal obeys, or what turns the direction of writing."""
-    return "".join(char for char in text if char in "\n\t" or (_is_shown(char) and not _is_break(char)))
-
-
-def _is_break(char: str) -> bool:
-    return char.isspace() and unicodedata.category(char) != "Zs"
-
-
-def _is_shown(char: str) -> bool:
-    if char.isspace() or char in "\u200c\u200d":
-        return True
-    return unicodedata.category(char) not in {"Cc", "Cf", "Cs"} and not _is_noncharacter(ord(char))
-
-
-def _is_noncharacter(code: int) -> bool:
-    return code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF  # noqa: PLR2004 - the block as Unicode has it
 
 
 def columns_of(text: str) -> int:

@@ -24,6 +24,7 @@ from stabilize_nb.notebook.stage_cell import USAGE as STAGE_USAGE
 from stabilize_nb.notebook.stage_cell import added_again, define_stage
 from stabilize_nb.notebook.views import flow_bundle, workflow_bundle
 from stabilize_nb.notebook.words import Line, parse
+from stabilize_nb.plain import obeyed_by_none
 
 if TYPE_CHECKING:
     from stabilize_nb.run import Run
@@ -63,7 +64,10 @@ class WorkflowMagics(Magics):
 
         RUN is an id, a unique beginning or end of one, `last`, or a variable.
         """
-        return execute(line, self.shell.user_ns)
+        try:
+            return execute(line, self.shell.user_ns)
+        except UsageError as error:  # it repeats words of the line, which may be pasted from a run
+            raise UsageError(obeyed_by_none(str(error))) from None
 
     @cell_magic("workflow")  # type: ignore[arg-type, untyped-decorator, unused-ignore]  # as above
     def cell(self, line: str, cell: str) -> Any:

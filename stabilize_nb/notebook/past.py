@@ -21,12 +21,13 @@ from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.notebook.config import settings
 from stabilize_nb.notebook.draw import data_uri, svg_of
 from stabilize_nb.notebook.gates import is_asking
-from stabilize_nb.notebook.looks import LOOKS, obeyed_by_none, shorten
+from stabilize_nb.notebook.looks import LOOKS, shorten
 from stabilize_nb.notebook.progress import StageTable, status_of
 from stabilize_nb.notebook.shown import tally
 from stabilize_nb.notebook.tables import Table, duration, join, moment
 from stabilize_nb.notebook.telling import sentence_of, who_of
 from stabilize_nb.notebook.text import describe, to_text
+from stabilize_nb.plain import obeyed_by_none
 from stabilize_nb.secrets.patterns import masked_value
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.notebook.looks import LOOKS, shorten
 from stabilize_nb.notebook.standing import owner_line
 from stabilize_nb.notebook.tables import Table, duration
+from stabilize_nb.plain import obeyed_by_none
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -25,8 +26,15 @@ COLUMNS: Final = 60
 WAITS: Final = "waits for a decision"
 
 
-class RunList(pd.DataFrame):
-    """A frame of runs; what is taken out of it is a plain frame again."""
+class ShownFrame(pd.DataFrame):
+    """A frame whose text no terminal obeys; what is taken out of it is a plain frame again."""
+
+    def __repr__(self) -> str:
+        return obeyed_by_none(super().__repr__())
+
+
+class RunList(ShownFrame):
+    """A frame of runs."""
 
     def __repr__(self) -> str:
         if list(self.columns) != LISTED:

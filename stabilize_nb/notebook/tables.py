@@ -15,7 +15,7 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from stabilize_nb.deterministic import is_deterministic
-from stabilize_nb.notebook.looks import obeyed_by_none
+from stabilize_nb.plain import obeyed_by_none
 
 _CELL: Final = Markup('<td style="text-align:left">{}</td>')
 _HEAD: Final = Markup('<th style="text-align:left">{}</th>')

@@ -14,6 +14,7 @@ from stabilize_nb.engine import default_engine
 from stabilize_nb.notebook.frontend import request
 from stabilize_nb.notebook.gates import handle
 from stabilize_nb.notebook.runtime import RUNTIME
+from stabilize_nb.plain import obeyed_by_none
 from stabilize_nb.starting import STARTER, Origin
 
 if TYPE_CHECKING:
@@ -45,4 +46,4 @@ def say_found(run: Run) -> None:
     """Say in a line which run it is that a cell goes on with, and how to begin another."""
     state = "ended" if run.status.is_complete else "unfinished"
     other = f'%workflow run {run.name} … --new, or {run.name}.run("new", …), begins another'
-    sys.stdout.write(f"attached to run {handle(run.id)} ({state}); {other}\n")
+    sys.stdout.write(obeyed_by_none(f"attached to run {handle(run.id)} ({state}); {other}\n"))

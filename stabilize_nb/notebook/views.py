@@ -23,13 +23,13 @@ from stabilize_nb.notebook.doubts import doubts_of, under
 from stabilize_nb.notebook.draw import data_uri, svg_of
 from stabilize_nb.notebook.gates import Asked, is_asking
 from stabilize_nb.notebook.logs import folded_log, log_lines
-from stabilize_nb.notebook.looks import obeyed_by_none
 from stabilize_nb.notebook.panes.snapshot import Snapshot, read
 from stabilize_nb.notebook.progress import StageTable, status_of, took
 from stabilize_nb.notebook.standing import standing
 from stabilize_nb.notebook.tables import Table, duration, join
 from stabilize_nb.notebook.text import LOOKS, describe, shorten, to_text
 from stabilize_nb.notebook.traces import places
+from stabilize_nb.plain import obeyed_by_none
 
 if TYPE_CHECKING:
     from stabilize_nb.flow import Flow, FlowStage

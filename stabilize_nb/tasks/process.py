@@ -25,6 +25,7 @@ from functools import partial
 from typing import IO, Any, Final, TypeVar
 
 from stabilize_nb.errors import ConfigError
+from stabilize_nb.plain import obeyed_by_none
 from stabilize_nb.tasks.masking import NOTHING, Mask
 from stabilize_nb.tasks.warden import GRACE, LOOK, WARDEN, send
 
@@ -100,7 +101,7 @@ class Kept(asyncio.Protocol):
         if self._log and self._line:
             is_long = len(self._line) > LINE
             text = f"(a line of more than {LINE} bytes)\n" if is_long else text_of(self._masked(self._line))
-            getattr(sys, self._log).write(text)
+            _relay(self._log, text)
         self._line = b""
 
     @property
@@ -111,6 +112,15 @@ class Kept(asyncio.Protocol):
     def data(self) -> bytes:
         """Return what was kept, without secrets."""
         return self._masked(bytes(self._data))[: self._cap]
+
+
+def _relay(name: str, text: str) -> None:
+    """Print what the command printed; the stream that an engine puts in place tells it from prints of a body."""
+    stream = getattr(sys, name)
+    if hasattr(stream, "relay"):
+        stream.relay(text)
+    else:
+        stream.write(obeyed_by_none(text))
 
 
 def text_of(data: bytes) -> str:

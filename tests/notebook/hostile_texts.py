@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import product
 
 FAR = "http://canary.example"
@@ -127,3 +128,16 @@ TEXTS: tuple[str, ...] = (
     *_TERMINALS,
     *(f"plain {number} {each}" for number, each in enumerate(_SCRIPTS[:10])),
 )
+
+#: What the library that prints in terminals reads as colours, links and signs.
+MARKUP: tuple[str, ...] = (
+    "[red]evil[/red]",
+    "[link=http://canary.example]evil[/link]",
+    "[bold on red]evil",
+    "[/]evil",
+    "[@click=canary()]evil[/]",
+    ":bomb: evil",
+    "\\[red]evil",
+)
+#: What a terminal or the direction of writing obeys; a line's end and a tab are text.
+OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
-from hostile_texts import FAR, TEXTS
+from hostile_texts import FAR, OBEYED, TEXTS
 from ipywidgets import HTML, Widget
 from playwright.sync_api import sync_playwright
 
@@ -46,8 +46,6 @@ if TYPE_CHECKING:
 
 #: Texts that one workflow has; more make its drawing slow.
 BATCH = 15
-#: What a terminal or the direction of writing obeys; a line's end and a tab are text.
-OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 COUNT = """window.canaries = []; window.canary = (...given) => { window.canaries.push(given.join()); };
 window.alert = window.confirm = window.prompt = window.canary; null"""
 

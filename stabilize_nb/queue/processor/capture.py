@@ -22,6 +22,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from stabilize_nb.errors import ConfigError
+from stabilize_nb.plain import obeyed_by_none
 from stabilize_nb.secrets.hiding import held_back, hide
 from stabilize_nb.secrets.patterns import masked
 
@@ -177,6 +178,16 @@ class Router:
             with _catching(None):  # the stream may be one that ends in another router
                 self._stream.write(output.echoed(self._name, text))
         return len(text)
+
+    def relay(self, text: str) -> None:
+        """Write what another program printed: the log has it as it came, the terminal what no terminal obeys."""
+        output = _current.get()
+        if output is not None:
+            output.write(self._name, text)
+            _tell(output)
+            text = output.echoed(self._name, text) if output.echoes else ""
+        with _catching(None):
+            self._stream.write(obeyed_by_none(text))
 
     def writelines(self, lines: Any) -> None:
         """Write several texts."""
