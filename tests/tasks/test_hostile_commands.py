@@ -1,20 +1,21 @@
-"""R19: 100 hostile strings in 7 places of commands. A value arrives as it is, or is refused; no canary is touched."""
+"""R19: 500 hostile strings in 21 places of commands. A value arrives as it is, or is refused; no canary is touched."""
 
 from __future__ import annotations
 
 import asyncio
 import shlex
-from collections import Counter
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from stabilize_nb import PythonTask, ShellTask, SSHTask
+from stabilize_nb import DockerTask, PythonTask, ShellTask, SSHTask
 from stabilize_nb.models.status import WorkflowStatus
 from tests.makers import stage
 from tests.tasks.sshd import Sshd
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from stabilize_nb import TaskResult
@@ -37,76 +38,132 @@ SHAPES = (
     "'+__import__('os').system('{t}')+'", "\"\"\";import os;os.system('{t}');\"\"\"", "x@host;{t}", "host:{t}",
     "ssh://-oProxyCommand={t}/", "[-oProxyCommand={t}]", "127.0.0.1;{t}", "127.0.0.1\n{t}",
 )  # fmt: skip
+#: What stands around a shape: nothing, each kind of quotes, a word before it, lines and a comment.
+WRAPPINGS = ("{s}", "'{s}'", '"{s}"', "value {s}", "\n{s} #")
+#: Values that one command gets.
+BATCH = 100
 IN_SHELL = "printf '%s\\n' x{v} \"x{v}\" 'x{v}' \"$(printf %s x{v})\""
 
 
 def strings(canary: Path) -> list[str]:
+    """Return every shape in every wrapping, each once."""
     touch = TOUCH.format(canary=canary)
-    return [shape.format(t=touch, canary=canary) for shape in SHAPES]
+    shapes = [shape.format(t=touch, canary=canary) for shape in SHAPES]
+    return list(dict.fromkeys(wrapping.format(s=shape) for wrapping, shape in product(WRAPPINGS, shapes)))
 
 
-def carried_out(task: Any, **context: Any) -> TaskResult:
-    return asyncio.run(task.execute(stage("it", context=context)))
+def batches(canary: Path) -> Iterator[dict[str, str]]:
+    """Yield them as values of the context, under names v0, v1, ..."""
+    for texts in batched(strings(canary)):
+        yield {f"v{at}": text for at, text in enumerate(texts)}
+
+
+def batched(texts: list[str]) -> Iterator[list[str]]:
+    return (texts[at : at + BATCH] for at in range(0, len(texts), BATCH))
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+def carried_out(loop: asyncio.Runner, task: Any, **context: Any) -> TaskResult:
+    return loop.run(task.execute(stage("it", context=context)))
 
 
 def test_there_are_enough_of_them(tmp_path):
-    """100 or more, all different, and one of them run by a shell would touch the canary."""
-    assert len(set(strings(tmp_path / "c"))) == len(SHAPES) >= 100
+    """500 or more, all different."""
+    found = strings(tmp_path / "c")
+
+    assert len(set(found)) == len(found) >= 500
 
 
-def test_no_string_is_run_here(tmp_path):
-    """In a shell's text, in a list, in the environment, in input, as a folder, as a shell, and as a module."""
-    canary, seen = tmp_path / "canary", Counter()
-    for text in strings(canary):
-        shown = f"x{text}"
-        for shell in ("/bin/sh", "/bin/bash"):
-            done = carried_out(ShellTask(), command=IN_SHELL, v=text, shell=shell)
-            assert done.outputs["stdout"] == "\n".join([shown, shown, shown, shown.rstrip("\n")]).strip(), text
-        done = carried_out(ShellTask(), command="printf %s {v}", v=text)
-        assert done.status is WorkflowStatus.SUCCEEDED or text.startswith("-"), done.context
-        done = carried_out(
-            ShellTask(),
-            command=["sh", "-c", 'cat; printf %s "$A" "$1"', "--", "{v}"],
-            v=text,
-            env={"A": text},
-            stdin=text,
-        )
-        assert done.outputs["stdout"] == (3 * text).strip(), text
-        for name in ("cwd", "shell"):
-            done = carried_out(ShellTask(), command="true", **{name: text})
-            assert done.status is WorkflowStatus.TERMINAL, text
-            seen[name] += 1
-        for context in ({"module": text, "function": "f"}, {"module": "os", "function": text}, {"python_path": text}):
-            done = carried_out(PythonTask(), **{**({"script": "1"} if "python_path" in context else {}), **context})
-            assert done.status is WorkflowStatus.TERMINAL, text
-        carried_out(ShellTask(), command="true", env={text: "x"})
+@pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])
+def test_no_string_is_run_in_the_text_of_a_command(loop, tmp_path, shell):
+    """Without quotes, in each kind of quotes, and in a command within; each arrives as it is."""
+    canary = tmp_path / "canary"
+    for values in batches(canary):
+        command = "\n".join(IN_SHELL.replace("{v}", f"{{{name}}}") for name in values)
+        done = carried_out(loop, ShellTask(), command=command, shell=shell, **values)
+        shown = [f"x{text}" for text in values.values()]
+        wanted = "".join(f"{each}\n{each}\n{each}\n{each.rstrip(chr(10))}\n" for each in shown)
+        assert done.outputs["stdout"] == wanted.strip()
 
     assert not canary.exists()
 
 
-def test_no_string_is_run_as_a_host_or_a_user(tmp_path):
+def test_no_string_is_run_as_a_word(loop, tmp_path):
+    """A value is one word, and none that begins with - is taken for an option."""
+    canary = tmp_path / "canary"
+    for values in batches(canary):
+        plain = {name: text for name, text in values.items() if not text.startswith("-")}
+        command = "printf '%s\\n' " + " ".join(f"{{{name}}}" for name in plain)
+        done = carried_out(loop, ShellTask(), command=command, **plain)
+        assert done.outputs["stdout"] == "".join(f"{text}\n" for text in plain.values()).strip()
+        for text in values.keys() - plain.keys():
+            done = carried_out(loop, ShellTask(), command="printf %s {v}", v=values[text])
+            assert done.status is WorkflowStatus.TERMINAL, values[text]
+
+    assert not canary.exists()
+
+
+def test_no_string_is_run_in_a_list_the_environment_or_the_input(loop, tmp_path):
+    """Each arrives as it is, three times."""
+    canary = tmp_path / "canary"
+    for values in batches(canary):
+        lines = "".join(f"{text}\n" for text in values.values())
+        script = "cat; printf '%s\\n' " + " ".join(f'"${name}"' for name in values) + ' "$@"'
+        command = ["sh", "-c", script, "--", *(f"{{{name}}}" for name in values)]
+        done = carried_out(loop, ShellTask(), command=command, env=values, stdin=lines, **values)
+        assert done.outputs["stdout"] == (3 * lines).strip()
+
+    assert not canary.exists()
+
+
+def test_no_string_is_run_as_the_name_of_something(loop, tmp_path):
+    """Folder, shell, module, function, interpreter and image are refused; the name of a variable is one."""
+    canary = tmp_path / "canary"
+    for text in strings(canary):
+        for task, context in (
+            (ShellTask(), {"command": "true", "cwd": text}),
+            (ShellTask(), {"command": "true", "shell": text}),
+            (PythonTask(), {"module": text, "function": "f"}),
+            (PythonTask(), {"module": "os", "function": text}),
+            (PythonTask(), {"script": "1", "python_path": text}),
+            (DockerTask(base_url="http://127.0.0.1:1"), {"command": "true", "image": text}),
+        ):
+            assert carried_out(loop, task, **context).status is WorkflowStatus.TERMINAL, (context, text)
+        carried_out(loop, ShellTask(), command=["true"], env={text: "x"})
+
+    assert not canary.exists()
+
+
+def test_no_string_is_run_as_a_host_or_a_user(loop, tmp_path):
     """Refused before anything is looked up, or no host of that name."""
     canary = tmp_path / "canary"
     for text in strings(canary):
         for context in ({"host": text}, {"host": "127.0.0.1", "user": text}, {"host": "::1", "key_file": text}):
-            done = carried_out(SSHTask(), **context, command="true", connect_timeout=1, port=1)
+            done = carried_out(loop, SSHTask(), **context, command="true", connect_timeout=1, port=1)
             assert done.status is WorkflowStatus.TERMINAL, text
 
     assert not canary.exists()
 
 
-def test_no_string_is_run_on_the_other_side(tmp_path):
+def test_no_string_is_run_on_the_other_side(loop, tmp_path):
     """Neither in the text of a command nor in a list; the host's shell is one that reads single quotes as all do."""
     canary = tmp_path / "canary"
     with Sshd(tmp_path) as there:
-        every = {f"v{at}": text for at, text in enumerate(strings(canary))}
-        places = [f"x{{{name}}}" for name in every]
-        expected = "".join(f"x{text}\n" for text in every.values()).strip()
-        for command in (["printf", "%s\\n", *places], "printf '%s\\n' " + " ".join(places)):
-            done = carried_out(SSHTask(), **there.context, command=command, **every)
-            assert done.outputs["stdout"] == expected
-        quoted = "printf '%s\\n' " + " ".join(f'"{place}"' for place in places)
-        assert carried_out(SSHTask(), **there.context, command=quoted, **every).outputs["stdout"] == expected
+        for values in batches(canary):
+            places = [f"x{{{name}}}" for name in values]
+            expected = "".join(f"x{text}\n" for text in values.values()).strip()
+            for command in (
+                ["printf", "%s\\n", *places],
+                "printf '%s\\n' " + " ".join(places),
+                "printf '%s\\n' " + " ".join(f'"{place}"' for place in places),
+            ):
+                done = carried_out(loop, SSHTask(), **there.context, command=command, **values)
+                assert done.outputs["stdout"] == expected
 
     assert not canary.exists()
 
