@@ -32,6 +32,7 @@ from stabilize_nb.notebook.panes.afterlife import Pictures
 from stabilize_nb.notebook.panes.inbox import InboxPane
 from stabilize_nb.notebook.panes.replay import ReplayPane
 from stabilize_nb.notebook.panes.run_pane import RunPane
+from stabilize_nb.notebook.panes.snapshot import read
 from stabilize_nb.notebook.preview import preview
 from stabilize_nb.notebook.replay import Replay
 from stabilize_nb.notebook.text import to_text
@@ -132,6 +133,10 @@ def bundles_of(run: Run, other: Run) -> Iterator[dict[str, Any]]:
 def panes_of(run: Run) -> Iterator[str]:
     """Yield the markup of the live panes."""
     pane, inbox, replay = RunPane(run, Pictures("x")), InboxPane(run.engine), ReplayPane(Replay(run))
+    pane.paint(read(run))
+    inbox.paint(inbox.read())
+    for painted in (pane, inbox):
+        assert "gate0" in "".join(strings_of(painted.box))
     for made in (pane, inbox, replay):
         yield from strings_of(made.box)
         made.close()
