@@ -498,20 +498,29 @@ HOSTILE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("key", ["image", "name", "value", "user", "workdir", "network", "environment", "platform"])
+@pytest.mark.parametrize("key", ["image", "name", "user", "workdir", "network", "platform"])
 def test_hostile_values_do_nothing(engine, api, tmp_path, monkeypatch, key):
     """60 hostile values under a key: no file, no other request, no privilege; each is refused or one plain value."""
     monkeypatch.chdir(tmp_path)
     for text in HOSTILE:
-        context: dict[str, Any] = {"image": "tools", "command": ["echo", "hi"]}
-        if key == "value":
-            context |= {"command": ["echo", "--", "{value}"], "value": text}
-        else:
-            context[key] = {"A": text} if key == "environment" else text
-        done = carried_out(engine, "docker", **context)
-        if key == "value":
-            assert done.outputs["stdout"] == f"-- {text}".strip()
-    assert not (tmp_path / "CANARY").exists()
+        run_in(engine, **{"command": ["echo", "hi"], key: text})
+    check_nothing_was_done(api, tmp_path)
+
+
+def test_hostile_words_and_variables_do_nothing(engine, api, tmp_path, monkeypatch):
+    """60 hostile values as words of a command and as variables arrive as they are."""
+    monkeypatch.chdir(tmp_path)
+    values = {f"v{at}": text for at, text in enumerate(HOSTILE)}
+    command = ["echo", "--", *(f"{{{name}}}" for name in values)]
+    done = run_in(engine, command=command, environment=values, **values)
+
+    assert done.outputs["stdout"] == " ".join(["--", *HOSTILE]).strip()
+    assert set(api.engine.sent[0]["Env"]) >= {f"{name}={text}" for name, text in values.items()}
+    check_nothing_was_done(api, tmp_path)
+
+
+def check_nothing_was_done(api: DockerApi, folder: Path) -> None:
+    assert not (folder / "CANARY").exists()
     assert left(api) == []
     assert {request.split("/")[1] for request in api.engine.asked} <= {"version", "containers", "images"}
     for sent in api.engine.sent:
