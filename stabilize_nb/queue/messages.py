@@ -109,7 +109,7 @@ class RunTask(StageMessage):
 
 @named_record
 class KeepOutput(StageMessage):
-    """Put into the log what a body at work has printed so far."""
+    """Put into the log what a body at work has printed so far. Not queued: the keeper has it carried out at once."""
 
     position: int = 0
     attempt: int = 0

@@ -12,6 +12,7 @@ from stabilize_nb import Engine, Flow
 from stabilize_nb.errors import ConfigError
 from stabilize_nb.printed import Printed
 from stabilize_nb.queue.processor import processor as processor_module
+from stabilize_nb.queue.processor.body import Running
 from stabilize_nb.queue.processor.capture import CUT, LIMIT, Output
 from stabilize_nb.queue.processor.config import QueueProcessorConfig
 
@@ -151,6 +152,37 @@ def test_prints_of_a_body_at_work_are_seen_and_enter_the_log_before_its_end(tmp_
         run.wait(30)
 
         assert run.log("work") == "begun\nended\n"
+
+
+def test_prints_stay_in_order_when_a_body_ends_while_they_are_kept(tmp_path, monkeypatch):
+    """What was taken first is in the log first, also when the body ends before that is committed."""
+    monkeypatch.setattr(processor_module, "KEEP_OUTPUT", 0.02)
+    flow, go_on = Flow("long"), threading.Event()
+    take = Running.printed
+
+    @flow.stage
+    def work():
+        print("begun")
+        go_on.wait(30)
+        print("ended")
+
+    with Engine(tmp_path / "a.db", config=QueueProcessorConfig(task_output="keep")) as engine:
+        desk = engine.processor.desk
+
+        def slowly(running):
+            message = take(running)
+            go_on.set()
+            deadline = time.monotonic() + 20
+            while desk.running and time.monotonic() < deadline:
+                time.sleep(0.001)
+            return message
+
+        monkeypatch.setattr(Running, "printed", slowly)
+        run = engine.start(flow)
+        run.wait(30)
+
+        assert run.log("work") == "begun\nended\n"
+        assert len(outputs(run)) == 2
 
 
 def test_too_much_is_cut():

@@ -148,14 +148,15 @@ class Running:
         told = hidden(plain_mapping(told, f"progress of stage {stage.ref_id!r}"))
         tell(self.database.bus, self.leased.workflow_id, stage.id, told, self.database.clock())
 
-    def printed(self, patience: float) -> KeepOutput | None:
-        """Make the message that puts into the log what was printed since the last one.
+    def has_printed(self, patience: float) -> bool:
+        """Whether something was printed by a body that is at work for `patience` seconds, so that it may be long."""
+        return (
+            self.output is not None and time.monotonic() - self.output.since >= patience and bool(self.output.parts())
+        )
 
-        None: nothing was, or the body has not been at work for `patience` seconds and may soon be done.
-        """
+    def printed(self) -> KeepOutput | None:
+        """Make the message that puts into the log what was printed since the last one; None: nothing was."""
         stage, task = self.body.stage, self.body.task
-        if self.output is None or time.monotonic() - self.output.since < patience:
-            return None
         if not (output := self._take_output(at_end=False)):
             return None
         return KeepOutput(

@@ -11,22 +11,27 @@ import math
 import threading
 import time
 import weakref
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stabilize_nb.core.draft import Limits
-from stabilize_nb.errors import ConfigError, StabilizeError, StoreDamagedError
+from stabilize_nb.core.draft import Env, Limits
+from stabilize_nb.errors import ConfigError, StabilizeError, StoreDamagedError, WorkflowNotFoundError
+from stabilize_nb.events.bus import announce
 from stabilize_nb.models.ids import new_id
+from stabilize_nb.queue.processor.commit import carry_out
 from stabilize_nb.queue.processor.config import QueueProcessorConfig
 from stabilize_nb.queue.processor.desk import Desk
 from stabilize_nb.queue.processor.worker import Workshop
 from stabilize_nb.store.retention import Forgetting
-from stabilize_nb.store.writer import write_messages
 from stabilize_nb.tasks.registry import TaskRegistry
 
 if TYPE_CHECKING:
+    from stabilize_nb.core.facts import Fact
+    from stabilize_nb.queue.messages import KeepOutput
     from stabilize_nb.queue.processor.body import Running
     from stabilize_nb.queue.queue import Queue
+    from stabilize_nb.store.connection import Connection
     from stabilize_nb.store.store import WorkflowStore
 
 log = logging.getLogger("stabilize_nb")
@@ -364,17 +369,37 @@ class QueueProcessor(Workshop):
         """Put into the log what long bodies have printed: a crash does not take it away, other processes see it."""
         with self.desk.changed:
             at_work = [] if self.desk.allowance is not None else list(self.desk.running.values())
-        told = [(running, message) for running in at_work if (message := running.printed(KEEP_OUTPUT)) is not None]
-        if not told:
+        long = [running for running in at_work if running.has_printed(KEEP_OUTPUT)]
+        if not long:
             return
-        due = [(message, self.database.clock()) for _, message in told]
+        taken: list[tuple[Running, KeepOutput]] = []
         try:
-            self.database.write(lambda connection: write_messages(connection, due))
+            self.database.write(lambda connection: self._kept(connection, long, taken), self._tell_kept)
         except StabilizeError:
-            for running, message in told:
+            for running, message in taken:
                 running.print_again(message)
             raise
-        self.wake()
+        self.database.changes.notify(origin=self.wake)
+
+    def _kept(
+        self, connection: Connection, long: list[Running], taken: list[tuple[Running, KeepOutput]]
+    ) -> list[tuple[str, tuple[Fact, ...], int, int]]:
+        """Take and write what bodies have printed; a body that ends meanwhile is written after that, in order."""
+        written = []
+        for running in long:
+            message = running.printed()
+            if message is None:
+                continue
+            taken.append((running, message))
+            now = self.database.clock()
+            with suppress(WorkflowNotFoundError):  # it was deleted
+                facts, last = carry_out(connection, message, Env(now=now), {}, budget=1)
+                written.append((message.execution_id, facts, last, now))
+        return written
+
+    def _tell_kept(self, written: list[tuple[str, tuple[Fact, ...], int, int]]) -> None:
+        for workflow_id, facts, last, now in written:
+            announce(self.database.bus, workflow_id, last, facts, now)
 
     def _end_late_bodies(self) -> None:
         now = time.monotonic()
