@@ -15,9 +15,18 @@ if TYPE_CHECKING:
 
 #: Name -> module; the command is the function in it that bears the name.
 COMMANDS = {
+    "approve": "stabilize_nb.cli.runs",
+    "cancel": "stabilize_nb.cli.runs",
     "demo": "stabilize_nb.cli.demo",
     "doctor": "stabilize_nb.cli.doctor",
+    "mg-status": "stabilize_nb.cli.schema",
+    "mg-up": "stabilize_nb.cli.schema",
     "prune": "stabilize_nb.cli.prune",
+    "reject": "stabilize_nb.cli.runs",
+    "retry": "stabilize_nb.cli.runs",
+    "runs": "stabilize_nb.cli.runs",
+    "show": "stabilize_nb.cli.runs",
+    "worker": "stabilize_nb.cli.worker",
 }
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 from stabilize_nb.errors import ConfigError, StoreError
 from stabilize_nb.events.bus import EventBus, get_event_bus
 from stabilize_nb.store.driver import DURABILITIES, POSTGRES
-from stabilize_nb.store.migrate import migrate
+from stabilize_nb.store.migrate import migrate, statuses
 from stabilize_nb.store.sqlite import SqliteDriver
 from stabilize_nb.store.waiting import Changes, Reply
 
@@ -73,6 +73,28 @@ def driver_of(url: str) -> Driver:
         driver: Driver = import_module("stabilize_nb.store.postgres").PostgresDriver(url)
         return driver
     return SqliteDriver(url)
+
+
+def migrate_store(url: str) -> list[str]:
+    """Bring a store to the schema of this version, and return the names of the migrations that were applied."""
+    return _with_connection(driver_of(url), migrate)
+
+
+def applied_migrations(url: str) -> list[tuple[str, str, int | None]]:
+    """Return each migration with "applied", "pending" or "MISMATCH", and when it was applied (ms since the epoch)."""
+    driver = driver_of(url)
+    if not driver.exists():
+        return statuses(())
+    return _with_connection(driver, lambda db: statuses(db.all("migrations", {}) if db.schema_version() else ()))
+
+
+def _with_connection(driver: Driver, work: Callable[[Connection], T]) -> T:
+    driver.check()
+    with closing(driver.connect("full")) as connection:
+        try:
+            return work(connection)
+        except driver.errors as error:
+            raise driver.said(error) from error
 
 
 class Database:

@@ -52,6 +52,10 @@ class Driver(ABC):
         return wall_clock()
 
     @abstractmethod
+    def exists(self) -> bool:
+        """Whether the database is there; opening one that is not makes it."""
+
+    @abstractmethod
     def check(self) -> None:
         """Refuse a database that cannot be opened, or should not be, before anything of it is changed."""
 

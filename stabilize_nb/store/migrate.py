@@ -6,7 +6,7 @@ import hashlib
 import time
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import apsw
 
@@ -15,6 +15,8 @@ from stabilize_nb.store.files import advice
 from stabilize_nb.store.queries import sql_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from stabilize_nb.store.connection import Connection
 
 
@@ -24,6 +26,21 @@ def migrations() -> tuple[tuple[str, str], ...]:
     folder = files("stabilize_nb.store").joinpath("sql", "migrations")
     names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
     return tuple((name, sql_file(f"migrations/{name}")) for name in names)
+
+
+def statuses(rows: Iterable[Sequence[Any]]) -> list[tuple[str, str, int | None]]:
+    """Return each migration with what rows of the table say of it: "applied", "pending" or "MISMATCH", and when."""
+    known = {name: (checksum, at) for name, checksum, at in rows}
+    found: list[tuple[str, str, int | None]] = []
+    for name, sql in migrations():
+        checksum, at = known.get(name, (None, None))
+        same = checksum == _checksum(sql)
+        found.append((name, "applied" if same else "pending" if checksum is None else "MISMATCH", at))
+    return found
+
+
+def _checksum(sql: str) -> str:
+    return hashlib.sha256(sql.encode()).hexdigest()
 
 
 def migrate(connection: Connection) -> list[str]:
@@ -94,9 +111,8 @@ def _apply(connection: Connection, version: int) -> list[str]:
     applied = []
     for name, sql in migrations()[version:]:
         connection.script(sql)
-        checksum = hashlib.sha256(sql.encode()).hexdigest()
         at = int(time.time() * 1_000)
-        connection.run("insert_migration", {"name": name, "checksum": checksum, "applied_at": at})
+        connection.run("insert_migration", {"name": name, "checksum": _checksum(sql), "applied_at": at})
         applied.append(name)
     connection.mark(len(migrations()))
     return applied

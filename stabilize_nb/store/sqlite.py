@@ -293,6 +293,10 @@ class SqliteDriver(Driver):
         self.path = database_path(url)
         self.in_memory = self.path == ":memory:"
 
+    def exists(self) -> bool:
+        """Whether there is such a file."""
+        return not self.in_memory and Path(self.path).exists()
+
     def check(self) -> None:
         """Refuse a file that is no whole database."""
         if not self.in_memory:
