@@ -6,11 +6,11 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from stabilize_nb.cli.stores import db_url, opened, run_of
+from stabilize_nb.cli.terminal import Terminal
 from stabilize_nb.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def runs(db_url: str | None, *, unfinished: bool, limit: int, as_json: bool) -> 
         return
     table = Table("run", "name", "status", "error", box=None, pad_edge=False)
     for header in headers:
-        table.add_row(header["id"], escape(header["name"]), str(header["status"]), escape(_line(header["error"] or "")))
+        table.add_row(header["id"], header["name"], str(header["status"]), _line(header["error"] or ""))
     _print(table) if headers else click.echo("no runs")
 
 
@@ -60,11 +60,11 @@ def show(run: str, db_url: str | None, *, as_json: bool) -> None:
         return
     table = Table("stage", "status", "outputs", box=None, pad_edge=False)
     for each in flow.stages:
-        table.add_row(escape(each.ref_id), each.status.name, escape(_line(json.dumps(each.outputs))))
-    _print(f"[bold]{escape(flow.name)}[/bold]  {flow.id}  {flow.status.name}", table, *map(escape, said))
+        table.add_row(each.ref_id, each.status.name, _line(json.dumps(each.outputs)))
+    _print(Text.assemble((flow.name, "bold"), f"  {flow.id}  {flow.status.name}"), table, *said)
     for gate in gates:
         how = f"stabilize-nb approve {flow.id}/{gate.name}"
-        _print(f"[bold]{escape(gate.name)}[/bold]: {escape(gate.question)}  ({escape(how)})")
+        _print(Text.assemble((gate.name, "bold"), f": {gate.question}  ({how})"))
 
 
 @click.command(short_help="Approve a gate: RUN/GATE, or RUN with only one.")
@@ -145,7 +145,7 @@ def _order(run: str, url: str | None, order: Callable[[Run], None]) -> None:
         if len(found.events) == before:
             ticket.wait(PATIENCE)
         said = found.explain()
-    _print(f"{found.id}: {'; '.join(map(escape, said)) or 'ordered'}")
+    _print(f"{found.id}: {'; '.join(said) or 'ordered'}")
 
 
 def _line(text: str, most: int = 80) -> str:
@@ -154,6 +154,6 @@ def _line(text: str, most: int = 80) -> str:
 
 
 def _print(*parts: Any) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = Terminal(soft_wrap=True)
     for part in parts:
         console.print(part)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from stabilize_nb.cli.stores import db_url, url_of
+from stabilize_nb.cli.terminal import Terminal
 from stabilize_nb.store.database import applied_migrations, migrate_store
 
 
@@ -30,4 +30,4 @@ def mg_status(db_url: str | None) -> None:
     for name, status, at in applied_migrations(url_of(db_url)):
         when = "" if at is None else datetime.fromtimestamp(at / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
         table.add_row(status, name, when)
-    Console(highlight=False, soft_wrap=True).print(table)
+    Terminal(soft_wrap=True).print(table)

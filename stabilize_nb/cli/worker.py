@@ -17,6 +17,7 @@ from stabilize_nb.cli.stores import db_url, url_of
 from stabilize_nb.engine import Engine
 from stabilize_nb.errors import ConfigError
 from stabilize_nb.flow import Flow
+from stabilize_nb.plain import obeyed_by_none
 from stabilize_nb.tasks.registry import TaskRegistry
 
 #: Seconds between two looks for a signal: Python hears one only between two waits.
@@ -49,7 +50,7 @@ def worker(db_url: str | None, *, modules: tuple[str, ...], concurrency: int, gr
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, go)
         engine.work()
-        click.echo(f"worker {engine.processor.owner} at {engine.database.url}: {', '.join(known)}")
+        click.echo(obeyed_by_none(f"worker {engine.processor.owner} at {engine.database.url}: {', '.join(known)}"))
         while not told.wait(LOOK):
             pass
         click.echo("no more is begun, what is at work ends")

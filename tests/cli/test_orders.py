@@ -233,3 +233,16 @@ def test_worker_without_code_does_not_begin(folder: Path, module: str, text: str
 
     assert refused.exit_code == 1
     assert sentence.replace(module, name) in refused.output
+
+
+def test_what_others_named_is_text_in_the_terminal(folder: Path) -> None:
+    """Names, errors and questions of a store that somebody else wrote command nothing."""
+    flow = Flow("\x1b]0;owned\x07[red]evil\u202e")
+    flow.approval("\x1b[2JGood?[link=http://x]y[/link]", name="good")
+    with Engine("runs.db") as engine:
+        engine.start(flow).until_gate(PATIENCE)
+    shown = "".join(call(*order, "--db-url", "runs.db").output for order in (["runs"], ["show", "last"]))
+
+    assert "[red]evil" in shown
+    assert "[link=http://x]y[/link]" in shown
+    assert not {"\x1b", "\x07", "\u202e"} & set(shown)

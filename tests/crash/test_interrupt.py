@@ -104,7 +104,7 @@ from stabilize_nb.errors import StoreError
 from stabilize_nb.store.database import Database
 
 with Database.open(f"sqlite:///{sys.argv[1]}") as database:
-    look = lambda: database.call_read(lambda connection: connection.user_version())
+    look = lambda: database.call_read(lambda connection: connection.schema_version())
     version = look()
     child = os.fork()
     if child == 0:
