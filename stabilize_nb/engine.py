@@ -25,6 +25,7 @@ from stabilize_nb.run import Run
 from stabilize_nb.salvage import SalvageReport, salvage
 from stabilize_nb.store.database import Database
 from stabilize_nb.store.driver import POSTGRES
+from stabilize_nb.store.names import checked_key
 from stabilize_nb.store.retention import Keep, prune
 from stabilize_nb.store.sqlite import database_path
 from stabilize_nb.store.store import WorkflowStore
@@ -105,12 +106,16 @@ class Engine:
         """Whether `close` was called."""
         return self._closed
 
-    def start(self, work: Definition | Workflow, *, allow_plain_secrets: bool = False, **inputs: Any) -> Run:
+    def start(
+        self, work: Definition | Workflow, *, key: str = "", allow_plain_secrets: bool = False, **inputs: Any
+    ) -> Run:
         """
         Store a workflow and begin it, in one commit; returns at once.
 
-        `inputs` are for a Flow: what its stages ask for by parameter name. What looks like a key is refused among
+        `inputs` are for a Flow: what its stages ask for by parameter name. What looks like a secret is refused among
         them, unless `allow_plain_secrets` says that it may be stored as it is.
+        `key`: what the run is for, such as "order-42". In whatever process and however often something is started for
+        one key, it is started once, and this returns that run, also when it has failed; see docs/starting.md.
 
         Raises what `WorkflowStore.store` raises, before anything is stored.
         """
@@ -125,9 +130,11 @@ class Engine:
         if not self.processor.custody.shares:
             self.processor.announce()
         first = StartWorkflow(execution_id=workflow.id)
-        self.store.store(workflow, first, owner=self.processor.owner, allow_plain_secrets=allow_plain_secrets)
-        self.work()
-        return Run(self, workflow.id)
+        run_id = self.store.store(
+            workflow, first, owner=self.processor.owner, key=checked_key(key), allow_plain_secrets=allow_plain_secrets
+        )
+        self.work(None if run_id == workflow.id else run_id)
+        return Run(self, run_id)
 
     def hold(self) -> None:
         """Work from now on only at runs that are started, resumed or ordered something here, as a notebook does."""

@@ -44,6 +44,10 @@ class ValueTooLargeError(ValueNotStorableError):
     """A value takes more than 64 MiB as JSON text; the message gives its path."""
 
 
+class KeyTakenError(ConfigError):
+    """A run was started for a key already, and it is another workflow or has other inputs; the message names both."""
+
+
 class InvalidWorkflowError(ConfigError, ValueError):
     """The graph of a workflow cannot be run; the message names every fault and its members."""
 

@@ -105,6 +105,7 @@ def _until(run: Run, moment: Moment) -> int:
 
 def _past(run_id: str, entries: Sequence[Entry], stage: str, fork_id: str) -> ForkedPast:
     definition = {**entries[0].data["definition"]}
+    definition.pop("key", None)  # a key is that of one run
     trigger = definition["trigger"]
     noted = trigger["payload"].get(ORIGIN, {})
     kept = {ORIGIN: {"version": noted["version"]}} if "version" in noted else {}  # no cell has begun the fork

@@ -27,6 +27,7 @@ from stabilize_nb.store.codec import loads
 from stabilize_nb.store.database import Database
 from stabilize_nb.store.files import has_content
 from stabilize_nb.store.finds import Found, read
+from stabilize_nb.store.names import take_key
 from stabilize_nb.store.rows import UNREADABLE, head_params
 from stabilize_nb.store.store import about_of, insert_header
 from stabilize_nb.store.writer import write_message, write_view
@@ -185,6 +186,8 @@ def _rebuild(connection: Connection, found: Found, id_: str, view: View, now: in
     definition = loads(found.events[id_][1]["data"])["definition"]
     start = genesis(definition).head
     insert_header(connection, start._replace(created_at=view.head.created_at), about_of(definition))
+    if "key" in definition:
+        take_key(connection, definition)
     write_view(connection, view, start)
     ended = view.head.ended_at is not None
     if not ended:

@@ -73,7 +73,7 @@ class Starter:
         """
         Return the run that is meant, one that is there already or a new one.
 
-        `key`: what the run is for: one with the same key that has not failed is the same, whatever its inputs and code.
+        `key`: what the run is for: one that was started for it is the same, as `Engine.start` says.
 
         Raises ConfigError for another `how`, and what `Engine.start` raises.
         """
@@ -86,16 +86,17 @@ class Starter:
         workflow = work.build()
         code = print_of(sorted(task.implementing_class for stage in workflow.stages for task in stage.tasks))
         run = None
-        if key or how == "once":
-            run = _done_before(here, workflow.application, inputs, code, key)
-        elif how == "again" and origin is not None:
+        if how == "once" and not key:
+            run = _done_before(here, workflow.application, inputs, code)
+        elif how == "again" and not key and origin is not None:
             run = self._begun_before(here, workflow.application, inputs, origin)
         if run is not None:
             return self._take_up(run, origin)
         about = {"cell": origin.cell, "turn": origin.turn} if origin is not None else {}
         note = {**about, "version": work.version, "code": code, **({"key": key} if key else {})}
         workflow.trigger = replace(workflow.trigger, payload={**workflow.trigger.payload, ORIGIN: note})
-        return here.start(workflow, allow_plain_secrets=allow_plain_secrets)
+        run = here.start(workflow, key=key, allow_plain_secrets=allow_plain_secrets)
+        return run if run.id == workflow.id else self._take_up(run, origin)
 
     def _begun_before(self, engine: Engine, application: str, inputs: Mapping[str, Any], origin: Origin) -> Run | None:
         if origin.turn != self._turn:
@@ -115,21 +116,18 @@ class Starter:
         return run
 
 
-def _done_before(engine: Engine, application: str, inputs: Mapping[str, Any], code: str, key: str) -> Run | None:
-    if key:
-        found = _like(engine, "runs_for_key", {"application": application, "key": key}, None)
-    else:
-        found = _like(engine, "runs_without_key", {"application": application, "code": code}, inputs)
+def _done_before(engine: Engine, application: str, inputs: Mapping[str, Any], code: str) -> Run | None:
+    found = _like(engine, "runs_without_key", {"application": application, "code": code}, inputs)
     return next((engine.run(run_id) for run_id, _ in found), None)
 
 
 def _like(
-    engine: Engine, query: str, wanted: dict[str, str], inputs: Mapping[str, Any] | None
+    engine: Engine, query: str, wanted: dict[str, str], inputs: Mapping[str, Any]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the runs that a query finds and that have these inputs, with what is noted about their origin."""
-    given = None if inputs is None else plain_mapping(with_plain_stages(dict(inputs)), "inputs")
+    given = plain_mapping(with_plain_stages(dict(inputs)), "inputs")
     for run_id, context, about in engine.database.call_read(lambda connection: connection.all(query, wanted)):
-        if given is None or loads(context) == given:
+        if loads(context) == given:
             yield run_id, loads(about)["trigger"]["payload"].get(ORIGIN, {})
 
 

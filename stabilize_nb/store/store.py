@@ -25,6 +25,7 @@ from stabilize_nb.store import rows
 from stabilize_nb.store.codec import dumps, loads
 from stabilize_nb.store.database import Database
 from stabilize_nb.store.graphs import delete_threads_of
+from stabilize_nb.store.names import stored_for_key
 from stabilize_nb.store.reader import load_head
 from stabilize_nb.store.writer import write_facts, write_log, write_message, write_messages, write_view
 from stabilize_nb.tasks.child import with_plain_stages
@@ -54,6 +55,7 @@ _TABLES = (
     "stages",
     "blobs",
     "blob_uses",
+    "start_keys",
 )
 
 
@@ -64,28 +66,37 @@ class WorkflowStore:
         self.database = database
 
     def store(
-        self, workflow: Workflow, *messages: Message, owner: str | None = None, allow_plain_secrets: bool = False
-    ) -> None:
+        self,
+        workflow: Workflow,
+        *messages: Message,
+        owner: str | None = None,
+        key: str = "",
+        allow_plain_secrets: bool = False,
+    ) -> str:
         """
-        Store a new workflow with everything it consists of, and its first messages, in one transaction.
+        Store a new workflow with everything it consists of, and its first messages, in one transaction; return its id.
 
-        `owner`: the processor that works at it, where processors do not share their work. `allow_plain_secrets`: store
-        also what looks like a key.
+        `owner`: the processor that works at it, where processors do not share their work. `key`: what it is for; when
+        one was stored for that already, nothing is, and its id is returned. `allow_plain_secrets`: store also what
+        looks like a key of some service.
 
         Raises InvalidWorkflowError, ValueNotStorableError, TaskNotFoundError or ConfigError before anything is
         written: for a graph that cannot run, a value JSON cannot hold, a task name that no registry of this process
-        knows (when there is one), an unknown reducer, an id that is stored already, a key as plain text.
+        knows (when there is one), an unknown reducer, an id that is stored already, a secret as plain text; and
+        KeyTakenError when what was stored for the key is another workflow or has other inputs.
         """
-        definition = define(workflow)
+        definition = define(workflow, key)
         if not allow_plain_secrets:
             refuse_plain(definition)
         self._check_tasks(workflow)
         database = self.database
 
-        def write(connection: Connection) -> tuple[WorkflowCreated, int]:
+        def write(connection: Connection) -> tuple[WorkflowCreated, int] | str:
             if _exists(connection, workflow.id):
                 msg = f"workflow {workflow.id} is stored already; make a new one, or give it another id"
                 raise ConfigError(msg)
+            if (earlier := stored_for_key(connection, definition)) is not None:
+                return earlier
             now = database.clock()
             fact = create(connection, definition, now)
             if owner is not None:
@@ -93,12 +104,17 @@ class WorkflowStore:
             write_messages(connection, ((message, now) for message in messages))
             return fact, now
 
-        def tell(written: tuple[WorkflowCreated, int]) -> None:
-            fact, now = written
-            announce(database.bus, workflow.id, 1, [fact], now)
+        def tell(written: tuple[WorkflowCreated, int] | str) -> None:
+            if not isinstance(written, str):
+                fact, now = written
+                announce(database.bus, workflow.id, 1, [fact], now)
 
-        _, workflow.created_at = database.call(lambda: database.write(write, tell))
+        written = database.call(lambda: database.write(write, tell))
+        if isinstance(written, str):
+            return written
+        workflow.created_at = written[1]
         database.changes.notify()
+        return workflow.id
 
     def _check_tasks(self, workflow: Workflow) -> None:
         registries = self.database.registries
@@ -189,8 +205,12 @@ class SqliteWorkflowStore(WorkflowStore):
         super().__init__(Database.open(url, durability=durability))
 
 
-def define(workflow: Workflow) -> dict[str, Any]:
-    """Return everything the author of a workflow wrote as JSON data; raises when it cannot be run or stored."""
+def define(workflow: Workflow, key: str = "") -> dict[str, Any]:
+    """
+    Return everything the author of a workflow wrote as JSON data, and what it is started for.
+
+    Raises what `WorkflowStore.store` does for one that cannot be run or stored.
+    """
     plan_workflow(workflow)
     check_topology(workflow.name, workflow.stages)
     name = f"workflow {workflow.name!r}"
@@ -220,7 +240,7 @@ def define(workflow: Workflow) -> dict[str, Any]:
         **about, "stages": stages,
         "context": hidden(plain_mapping(with_plain_stages(workflow.context), f"{name} context")),
         "trigger": plain({"type": trigger.type, "user": trigger.user, "payload": trigger.payload}, f"{name} trigger"),
-        "concurrency": slots if limit else {},
+        "concurrency": slots if limit else {}, **({"key": key} if key else {}),
     }  # fmt: skip
 
 

@@ -70,7 +70,7 @@ def test_loop_of_a_cell_attaches_to_its_own_runs(kernel):
 
 
 def test_ended_run_is_not_attached_to_unless_once_or_its_key_is_asked_for(kernel):
-    """A finished run is begun anew; "once" gives the one that has succeeded, and so does its key with other inputs."""
+    """A finished run is begun anew; "once" gives the one that has succeeded, and its key gives it too."""
     start = 'run = paper.run(topic="once")\nprint(run.id)\n'
     end = "run.until_gate()\nrun.approve()\n_ = run.result()"
     first = in_cell(kernel, "end", start + end).strip()
@@ -78,7 +78,7 @@ def test_ended_run_is_not_attached_to_unless_once_or_its_key_is_asked_for(kernel
 
     assert in_cell(kernel, "end", 'print(paper.run("once", topic="once").id)').splitlines()[-1] == first
     assert in_cell(kernel, "end", start).strip() != first
-    by_key = in_cell(kernel, "other", 'print(paper.run(topic="other", key="tides-1").id)')
+    by_key = in_cell(kernel, "other", 'print(paper.run(topic="k", key="tides-1").id)')
     assert "(ended)" in by_key
     assert by_key.splitlines()[-1] == kept
 

@@ -18,6 +18,7 @@ PAGES = [
     "mcp.md",
     "other-agents.md",
     "security.md",
+    "starting.md",
     "tasks.md",
     "verification.md",
 ]

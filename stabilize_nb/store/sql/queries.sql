@@ -12,6 +12,15 @@ SELECT about FROM workflow WHERE id = :workflow_id;
 INSERT INTO workflow (id, application, name, status, sequence, context, about, created_at, lane, slots, keeps_waiting)
 VALUES (:id, :application, :name, :status, :sequence, :context, :about, :created_at, :lane, :slots, :keeps_waiting);
 
+-- take_key -- A key is that of a new workflow, if it is that of none.
+INSERT INTO start_key (key, workflow_id) VALUES (:key, :workflow_id) ON CONFLICT (key) DO NOTHING;
+
+-- run_of_key -- The workflow that was started for a key. Primary keys.
+SELECT w.id, w.application, w.name, w.context FROM start_key AS k JOIN workflow AS w ON w.id = k.workflow_id WHERE k.key = :key;
+
+-- delete_start_keys_of -- Part of deleting workflows. Index start_key_of_workflow.
+DELETE FROM start_key WHERE workflow_id IN (SELECT value FROM json_each(:ids));
+
 -- count_head -- The header row after a step that only counted.
 UPDATE workflow SET active = :active, sequence = :sequence WHERE id = :id;
 
@@ -539,13 +548,7 @@ SELECT id, context, about FROM workflow
 WHERE ended_at IS NULL AND application = :application AND json_extract(about, '$.trigger.payload.notebook.cell') = :cell
 ORDER BY created_at, id;
 
--- runs_for_key -- Workflows of an application that are for a key and have not failed, newest first. Index workflow_by_application.
-SELECT id, context, about FROM workflow
-WHERE application = :application AND (ended_at IS NULL OR status = 'SUCCEEDED')
-      AND json_extract(about, '$.trigger.payload.notebook.key') = :key
-ORDER BY created_at DESC, id DESC;
-
--- runs_without_key -- The same for runs with the same code and no key. Index workflow_by_application.
+-- runs_without_key -- Workflows of an application that have the same code and no key and have not failed, newest first. Index workflow_by_application.
 SELECT id, context, about FROM workflow
 WHERE application = :application AND (ended_at IS NULL OR status = 'SUCCEEDED')
       AND json_extract(about, '$.trigger.payload.notebook.key') IS NULL

@@ -32,6 +32,13 @@ CREATE INDEX workflow_unfinished ON workflow (created_at) WHERE ended_at IS NULL
 CREATE INDEX workflow_forks ON workflow (json_extract(about, '$.forked_from.run'))
     WHERE json_extract(about, '$.forked_from.run') IS NOT NULL;
 
+-- Which run was started for a key. Two starts for one key are one run, whichever process they come from.
+CREATE TABLE start_key (
+    key TEXT NOT NULL PRIMARY KEY,
+    workflow_id TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX start_key_of_workflow ON start_key (workflow_id);
+
 CREATE TABLE stage (
     id TEXT NOT NULL PRIMARY KEY,
     workflow_id TEXT NOT NULL,
