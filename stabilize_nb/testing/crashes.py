@@ -31,8 +31,8 @@ from stabilize_nb.testing.subject import Decision, Subject, read_notes
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Runs at a time for each core: a run waits for its threads and its disk about half of its time.
-JOBS = 2
+#: Runs at a time for each core: a run waits for its threads and its disk most of its time.
+JOBS = 3
 VERDICTS = ("untried", "safe", "repeated", "lost")
 
 
@@ -67,7 +67,7 @@ def crash_sweep(
     - `files`: files and folders that bodies need, copied into the working folder. `setup()` is called in that folder
       before each run: it makes what bodies find, and puts back what they change elsewhere.
     - `limit`: moments that are tried at most, spread evenly. `timeout`: seconds a run may take. `jobs`: runs at a time
-      (default: two for each core, and one with `effects`, since all runs have one outside). `progress`: whether a bar
+      (default: three for each core, and one with `effects`, since all runs have one outside). `progress`: whether a bar
       is shown (default: where a person looks).
 
     Returns a frame with a row for each task, in the order in which they first ran: task (str), verdict (category:
@@ -199,13 +199,16 @@ class Trial:
 
     def run_undisturbed(self) -> str:
         """Run the subject twice, and return what is wrong with that."""
-        seen = [self._seen(self._copy(name), with_authors=True) for name in ("once", "again")]
-        for each in seen:
-            if each is None:
+        folders = [self._copy(name) for name in ("once", "again")]
+        at_once = 1 if self._subject.effects is not None else len(folders)
+        seen = []
+        for found in fan_out(lambda folder: self._lived(folder, with_authors=True), folders, at_once):
+            if found is None:
                 return "the workflow ends its own process, without being killed"
-            if each.wrong:
-                return f"the workflow does not succeed without being killed: {each.wrong}"
-        self.once, self.again = (each for each in seen if each is not None)
+            if found["wrong"]:
+                return f"the workflow does not succeed without being killed: {found['wrong']}"
+            seen.append(Seen(**found))
+        self.once, self.again = seen
         return ""
 
     def moments(self, limit: int) -> list[Moment]:
@@ -248,9 +251,12 @@ class Trial:
     def _copy(self, name: str) -> Path:
         return Path(shutil.copytree(self.template, self._folder / name, symlinks=True))
 
-    def _seen(self, folder: Path, moment: Moment | None = None, *, with_authors: bool = False) -> Seen | None:
-        found = forked(lambda: asdict(self._subject.live(folder, moment, with_authors=with_authors)))
+    def _seen(self, folder: Path, moment: Moment | None = None) -> Seen | None:
+        found = self._lived(folder, moment)
         return None if found is None else Seen(**found)
+
+    def _lived(self, folder: Path, moment: Moment | None = None, *, with_authors: bool = False) -> Any:
+        return forked(lambda: asdict(self._subject.live(folder, moment, with_authors=with_authors)))
 
 
 # -- the frame ----------------------------------------------------------------------------------------

@@ -36,8 +36,10 @@ class ForkError(StabilizeError):
 
 
 def warm() -> None:
-    """Read and import what opening a database needs, and leave no thread behind."""
-    Database.open("sqlite:///:memory:").close()
+    """Read and import what opening a database needs, a new one and one that is there, and leave no thread behind."""
+    with scratch() as folder:
+        for _ in range(2):
+            Database.open(f"sqlite:///{folder}/warm.db").close()
     gc.collect()
     gc.freeze()
 
