@@ -33,7 +33,7 @@ from stabilize_nb.tasks.interface import NoOpTask, WaitTask
 from stabilize_nb.tasks.registry import TaskRegistry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from types import TracebackType
 
     import pandas as pd
@@ -64,7 +64,8 @@ class Engine:
     "normal" survives a killed process (contract C6). Work begins with the first run that is started or resumed.
     `egress`: where tasks may send requests; without it to public addresses alone.
     `secrets`: where stages find what `secret(...)` names, a mapping or a function from name to value; without it in
-    the environment. `rehearsal` is set in deterministic mode (see `stabilize_nb.deterministic`).
+    the environment. `only`: the queues or tasks whose bodies run here (docs/workers.md). `rehearsal` is set in
+    deterministic mode (see `stabilize_nb.deterministic`).
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Engine:
         config: QueueProcessorConfig | None = None,
         egress: Egress | None = None,
         secrets: Source = None,
+        only: Sequence[str] = (),
     ) -> None:
         if config is not None and workers is not None:
             msg = "give Engine either workers or a config (which has max_workers), not both"
@@ -87,6 +89,8 @@ class Engine:
             config = replace(config, egress=egress)
         if secrets is not None:
             config = replace(config, secrets=secrets)
+        if only:
+            config = replace(config, only=only)
         self.url = store_url(url)
         if url is None and (place := store_path(self.url)) is not None:
             place.parent.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,8 @@ from stabilize_nb.explain_stage import to_settle
 from stabilize_nb.gates import doubt_about
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.queue.queue import letters_in
+from stabilize_nb.tasks.prints import plain_name
+from stabilize_nb.versions import queued_code
 
 if TYPE_CHECKING:
     from stabilize_nb.run import Run
@@ -20,10 +22,9 @@ def explain(run: Run) -> list[str]:
     workflow = run.workflow
     if workflow.status.is_complete:
         return [f"ended {workflow.status}" + (f": {workflow.error}" if workflow.error else "")]
-    missing = run.waiting_for_code()
     trouble = run.engine.processor.desk.trouble
     sentences = [] if trouble is None else [f"cannot go on: {trouble}"]
-    sentences += [f"waits for code: task {name!r} is not registered in this process" for name in missing]
+    sentences += _waits_for_workers(run)
     sentences += [letter.said for letter in letters_in(run.engine.database, run.id)]
     if workflow.status is S.PAUSED:
         sentences.append("paused: run.resume() goes on")
@@ -36,3 +37,23 @@ def explain(run: Run) -> list[str]:
             words = to_settle(stage.ref_id, doubt) if doubt else "waits for a decision or signal"
             sentences.append(f"stage {stage.ref_id!r} {words}")
     return sentences or ["nothing has begun yet"]
+
+
+def _waits_for_workers(run: Run) -> list[str]:
+    """Return a sentence for each task that is due and that this process does not run."""
+    processor, database = run.engine.processor, run.engine.database
+    names, taken = database.call_read(lambda connection: queued_code(run, connection))
+    sentences: dict[str, None] = {}
+    for name in sorted(names):
+        known, said = name in processor.registry, f"task {plain_name(name)!r}"
+        if known and processor.takes(name):
+            continue
+        if taken[name]:
+            text = f"waits for a worker: {said} is run by {taken[name]} of those at work"
+        elif known:
+            queue = processor.registry.queue_of(name)
+            text = f"waits for a worker: {said} is in the queue {queue!r}, and no worker takes it"
+        else:
+            text = f"waits for code: {said} is not registered in this process, and no worker knows it"
+        sentences[text] = None
+    return list(sentences)

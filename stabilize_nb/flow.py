@@ -113,8 +113,9 @@ class Flow:
           before anything that follows starts, and what it refuses fails the stage or has it run anew.
         - `collect`: outputs of its branches to gather as lists. `reduce`: output -> reducer. `retry`: how often it is
           tried again after a transient error. `on_crash`: what is done when its process died while it ran, "retry"
-          (default), "fail", or "ask" a person; with these two it runs at most once. `timeout`: seconds. `context`:
-          fixed values for its parameters. `name`: its name (the function's). `title`: what people read.
+          (default), "fail", or "ask" a person; with these two it runs at most once. `queue="gpu"`: the label of those
+          workers that take it. `timeout`: seconds. `context`: fixed values for its parameters. `name`: its name (the
+          function's). `title`: what people read.
         """
         if function is not None:
             return self._add(function, words)

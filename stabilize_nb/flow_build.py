@@ -114,7 +114,7 @@ class Assembly:
             prepare.stage_end = False
             return [prepare, TaskExecution.create("call", "sub_workflow", stage_end=True)]
         if stage.task is not None:
-            return [self._task(stage.name, StageTask(stage.task, self.names, reducers))]
+            return [self._task(stage.name, StageTask(stage.task, stage.queue, self.names, reducers))]
         return [self._task(stage.name, FunctionTask(stage, self.names, reducers))]
 
     # -- words ------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from stabilize_nb.errors import ConfigError
+from stabilize_nb.tasks.interface import DEFAULT_QUEUE
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -74,7 +75,7 @@ class FlowStage:
             msg = f"{self.place}: {word} got {function!r}; a function with a name is expected: @{self.name}.{word}"
             raise ConfigError(msg)
         kept = [each for each in self.around_it if each[0] != word or each[1].name != name]
-        self.around_it = [*kept, (word, FlowStage(name, function))]
+        self.around_it = [*kept, (word, FlowStage(name, function, queue=self.queue))]
         return function
 
     # -- looking ----------------------------------------------------------------------------------
@@ -164,6 +165,11 @@ class FlowStage:
     def reducers(self) -> dict[str, str]:
         """Output of its branches -> what makes one value of theirs."""
         return {**dict.fromkeys(self.settings.get("collect", ()), "collect"), **self.settings.get("reduce", {})}
+
+    @property
+    def queue(self) -> str:
+        """The label of the workers that take it."""
+        return str(self.settings.get("queue") or getattr(self.task, "queue", DEFAULT_QUEUE))
 
     @property
     def conditions(self) -> list[str]:

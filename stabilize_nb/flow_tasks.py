@@ -136,6 +136,7 @@ class FunctionTask(Task):
         self._names = names
         self._reducers = reducers
         self._is_coroutine = inspect.iscoroutinefunction(stage.function)
+        self.queue = stage.queue
         verify = stage.settings.get("verify")
         self.verifier = verify if verify is None or isinstance(verify, Verifier) else ReturnedVerifier(verify)
 
@@ -224,8 +225,9 @@ def print_of_task(task: Task) -> str:
 class StageTask(Task):
     """A task as a stage: it sees what the stages returned whose names are among its places, under these names."""
 
-    def __init__(self, task: Task, names: Names, reducers: Mapping[str, str]) -> None:
+    def __init__(self, task: Task, queue: str, names: Names, reducers: Mapping[str, str]) -> None:
         self._task = task
+        self.queue = queue
         self._names = names
         self._reducers = reducers
         self.waits, self.timeout, self.max_attempts = task.waits, task.timeout, task.max_attempts

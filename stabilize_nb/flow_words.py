@@ -92,6 +92,7 @@ class StageWords(CallWords, total=False):
     retry: int  # how often it is tried again after a transient error
     timeout: float  # seconds
     on_crash: str  # "retry", "fail" or "ask": what is done when its process died while it ran
+    queue: str  # the label of the workers that take it: `stabilize-nb worker --only gpu`
     verify: Any  # a condition, a function or a Verifier: whether what it gives is right, before anything follows
 
 
@@ -340,7 +341,7 @@ _READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "mutex": _text, "region": _text, "cancels": names_of, "milestone": _milestone, "until": name_of,
     "ends": _one_of("SUCCEEDED", "CANCELED"), "title": _text, "name": _text, "collect": names_of, "reduce": _mapping,
     "context": _mapping, "retry": _whole(0), "timeout": _seconds, "on_crash": _one_of(*ON_CRASH),
-    "verify": _verify,
+    "queue": _text, "verify": _verify,
 }  # fmt: skip
 
 

@@ -7,9 +7,11 @@ with: while this process knows that version, in the background as always; where 
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from stabilize_nb.core.rows import tasks_of
+from stabilize_nb.queue.processor.presence import takers
 from stabilize_nb.tasks.prints import is_marked, plain_name
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from stabilize_nb.models.stage import StageExecution
     from stabilize_nb.models.workflow import Workflow
     from stabilize_nb.run import Run
+    from stabilize_nb.store.connection import Connection
     from stabilize_nb.tasks.registry import TaskRegistry
 
 
@@ -39,10 +42,20 @@ def _newer(registry: TaskRegistry, codes: Iterable[str]) -> dict[str, str]:
 
 
 def missing_code(run: Run) -> list[str]:
-    """Return what a run waits for and this process does not know, with prints."""
-    here = {"workflow_id": run.id}
-    rows = run.engine.database.call_read(lambda connection: connection.all("waiting_for_code_of", here))
-    return sorted({row[0] for row in rows if row[0] not in run.engine.registry})
+    """Return what a run waits for and neither this process nor a worker at work knows, with prints."""
+    names, taken = run.engine.database.call_read(lambda connection: queued_code(run, connection))
+    return sorted(name for name in names if name not in run.engine.registry and name not in taken)
+
+
+def queued_code(run: Run, connection: Connection) -> tuple[set[str], Counter[str]]:
+    """Return the code that a run waits for, with prints, and how many processors run what is not run here."""
+    names = {row[0] for row in connection.all("waiting_for_code_of", {"workflow_id": run.id})}
+    processor = run.engine.processor
+    if all(name in processor.registry and processor.takes(name) for name in names):
+        return names, Counter()
+    others = takers(run.engine.database, connection)
+    others.pop(processor.owner, None)
+    return names, Counter(name for taken in others.values() for name in taken)
 
 
 def changed_code(run: Run) -> list[str]:

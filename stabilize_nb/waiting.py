@@ -23,7 +23,7 @@ from stabilize_nb.errors import (
 from stabilize_nb.queue.queue import letters_in
 from stabilize_nb.store.codec import dumps
 from stabilize_nb.tasks.prints import plain_name
-from stabilize_nb.versions import changed_code
+from stabilize_nb.versions import changed_code, queued_code
 
 if TYPE_CHECKING:
     from stabilize_nb.run import Run
@@ -116,19 +116,18 @@ def have_looked_at(run: Run, *, awaits: bool) -> None:
 def stuck_at(run: Run) -> WaitingForCode | WaitingForApproval | WaitingForRedrive | None:
     """Return what a run waits for when nothing but that can have it go on."""
     registry, here = run.engine.registry, {"workflow_id": run.id}
-    known = dumps(sorted(registry.names()))
 
-    def look(connection: Connection) -> tuple[bool, bool, list[str]]:
-        row = connection.one("moving", {**here, "known": known}) or (0, 0)
-        tasks = [found[0] for found in connection.all("waiting_for_code_of", here)]
-        return bool(row[0]), bool(row[1]), tasks
+    def look(connection: Connection) -> tuple[bool, bool, set[str]]:
+        tasks, taken = queued_code(run, connection)
+        known = registry.names() | taken.keys()
+        row = connection.one("moving", {**here, "known": dumps(sorted(known))}) or (0, 0)
+        return bool(row[0]), bool(row[1]), tasks - known
 
-    running, messages, tasks = run.engine.database.call_read(look)
+    running, messages, missing = run.engine.database.call_read(look)
     if messages:
         return None
-    missing = [name for name in tasks if name not in registry]
     if missing and not _at_work(run):
-        return WaitingForCode(run.id, map(plain_name, missing), changed_code(run))
+        return WaitingForCode(run.id, map(plain_name, sorted(missing)), changed_code(run))
     if not running and (gates := run.gates):
         doubts = [gate for gate in gates if gate.doubt]
         if doubts:

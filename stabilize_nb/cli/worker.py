@@ -29,14 +29,18 @@ REGISTER: Final = "register"
 @click.command(short_help="Run stages of a store in this process, until SIGTERM.")
 @db_url
 @click.option("--import", "modules", multiple=True, required=True, metavar="MODULE", help="Where flows and tasks are.")
+@click.option("--only", multiple=True, metavar="QUEUE", help="A queue, or a task, that is taken; all if none is said.")
 @click.option("--concurrency", default=8, show_default=True, help="Bodies at a time, in threads.")
 @click.option("--grace", default=30.0, show_default=True, help="Seconds that bodies at work have after SIGTERM.")
-def worker(db_url: str | None, *, modules: tuple[str, ...], concurrency: int, grace: float) -> None:
+def worker(
+    db_url: str | None, *, modules: tuple[str, ...], only: tuple[str, ...], concurrency: int, grace: float
+) -> None:
     """
     Take what is due of all runs of a store and run the stages whose code is here; what others know is left to them.
 
     A MODULE is imported with this folder on its path. Its flows are taken, its registries (`TaskRegistry`), and a
-    function `register(registry)` is called. SIGTERM and Ctrl-C begin nothing more and wait for what is at work.
+    function `register(registry)` is called. `--only gpu` takes what says `queue="gpu"`, `--only default` what says
+    none. SIGTERM and Ctrl-C begin nothing more and wait for what is at work.
     """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     sys.path.insert(0, str(Path.cwd()))
@@ -45,7 +49,7 @@ def worker(db_url: str | None, *, modules: tuple[str, ...], concurrency: int, gr
     def go(_number: int, _frame: FrameType | None) -> None:
         told.set()
 
-    with Engine(url_of(db_url), workers=concurrency) as engine:
+    with Engine(url_of(db_url), workers=concurrency, only=only) as engine:
         known = [name for module in modules for name in _taken(engine, _imported(module))]
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, go)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from stabilize_nb.models.secret import Secret
 from stabilize_nb.tasks.result import TaskResult
@@ -13,6 +13,9 @@ from stabilize_nb.tasks.result import TaskResult
 if TYPE_CHECKING:
     from stabilize_nb.models.stage import StageExecution
     from stabilize_nb.verification import Verifier
+
+#: The label of tasks that have none.
+DEFAULT_QUEUE: Final = "default"
 
 
 class Task:
@@ -35,6 +38,8 @@ class Task:
     verifier: Verifier | None = None
     #: Whether its context holds the values of secrets; a task that only passes data on has the references.
     sees_secrets: bool = True
+    #: The label of the workers that take it (`stabilize-nb worker --only gpu`); what has none is in "default".
+    queue: str = DEFAULT_QUEUE
 
     @property
     def places(self) -> Sequence[str]:

@@ -9,7 +9,7 @@ import warnings
 from typing import TYPE_CHECKING, Any, cast
 
 from stabilize_nb.errors import ConfigError, TaskNotFoundError
-from stabilize_nb.tasks.interface import CallableTask, Task
+from stabilize_nb.tasks.interface import DEFAULT_QUEUE, CallableTask, Task
 from stabilize_nb.tasks.loop import LoopEntryTask, LoopExitTask
 from stabilize_nb.tasks.prints import plain_name
 from stabilize_nb.tasks.sub_workflow import SubWorkflowTask
@@ -36,13 +36,15 @@ class TaskRegistry:
         self._makers = dict(BUILT_IN)
         self._sources: dict[str, Any] = {}
         self._latest: dict[str, str] = {}
+        self._queues: dict[str, str] = {}
         self._listeners: list[Callable[[], None]] = []
         self._lock = threading.Lock()
 
-    def register(self, name: str, task: Any, aliases: Iterable[str] = ()) -> None:
+    def register(self, name: str, task: Any, aliases: Iterable[str] = (), *, queue: str | None = None) -> None:
         """
         Make `task` (a Task class, an instance, or a function) available as `name` and under its aliases.
 
+        `queue`: the label of the workers that take it; if none is said, the `queue` of the task, "default".
         Replacing another task warns; with `strict=True` it raises ConfigError.
         """
         maker = _maker(name, task)
@@ -53,6 +55,8 @@ class TaskRegistry:
             for each in names:
                 self._makers[each] = maker
                 self._sources[each] = task
+                if queue is not None:
+                    self._queues[each] = queue
         for listener in list(self._listeners):
             listener()
 
@@ -105,6 +109,10 @@ class TaskRegistry:
         source = self._sources.get(name)
         execute = getattr(source, "execute", None)
         return any(map(inspect.iscoroutinefunction, (source, execute))) or getattr(source, "waits", False) is True
+
+    def queue_of(self, name: str) -> str:
+        """Return the label of the workers that take a task."""
+        return self._queues.get(name) or str(getattr(self._sources.get(name), "queue", DEFAULT_QUEUE))
 
     def names(self) -> frozenset[str]:
         """Return every name that `get` finds."""

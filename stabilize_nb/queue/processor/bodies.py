@@ -25,6 +25,7 @@ from stabilize_nb.queue.processor.loop import in_thread, run_on_loop
 from stabilize_nb.secrets.log_lines import mask_logger
 from stabilize_nb.secrets.resolving import looking_up, resolved
 from stabilize_nb.tasks.interface import is_awaitable
+from stabilize_nb.tasks.prints import plain_name
 
 if TYPE_CHECKING:
     from stabilize_nb.core.draft import Body
@@ -58,12 +59,17 @@ class Bodies:
         self._names = None
 
     def names(self) -> tuple[frozenset[str], frozenset[str]]:
-        """Return the task names whose bodies run in threads, and those whose bodies are coroutines."""
+        """Return the names of tasks that are run here: those whose bodies run in threads, and coroutines."""
         if self._names is None:
-            everything = self.registry.names()
+            everything = frozenset(filter(self.takes, self.registry.names()))
             waiting = frozenset(name for name in everything if self.registry.is_coroutine(name))
             self._names = (everything - waiting, waiting)
         return self._names
+
+    def takes(self, name: str) -> bool:
+        """Whether bodies of a task that is known are run here."""
+        only = self.config.only
+        return not only or self.registry.queue_of(name) in only or plain_name(name) in only
 
     def hire_for(self, jobs: int) -> None:
         """Let more workers come when there is work for them. The desk's lock is held."""

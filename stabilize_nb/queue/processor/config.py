@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from stabilize_nb.egress.policy import Egress
@@ -35,7 +36,8 @@ class QueueProcessorConfig:
     says otherwise. `task_output`: what becomes of what a body prints ("auto", "keep", "echo", "off"; see `capture`).
     `fold_budget`: messages decided in one step at most. `egress`: where tasks may send requests; None: to public
     addresses alone. `secrets`: where bodies find secrets, a mapping or a function from name to value; None: the
-    environment. `recover_on_start` and the other recovery settings are accepted for programs that set them: recovery is
+    environment. `only`: the queues or the tasks whose bodies are run here, such as ("gpu",); empty: all that are known.
+    `recover_on_start` and the other recovery settings are accepted for programs that set them: recovery is
     not a pass at the start here, it always happens.
     """
 
@@ -47,6 +49,7 @@ class QueueProcessorConfig:
     task_timeout: float = field(default_factory=_default_timeout)
     task_output: str = field(default_factory=_default_output)
     secrets: Source = field(default=None, repr=False)
+    only: Sequence[str] = ()
     fold_budget: int = 32
     egress: Egress | None = None
     stop_on_error: bool = False
@@ -59,6 +62,9 @@ class QueueProcessorConfig:
 
     def __post_init__(self) -> None:
         check_manner(self.task_output)
+        if isinstance(self.only, str):
+            msg = f"QueueProcessorConfig.only is {self.only!r}; a list of queues or tasks is expected: [{self.only!r}]"
+            raise ConfigError(msg)
         check_source(self.secrets)
         for name in (
             "poll_frequency_ms",

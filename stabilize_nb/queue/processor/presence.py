@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stabilize_nb.store.beacon import FileBeacon
+from stabilize_nb.store.codec import dumps, loads
 
 if TYPE_CHECKING:
     from stabilize_nb.store.beacon import Beacon
@@ -43,6 +44,7 @@ class Presence:
         self._beacon = database.driver.beacon()
         self._slot = 0
         self._held = False
+        self._said: frozenset[str] = frozenset()
         self._entering = threading.Lock()
 
     def enter(self) -> None:
@@ -69,6 +71,14 @@ class Presence:
         beacon.light(slot)
         return slot
 
+    def say(self, names: frozenset[str]) -> None:
+        """Have others know which tasks are run here; called by an engine thread."""
+        if not self._held or self._beacon is None or names == self._said:
+            return
+        said = {"owner": self.owner, "takes": dumps(sorted(names))}
+        self._database.write(lambda connection: connection.run("takes", said))
+        self._said = names
+
     @property
     def watches(self) -> bool:
         """Whether others held claims when it looked last."""
@@ -86,6 +96,7 @@ class Presence:
         if self._beacon is not None:
             self._beacon.douse(self._slot)
             self._beacon.close()
+        self._said = frozenset()
 
     def free_dead(self, connection: Connection) -> int:
         """Free the claims of processors that are gone, inside a transaction; return how many messages."""
@@ -126,6 +137,12 @@ def _lease_of(connection: Connection, owner: str) -> float:
 def is_gone(database: Database, connection: Connection, owner: str) -> bool:
     """Whether a processor is not there any more; called by an engine thread, inside a transaction."""
     return not _is_there(database.driver.beacon(), connection, owner)
+
+
+def takers(database: Database, connection: Connection) -> dict[str, frozenset[str]]:
+    """Return the processors that are there, by owner, with the names of the tasks that each runs."""
+    rows = connection.all("takers", {})
+    return {owner: frozenset(loads(takes)) for owner, takes in rows if not is_gone(database, connection, owner)}
 
 
 def is_at_work(connection: Connection, owner: str) -> bool:

@@ -345,6 +345,7 @@ class QueueProcessor(Workshop):
         return version
 
     def _look_for_dead(self) -> None:
+        self._presence.say(frozenset().union(*self.names()))
         if not self.database.in_memory and self.database.read(self._presence.any_dead):
             freed = self.database.write(self._presence.free_dead)
             if freed:

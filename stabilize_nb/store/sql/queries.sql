@@ -716,6 +716,12 @@ SELECT slot, host, lease FROM processor WHERE owner = :owner;
 -- processors -- Every processor that has announced itself.
 SELECT slot, owner, host, pid, started_at FROM processor ORDER BY slot;
 
+-- takes -- A processor says which tasks it runs.
+UPDATE processor SET takes = :takes WHERE owner = :owner;
+
+-- takers -- Every processor that has announced itself, with the tasks that it runs.
+SELECT owner, takes FROM processor ORDER BY slot;
+
 -- delete_processor -- A processor is gone.
 DELETE FROM processor WHERE owner = :owner;
 

@@ -296,7 +296,8 @@ CREATE TABLE processor (
     host TEXT NOT NULL,
     pid INTEGER NOT NULL,
     started_at INTEGER NOT NULL,
-    lease INTEGER NOT NULL  -- ms without a sign of life after which its claims are nobody's
+    lease INTEGER NOT NULL,  -- ms without a sign of life after which its claims are nobody's
+    takes TEXT NOT NULL DEFAULT '[]'  -- names of the tasks that it runs
 );
 
 -- Which processor works at a workflow; one that shares work does not ask (queue/processor/custody.py).
