@@ -21,6 +21,7 @@ COMMANDS = {
     "doctor": "stabilize_nb.cli.doctor",
     "mg-status": "stabilize_nb.cli.schema",
     "mg-up": "stabilize_nb.cli.schema",
+    "monitor": "stabilize_nb.cli.monitor",
     "prune": "stabilize_nb.cli.prune",
     "reject": "stabilize_nb.cli.runs",
     "retry": "stabilize_nb.cli.runs",

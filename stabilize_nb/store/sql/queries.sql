@@ -774,6 +774,53 @@ SELECT position FROM event WHERE workflow_id = :workflow_id AND sequence = :sequ
 DELETE FROM event WHERE workflow_id = :workflow_id
       AND EXISTS (SELECT 1 FROM event WHERE workflow_id = :workflow_id AND sequence = 1 AND at <> :at);
 
+-- overview_runs -- Workflows of a status that have not ended, newest first, then those that have. Index workflow_unfinished, primary key.
+SELECT * FROM (
+    SELECT id, application, name, status, created_at, started_at, ended_at, error FROM workflow
+    WHERE ended_at IS NULL AND (:application IS NULL OR application = :application) AND (:status IS NULL OR status = :status)
+    ORDER BY created_at DESC, id DESC LIMIT :most
+) AS unfinished
+UNION ALL
+SELECT * FROM (
+    SELECT id, application, name, status, created_at, started_at, ended_at, error FROM workflow
+    WHERE ended_at >= :since AND (:application IS NULL OR application = :application) AND (:status IS NULL OR status = :status)
+    ORDER BY id DESC LIMIT :most
+) AS ended;
+
+-- overview_statuses -- How many workflows have which status.
+SELECT status, count(*) FROM workflow WHERE (:application IS NULL OR application = :application) GROUP BY status;
+
+-- overview_stages -- How many stages of some workflows have which status, and which are open. Index stage_by_ref.
+SELECT s.workflow_id, s.status, count(*), min(s.ref_id) FROM json_each(:ids) AS wanted CROSS JOIN stage AS s ON s.workflow_id = wanted.value
+GROUP BY s.workflow_id, s.status;
+
+-- overview_bodies -- Bodies at work, longest first: of which stage, where, for how often. Index message_claimed.
+SELECT m.workflow_id, w.name, s.ref_id, s.started_at, m.owner, m.deliveries FROM message AS m
+JOIN workflow AS w ON w.id = m.workflow_id JOIN stage AS s ON s.id = m.stage_id
+WHERE m.owner IS NOT NULL AND m.done_at IS NULL AND m.dead_at IS NULL AND m.task_type IS NOT NULL
+      AND (:application IS NULL OR w.application = :application)
+ORDER BY s.started_at, m.position LIMIT :most;
+
+-- overview_queue -- Messages that are not done: bodies at work, other work at hand, due, due later, dead. Index message_left.
+SELECT count(CASE WHEN owner IS NOT NULL AND task_type IS NOT NULL THEN 1 END),
+       count(CASE WHEN owner IS NOT NULL AND task_type IS NULL THEN 1 END),
+       count(CASE WHEN owner IS NULL AND dead_at IS NULL AND due_at <= :now THEN 1 END),
+       count(CASE WHEN owner IS NULL AND dead_at IS NULL AND due_at > :now THEN 1 END),
+       count(dead_at)
+FROM message WHERE done_at IS NULL;
+
+-- overview_rate -- Of the newest facts, stages that were completed since a time, and the oldest fact since then.
+SELECT count(CASE WHEN type = 'stage.completed' THEN 1 END), count(*), min(at)
+FROM (SELECT type, at FROM event ORDER BY position DESC LIMIT :most) AS newest WHERE at >= :since;
+
+-- overview_processors -- Every processor that has announced itself, oldest first.
+SELECT slot, owner, host, pid, started_at FROM processor ORDER BY started_at, slot;
+
+-- overview_dead -- The newest dead letters. Index message_dead.
+SELECT m.workflow_id, w.name, s.ref_id, m.kind, m.dead_at, m.error FROM message AS m
+LEFT JOIN workflow AS w ON w.id = m.workflow_id LEFT JOIN stage AS s ON s.id = m.stage_id
+WHERE m.dead_at IS NOT NULL ORDER BY m.dead_at DESC LIMIT :most;
+
 -- doctor_gaps -- Workflows whose log has not as many facts as their header says.
 SELECT w.id, w.sequence, count(e.sequence) FROM workflow AS w LEFT JOIN event AS e ON e.workflow_id = w.id
 WHERE json_extract(w.about, '$.salvaged') IS NULL
