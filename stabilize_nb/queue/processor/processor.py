@@ -43,6 +43,8 @@ KEEP_OUTPUT = 2.0
 FORGET = 60.0
 #: Seconds that the end of the interpreter waits for the workers.
 EXIT_BUDGET = 2.0
+#: What is said of a body whose process ended in good order.
+LEFT = "its process ended while it ran: the kernel was restarted, or the program came to its end"
 _processors: weakref.WeakSet[QueueProcessor] = weakref.WeakSet()
 
 
@@ -434,11 +436,29 @@ class QueueProcessor(Workshop):
         self.forget_names()
         self.wake()
 
+    def leave_bodies(self) -> None:
+        """
+        Give back bodies that are at work: this process ends in good order, and they end with it.
+
+        They are begun again, but have not killed their process: that a kernel is restarted often proves nothing.
+        """
+        with self.desk.changed:
+            left = [running.leased for running in self.desk.running.values()]
+        if not left or self.database.in_memory:
+            return
+        now = self.database.clock()
+        claims = [{"id": each.id, "owner": self.owner, "fence": each.fence, "error": LEFT, "now": now} for each in left]
+        try:
+            self.database.write(lambda connection: connection.many("leave_body", claims))
+        except StabilizeError as error:
+            log.warning("%s", error)
+
 
 def _stop_all() -> None:
     for processor in list(_processors):
         if not processor.closed:
             processor.stop(timeout=EXIT_BUDGET)
+        processor.leave_bodies()
 
 
 atexit.register(_stop_all)

@@ -375,6 +375,11 @@ WHERE owner IS NOT NULL AND owner <> :owner AND done_at IS NULL AND dead_at IS N
 UPDATE message SET owner = NULL, lease_until = NULL, lost = lost + 1, error = NULL
 WHERE owner = :owner AND done_at IS NULL AND dead_at IS NULL;
 
+-- leave_body -- A process ends in good order while a body runs: it is begun again, and its process has not died.
+UPDATE message SET owner = NULL, lease_until = NULL, due_at = :now, error = :error,
+       lost = CASE WHEN lost = 0 THEN 1 ELSE lost END
+WHERE id = :id AND owner = :owner AND fence = :fence AND done_at IS NULL AND dead_at IS NULL;
+
 -- claims_of_owner -- Workflows and stages whose messages a processor holds. Index message_claimed.
 SELECT workflow_id, stage_id FROM message WHERE owner = :owner AND done_at IS NULL AND dead_at IS NULL;
 
