@@ -15,6 +15,7 @@ from stabilize_nb.errors import ConfigError, WorkflowNotFoundError
 from stabilize_nb.events.frames import dead_letters_frame, runs_frame
 from stabilize_nb.gates import gates_in
 from stabilize_nb.hitl import ApprovalTask
+from stabilize_nb.models.plan import CatchUp, Plan
 from stabilize_nb.models.workflow import Workflow
 from stabilize_nb.queue.messages import StartWorkflow
 from stabilize_nb.queue.processor.config import QueueProcessorConfig
@@ -23,6 +24,7 @@ from stabilize_nb.queue.processor.processor import QueueProcessor
 from stabilize_nb.queue.queue import Queue, letters_in
 from stabilize_nb.run import Run
 from stabilize_nb.salvage import SalvageReport, salvage
+from stabilize_nb.schedules import Schedule, schedule, schedules_frame
 from stabilize_nb.store.database import Database
 from stabilize_nb.store.driver import POSTGRES
 from stabilize_nb.store.names import checked_key
@@ -139,6 +141,38 @@ class Engine:
         )
         self.work(None if run_id == workflow.id else run_id)
         return Run(self, run_id)
+
+    def schedule(
+        self,
+        work: Definition | Workflow,
+        cron: str,
+        *,
+        timezone: str = "UTC",
+        catch_up: CatchUp = "one",
+        key: str = "",
+        allow_plain_secrets: bool = False,
+        **inputs: Any,
+    ) -> Schedule:
+        """
+        Start something whenever it is due, by whichever process works at this store then; see docs/starting.md.
+
+        `cron`: minute, hour, day of the month, month and weekday, such as "0 7 * * *", in `timezone`. `catch_up`: which
+        of the due times count that nobody saw: the last "one", "all", or "skip" for none. `key`: what the schedule is
+        called, the name of the workflow unless given; scheduling for the same key again replaces what it starts.
+        A stage that asks for `due` gets the time for which its run was started, as ISO 8601 text.
+
+        Raises ConfigError for a plan that cannot be, and what `start` raises for a workflow that cannot be run.
+        """
+        plan = Plan(cron=cron, timezone=timezone, catch_up=catch_up)
+        return schedule(self, work, plan, key, inputs, plain_secrets=allow_plain_secrets)
+
+    def scheduled(self, key: str) -> Schedule:
+        """Return the handle of a schedule, with `pause`, `resume` and `delete`; raises ConfigError for none."""
+        return Schedule(self, Schedule(self, key).row.key)
+
+    def schedules(self) -> pd.DataFrame:
+        """Return the schedules of this store, by key; columns as `schedules.SCHEDULES` states them."""
+        return schedules_frame(self)
 
     def hold(self) -> None:
         """Work from now on only at runs that are started, resumed or ordered something here, as a notebook does."""

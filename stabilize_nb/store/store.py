@@ -85,10 +85,7 @@ class WorkflowStore:
         knows (when there is one), an unknown reducer, an id that is stored already, a secret as plain text; and
         KeyTakenError when what was stored for the key is another workflow or has other inputs.
         """
-        definition = define(workflow, key)
-        if not allow_plain_secrets:
-            refuse_plain(definition)
-        self._check_tasks(workflow)
+        definition = self.accepted(workflow, key, allow_plain_secrets=allow_plain_secrets)
         database = self.database
 
         def write(connection: Connection) -> tuple[WorkflowCreated, int] | str:
@@ -115,6 +112,14 @@ class WorkflowStore:
         workflow.created_at = written[1]
         database.changes.notify()
         return workflow.id
+
+    def accepted(self, workflow: Workflow, key: str = "", *, allow_plain_secrets: bool = False) -> dict[str, Any]:
+        """Return a workflow as it would be stored; raises what `store` does for one that cannot be."""
+        definition = define(workflow, key)
+        if not allow_plain_secrets:
+            refuse_plain(definition)
+        self._check_tasks(workflow)
+        return definition
 
     def _check_tasks(self, workflow: Workflow) -> None:
         registries = self.database.registries

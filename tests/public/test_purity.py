@@ -18,8 +18,12 @@ ALLOWED = {
 PURE = ["models", "dag", "core", "handlers", "queue/messages.py"]
 PURE += ["expressions.py", "reducers.py", "errors.py", "plain.py"]
 #: Ids of objects that users build need entropy, a lock to keep their order, and another prefix in a forked child.
-#: A form makes texts of dates, and asks no clock.
-EXCEPTIONS = {"models/ids.py": {"os", "threading", "ulid"}, "models/forms.py": {"datetime"}}
+#: A form makes texts of dates, a plan reckons with calendars; neither asks a clock.
+EXCEPTIONS = {
+    "models/ids.py": {"os", "threading", "ulid"},
+    "models/forms.py": {"datetime"},
+    "models/plan.py": {"cronsim", "datetime", "zoneinfo"},
+}
 FORBIDDEN_NAMES = {"open", "eval", "exec", "compile", "__import__", "input", "print", "globals", "breakpoint"}
 
 

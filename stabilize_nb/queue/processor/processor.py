@@ -22,6 +22,7 @@ from stabilize_nb.models.ids import new_id
 from stabilize_nb.queue.processor.commit import carry_out
 from stabilize_nb.queue.processor.config import QueueProcessorConfig
 from stabilize_nb.queue.processor.desk import Desk
+from stabilize_nb.queue.processor.timetable import Timetable
 from stabilize_nb.queue.processor.worker import Workshop
 from stabilize_nb.store.retention import Forgetting
 from stabilize_nb.tasks.registry import TaskRegistry
@@ -285,6 +286,7 @@ class QueueProcessor(Workshop):
             self.hire_for(1)
         next_look = next_renewal = next_keeping = time.monotonic()
         forgetting, next_forgetting = Forgetting(self.database), next_look + FORGET
+        timetable = Timetable(self.database, self.owner)
         seen = self._see()
         said = ""
         while self._stay():
@@ -298,6 +300,9 @@ class QueueProcessor(Workshop):
                 if now >= next_look:
                     next_look = now + LOOK_FOR_DEAD
                     self._look_for_dead()
+                if self.running and timetable.go_on():
+                    self.wake()
+                    self.database.changes.notify(origin=self.wake)
                 if now >= next_forgetting:
                     next_forgetting = now + FORGET
                     forgetting.go_on()

@@ -21,6 +21,42 @@ SELECT w.id, w.application, w.name, w.context FROM start_key AS k JOIN workflow 
 -- delete_start_keys_of -- Part of deleting workflows. Index start_key_of_workflow.
 DELETE FROM start_key WHERE workflow_id IN (SELECT value FROM json_each(:ids));
 
+-- schedules -- Every schedule, by key.
+SELECT key, cron, timezone, catch_up, definition, paused, next_due, last_due, last_run, error FROM schedule ORDER BY key;
+
+-- schedule -- One schedule. Primary key.
+SELECT key, cron, timezone, catch_up, definition, paused, next_due, last_due, last_run, error FROM schedule WHERE key = :key;
+
+-- due_schedules -- Schedules of which something is due. Index schedule_due.
+SELECT key, cron, timezone, catch_up, definition, paused, next_due, last_due, last_run, error FROM schedule
+WHERE paused = 0 AND next_due <= :now ORDER BY next_due LIMIT :most;
+
+-- next_schedule -- When something is due next by any schedule. Index schedule_due.
+SELECT min(next_due) FROM schedule WHERE paused = 0;
+
+-- put_schedule -- A schedule, new or as it is from now on; one that broke starts again, one that was paused does not.
+INSERT INTO schedule (key, cron, timezone, catch_up, definition, next_due)
+VALUES (:key, :cron, :timezone, :catch_up, :definition, :next_due)
+ON CONFLICT (key) DO UPDATE SET cron = excluded.cron, timezone = excluded.timezone, catch_up = excluded.catch_up,
+       definition = excluded.definition, next_due = excluded.next_due,
+       paused = CASE WHEN schedule.error IS NULL THEN schedule.paused ELSE 0 END, error = NULL;
+
+-- move_schedule -- A schedule goes on to what is due next, unless somebody has moved or paused it.
+UPDATE schedule SET next_due = :next_due, last_due = :last_due, last_run = :last_run
+WHERE key = :key AND next_due = :seen AND paused = 0;
+
+-- pause_schedule -- A schedule starts nothing.
+UPDATE schedule SET paused = 1 WHERE key = :key;
+
+-- break_schedule -- A schedule could not start what was due.
+UPDATE schedule SET paused = 1, error = :error WHERE key = :key;
+
+-- resume_schedule -- A schedule starts again what is due from now on.
+UPDATE schedule SET paused = 0, error = NULL, next_due = :next_due WHERE key = :key;
+
+-- delete_schedule -- A schedule is forgotten.
+DELETE FROM schedule WHERE key = :key;
+
 -- count_head -- The header row after a step that only counted.
 UPDATE workflow SET active = :active, sequence = :sequence WHERE id = :id;
 

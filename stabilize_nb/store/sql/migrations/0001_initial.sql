@@ -39,6 +39,21 @@ CREATE TABLE start_key (
 ) WITHOUT ROWID;
 CREATE INDEX start_key_of_workflow ON start_key (workflow_id);
 
+-- What is started again and again. Whoever moves `next_due` on starts what was due (store/schedules.py).
+CREATE TABLE schedule (
+    key TEXT NOT NULL PRIMARY KEY,
+    cron TEXT NOT NULL,
+    timezone TEXT NOT NULL,
+    catch_up TEXT NOT NULL CHECK (catch_up = 'one' OR catch_up = 'all' OR catch_up = 'skip'),
+    definition TEXT NOT NULL,
+    paused INTEGER NOT NULL DEFAULT 0 CHECK (paused IN (0, 1)),
+    next_due INTEGER,
+    last_due INTEGER,
+    last_run TEXT,
+    error TEXT
+) WITHOUT ROWID;
+CREATE INDEX schedule_due ON schedule (next_due) WHERE paused = 0;
+
 CREATE TABLE stage (
     id TEXT NOT NULL PRIMARY KEY,
     workflow_id TEXT NOT NULL,
