@@ -7,7 +7,9 @@ tests with a browser, which share one JupyterLab. A run of chosen tests stays in
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +35,10 @@ __all__ = ["pytest_runtest_logreport", "pytest_runtest_makereport", "pytest_term
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a background job of a shell; tests press Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Hundreds of processes import the same modules: compiled once, even where a machine has it that nothing is kept.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
