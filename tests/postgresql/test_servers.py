@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import psycopg
 import pytest
@@ -19,7 +20,7 @@ from stabilize_nb.errors import ConfigError, SchemaError, StoreUnavailableError
 from stabilize_nb.store import dialect
 from stabilize_nb.store.database import Database
 from stabilize_nb.store.queries import queries
-from tests.postgres import Server
+from tests.postgres import Served, Server, shared_server
 from tests.postgresql.work import made
 
 PATIENCE = 60.0
@@ -29,13 +30,13 @@ BEAT = 0.4
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with Server() as started:
-        yield started
+def server() -> Iterator[Served]:
+    with shared_server() as found:
+        yield found
 
 
 @pytest.fixture
-def url(server: Server, request: pytest.FixtureRequest) -> str:
+def url(server: Served, request: pytest.FixtureRequest) -> str:
     return server.url(f"t{abs(hash(request.node.name)):x}"[:20])
 
 
@@ -107,7 +108,7 @@ def test_statement_is_one_for_postgresql(statements: psycopg.Connection[tuple[ob
 
 
 @pytest.fixture(scope="module")
-def statements(server: Server) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+def statements(server: Served) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
     with Database.open(server.url("statements")) as database, database.driver.session({}) as session:
         yield session
 
@@ -170,14 +171,14 @@ def _or_gone(look: Callable[[], bool]) -> bool:
         return False
 
 
-def test_sessions_that_are_terminated(server: Server, url: str, tmp_path: Path) -> None:
+def test_sessions_that_are_terminated(server: Served, url: str, tmp_path: Path) -> None:
     """All sessions of a process are ended again and again, whatever they are doing."""
     notes = tmp_path / "notes"
     flow = made(notes)
     everybody = (
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname IS NOT NULL"
     )
-    with Engine(url, workers=4) as engine, psycopg.connect(server.url("x").partition("?")[0], autocommit=True) as root:
+    with Engine(url, workers=4) as engine, psycopg.connect(server.address, autocommit=True) as root:
         for order in range(RUNS):
             engine.start(flow, order=order)
         until(lambda: _or_gone(lambda: ended(engine)), lambda beat: beat < 8 and root.execute(everybody))
@@ -203,7 +204,7 @@ def test_what_another_process_commits_is_heard_at_once(url: str) -> None:
         assert run.decisions["user"][0] == "B"
 
 
-def test_stores_in_schemas_are_apart(server: Server) -> None:
+def test_stores_in_schemas_are_apart(server: Served) -> None:
     """One database has many stores; neither runs nor lights are shared."""
     with Engine(server.url("one")) as one, Engine(server.url("two")) as two:
         flow = Flow("alone")
@@ -214,16 +215,21 @@ def test_stores_in_schemas_are_apart(server: Server) -> None:
         assert two.store.list() == []
 
 
-def test_url_is_handed_to_the_server_as_it_is(server: Server) -> None:
+def test_url_is_handed_to_the_server_as_it_is(server: Served) -> None:
     """Options of libpq stay, `schema` is ours, and a password with an @ does not end the name of the host."""
-    options = "sslmode=disable&schema=Mixed Case&application_name=x"
-    given = f"postgres://postgres:p%40ss@127.0.0.1:{server.port}/postgres?{options}"
+    place = urlsplit(server.address)
+    who = place.username or "postgres"
+    host = place.netloc.rpartition("@")[2]
+    password = place.password or "p%40ss"
+    mixed = server.schema("Mixed Case")
+    options = f"sslmode=disable&schema={mixed}&application_name=x"
+    given = f"postgres://{who}:{password}@{host}{place.path}?{options}"
     with Database.open(given) as database, database.driver.session({}) as session:
         shown = session.execute("SELECT current_schema(), current_setting('application_name')").fetchone()
 
-    assert shown == ("Mixed Case", "x")
-    assert "p%40ss" not in database.path
-    assert "p@ss" not in database.path
+    assert shown == (mixed, "x")
+    assert password not in database.path
+    assert unquote(password) not in database.path
 
 
 def test_server_that_is_not_there_is_said_without_the_password() -> None:
@@ -234,14 +240,15 @@ def test_server_that_is_not_there_is_said_without_the_password() -> None:
     assert "geheim" not in str(caught.value)
 
 
-def test_schema_of_another_program_is_refused(server: Server) -> None:
+def test_schema_of_another_program_is_refused(server: Served) -> None:
     """Its tables are named, and nothing is made beside them."""
-    with psycopg.connect(server.url("x").partition("?")[0], autocommit=True) as root:
-        root.execute("CREATE SCHEMA shop CREATE TABLE customer (id int)")
+    with psycopg.connect(server.address, autocommit=True) as root:
+        shop = server.schema("shop")
+        root.execute(f"CREATE SCHEMA {shop} CREATE TABLE customer (id int)")
 
         with pytest.raises(SchemaError, match="tables of another program \\(customer"):
             Database.open(server.url("shop"))
-        tables = root.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'shop'").fetchall()
+        tables = root.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", [shop]).fetchall()
     assert tables == [("customer",)]
 
 
