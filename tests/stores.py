@@ -171,8 +171,9 @@ def looked_into(path: Path) -> Iterator[Callable[[str], list[Any]]]:
     copy = path.parent / "look"  # opening one whose process died changes it
     copy.mkdir()
     try:
-        for file in path.parent.glob(f"{path.name}*"):
-            shutil.copy(file, copy / file.name)
+        for name in (path.name, f"{path.name}-wal", f"{path.name}-journal"):
+            if path.with_name(name).exists():
+                shutil.copy(path.with_name(name), copy / name)
         with closing(apsw.Connection(str(copy / path.name))) as connection:
             yield lambda question: list(connection.execute(question))
     finally:

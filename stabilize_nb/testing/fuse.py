@@ -56,11 +56,17 @@ class Fuse:
 
 def on_commit(before: Callable[[Connection], None] = _ignore, after: Callable[[Connection], None] = _ignore) -> None:
     """Have every commit of this process watched; it is a fork, and ends with it."""
-    commit = Connection.commit
+    for kind in (Connection, *Connection.__subclasses__()):
+        if "commit" in vars(kind):
+            kind.commit = _watched(kind.commit, before, after)  # type: ignore[method-assign]
 
+
+def _watched(
+    commit: Callable[[Connection], None], before: Callable[[Connection], None], after: Callable[[Connection], None]
+) -> Callable[[Connection], None]:
     def watched(connection: Connection) -> None:
         before(connection)
         commit(connection)
         after(connection)
 
-    Connection.commit = watched  # type: ignore[method-assign, assignment]
+    return watched

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from stabilize_nb.models.workflow import Workflow
 
+pytestmark = pytest.mark.sqlite
+
 
 class Meter:
     """Counts the commits, rows and virtual machine steps of a connection."""

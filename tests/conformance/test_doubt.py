@@ -1,4 +1,8 @@
-"""A commit that fails and is kept all the same, as a disk may do that fails in its last moment, holds nothing up."""
+"""
+A commit that fails and is kept all the same, as a disk may do that fails in its last moment, holds nothing up.
+
+On PostgreSQL a proxy cuts sessions at real commits: tests/postgresql/proxy.py.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from stabilize_nb.queue.processor import worker
 from stabilize_nb.store.connection import Connection
 from tests.makers import Bench, chain
 
+pytestmark = pytest.mark.sqlite
 
 @pytest.mark.parametrize("kept", [True, False])
 @pytest.mark.parametrize("nth", range(1, 9))

@@ -58,7 +58,7 @@ class Trial:
                     return self._judge_failed(troubles, found) if found["failed"] else None
             return self._judge_killed(troubles, folder)
         finally:
-            shutil.rmtree(folder)
+            self._drop(folder)
 
     def _judge_killed(self, troubles: Troubles, folder: Path) -> Verdict:
         """End what the dead have left, and compare."""
@@ -105,6 +105,9 @@ class Trial:
 
     def _copy(self, name: str) -> Path:
         return Path(shutil.copytree(self._template, self._folder / name))
+
+    def _drop(self, folder: Path) -> None:
+        shutil.rmtree(folder)
 
     def _live(self, folder: Path, trouble: Moment | Fault | None, count: bool = False) -> dict[str, Any]:
         """Drive the shape; whoever gets an error of the disk tries again, as a person would."""

@@ -21,7 +21,7 @@ from stabilize_nb.store import dialect
 from stabilize_nb.store.database import Database
 from stabilize_nb.store.queries import queries
 from tests.postgres import Served, Server, shared_server
-from tests.postgresql.work import made
+from tests.postgresql.work import STAGES, made, notes_in
 
 PATIENCE = 60.0
 RUNS = 24
@@ -87,7 +87,7 @@ def until(condition: Callable[[], bool], meanwhile: Callable[[int], None] = lamb
         beats += 1
 
 
-def judge(engine: Engine, notes: Path) -> Counter[str]:
+def judge(engine: Engine, notes: Path) -> Counter[tuple[str, str]]:
     """Hold that every run has succeeded with each result committed once; return how often bodies were begun."""
     headers = engine.store.list()
     assert {header["status"] for header in headers} == {"SUCCEEDED"}
@@ -97,7 +97,7 @@ def judge(engine: Engine, notes: Path) -> Counter[str]:
         assert Counter(events["type"])["task.completed"] == 4
         assert list(events["seq"]) == list(range(1, len(events) + 1))
     assert engine.processor.queue.size() == 0
-    return Counter(line.rpartition(" ")[0] for line in notes.read_text().splitlines())
+    return Counter(note.body for note in notes_in(notes))
 
 
 @pytest.mark.parametrize("name", sorted(dialect.statements()))
@@ -141,8 +141,8 @@ def test_workers_share_and_die(url: str, tmp_path: Path) -> None:
         begun = judge(engine, notes)
 
     assert kills
-    assert len({line.rpartition(" ")[2] for line in notes.read_text().splitlines()}) > 2, "one did everything"
-    assert set(begun) == {f"{order} {name}" for order in range(RUNS) for name in ("take", "pack", "bill", "send")}
+    assert len({note.process for note in notes_in(notes)}) > 2, "one did everything"
+    assert set(begun) == {(str(order), stage) for order in range(RUNS) for stage in STAGES}
     assert sum(begun.values()) - len(begun) <= 8 * kills, "only what was in flight is begun again"
 
 

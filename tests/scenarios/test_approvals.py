@@ -22,7 +22,7 @@ from stabilize_nb.hitl import ApprovalTask, approve
 from stabilize_nb.models.gate import fingerprint_of, seconds_of
 from stabilize_nb.queue.messages import SignalStage
 from stabilize_nb.store.codec import dumps
-from tests.makers import Bench, decided
+from tests.makers import Bench, asked, decided
 
 PATIENCE = 20.0
 S = WorkflowStatus
@@ -206,8 +206,8 @@ def test_of_a_thousand_changed_previews_none_is_approved() -> None:
 
 def _show(bench: Bench, stage_id: str, seen: dict[str, Any]) -> None:
     """Have a gate ask something else, as whoever changes a store behind its back does."""
-    statement = "UPDATE stage SET context = :context WHERE id = :id"
-    bench.database.write(lambda db: db.raw.execute(statement, {"context": dumps(seen), "id": stage_id}))
+    statement = "UPDATE stage SET context = ? WHERE id = ?"
+    bench.database.write(lambda db: asked(db, statement, dumps(seen), stage_id))
 
 
 # -- the first one counts -----------------------------------------------------------------------------
