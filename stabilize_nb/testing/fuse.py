@@ -56,7 +56,8 @@ class Fuse:
 
 def on_commit(before: Callable[[Connection], None] = _ignore, after: Callable[[Connection], None] = _ignore) -> None:
     """Have every commit of this process watched; it is a fork, and ends with it."""
-    for kind in (Connection, *Connection.__subclasses__()):
+    kinds: list[type[Connection]] = [Connection, *Connection.__subclasses__()]
+    for kind in kinds:
         if "commit" in vars(kind):
             kind.commit = _watched(kind.commit, before, after)  # type: ignore[method-assign]
 

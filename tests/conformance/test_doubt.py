@@ -15,6 +15,7 @@ from tests.makers import Bench, chain
 
 pytestmark = pytest.mark.sqlite
 
+
 @pytest.mark.parametrize("kept", [True, False])
 @pytest.mark.parametrize("nth", range(1, 9))
 def test_a_commit_that_fails(nth, kept, monkeypatch):

@@ -12,6 +12,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -164,5 +165,5 @@ def begun_again(notes: list[Note], deaths: Mapping[int, float]) -> list[float]:
     bodies: dict[tuple[str, str], list[Note]] = defaultdict(list)
     for note in sorted(notes, key=lambda note: note.at):
         bodies[note.body].append(note)
-    pairs = ((first, then) for each in bodies.values() for first, then in zip(each, each[1:], strict=False))
+    pairs = ((first, then) for each in bodies.values() for first, then in pairwise(each))
     return sorted(then.at - deaths[first.process] for first, then in pairs if first.process in deaths)

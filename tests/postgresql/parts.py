@@ -1,4 +1,4 @@
-"""The parts of `python -m tests.postgresql`: each is given schemas and how many jobs there may be, and returns JSON data."""
+"""Parts of `python -m tests.postgresql`: each is given schemas and a number of jobs, and returns JSON data."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class Proxy:
     """
     Passes sessions on to the server at an address, from a port of this machine.
 
-    `counts` has "statement" and "commit"; `reached(kind, nth)` is asked at each, and what it returns befalls the session.
+    `counts` has "statement" and "commit"; `reached(kind, nth)` is asked at each and says what befalls the session.
     """
 
     def __init__(self, address: str, reached: Callable[[str, int], Way | None]) -> None:
@@ -88,12 +88,16 @@ class Session:
 
     def serve(self) -> None:
         """Pass on what both sides say until one has gone."""
-        with contextlib.closing(self._client), contextlib.closing(self._server), contextlib.suppress(OSError):
-            with selectors.DefaultSelector() as selector:
-                selector.register(self._client, selectors.EVENT_READ, self._from_client)
-                selector.register(self._server, selectors.EVENT_READ, self._from_server)
-                while all(key.data() for key, _ in selector.select()):
-                    pass
+        with (
+            contextlib.closing(self._client),
+            contextlib.closing(self._server),
+            contextlib.suppress(OSError),
+            selectors.DefaultSelector() as selector,
+        ):
+            selector.register(self._client, selectors.EVENT_READ, self._from_client)
+            selector.register(self._server, selectors.EVENT_READ, self._from_server)
+            while all(key.data() for key, _ in selector.select()):
+                pass
 
     def _from_server(self) -> bool:
         data = self._server.recv(1 << 16)

@@ -23,9 +23,7 @@ DOUBTED = ("linear", "locks of two workflows", "stateful retry")
 EACH = 5
 
 
-def killed(
-    schemas: Schemas, jobs: int, plan: Plan = KILLS, names: Iterable[str] = tuple(SHAPES)
-) -> dict[str, Any]:
+def killed(schemas: Schemas, jobs: int, plan: Plan = KILLS, names: Iterable[str] = tuple(SHAPES)) -> dict[str, Any]:
     """Kill at each commit, at a sample of statements, and again in the recovery."""
     return _swept(schemas, jobs, names, lambda name, counts: scenarios(plan, name, "PostgreSQL", counts))
 

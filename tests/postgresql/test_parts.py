@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def test_sessions_that_are_cut_cost_nothing_but_time(tmp_path: Path) -> None:
-    """Sessions ended before a statement, and cut before, after and at the answer of a COMMIT: nothing lost or doubled."""
+    """Sessions ended before a statement, or cut before, after and at the answer of COMMIT: nothing lost or doubled."""
     file = tmp_path / "found.json"
     command = [sys.executable, "-m", "tests.postgresql", "ended", "doubts", "--json", str(file)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)

@@ -14,7 +14,6 @@ from typing import Any
 
 from stabilize_nb.errors import StabilizeError
 from stabilize_nb.queue.processor import journal_rows, worker
-from stabilize_nb.testing.forks import forked
 from stabilize_nb.testing.fuse import Fuse, Moment
 from tests.crash.trial import RETRY, Trial
 from tests.crash.victim import PATIENCE, Victim
