@@ -56,10 +56,9 @@ class Fuse:
 
 def on_commit(before: Callable[[Connection], None] = _ignore, after: Callable[[Connection], None] = _ignore) -> None:
     """Have every commit of this process watched; it is a fork, and ends with it."""
-    kinds: list[type[Connection]] = [Connection, *Connection.__subclasses__()]
-    for kind in kinds:
-        if "commit" in vars(kind):
-            kind.commit = _watched(kind.commit, before, after)  # type: ignore[method-assign]
+    for kind in (Connection, *Connection.__subclasses__()):
+        if commit := vars(kind).get("commit"):
+            setattr(kind, "commit", _watched(commit, before, after))  # noqa: B010 - a method of a class
 
 
 def _watched(
