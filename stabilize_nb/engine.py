@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from stabilize_nb.egress.policy import Egress
     from stabilize_nb.models.status import WorkflowStatus
+    from stabilize_nb.queue.processor.executors import Sources
     from stabilize_nb.secrets.resolving import Source
 
 #: Tasks every engine knows, by the names that stages use.
@@ -66,8 +67,8 @@ class Engine:
     "normal" survives a killed process (contract C6). Work begins with the first run that is started or resumed.
     `egress`: where tasks may send requests; without it to public addresses alone.
     `secrets`: where stages find what `secret(...)` names, a mapping or a function from name to value; without it in
-    the environment. `only`: the queues or tasks whose bodies run here (docs/workers.md). `rehearsal` is set in
-    deterministic mode (see `stabilize_nb.deterministic`).
+    the environment. `only`: the queues or tasks whose bodies run here; `executor`: a `concurrent.futures.Executor` that
+    runs them (docs/workers.md). `rehearsal` is set in deterministic mode (see `stabilize_nb.deterministic`).
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Engine:
         egress: Egress | None = None,
         secrets: Source = None,
         only: Sequence[str] = (),
+        executor: Sources = None,
     ) -> None:
         if config is not None and workers is not None:
             msg = "give Engine either workers or a config (which has max_workers), not both"
@@ -91,6 +93,8 @@ class Engine:
             config = replace(config, egress=egress)
         if secrets is not None:
             config = replace(config, secrets=secrets)
+        if executor is not None:
+            config = replace(config, executor=executor)
         if only:
             config = replace(config, only=only)
         self.url = store_url(url)

@@ -216,6 +216,10 @@ class TransientError(StabilizeError):
         self.context_update: Mapping[str, Any] = {} if context_update is None else context_update
 
 
+class ProcessLostError(TransientError):
+    """The process of an executor died while it ran a body, or the executor took none: the body is begun again."""
+
+
 class ConcurrencyError(TransientError):
     """Another worker changed the row first."""
 

@@ -12,6 +12,7 @@ import dataclasses
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from stabilize_nb.errors import ConfigError, StabilizeError
@@ -52,7 +53,7 @@ class JumpRequested(BaseException):
     """A stage function asked to go on elsewhere."""
 
     def __init__(self, target: str, context: Mapping[str, Any]) -> None:
-        super().__init__(target)
+        super().__init__(target, context)
         self.target = target
         self.context = dict(context)
 
@@ -153,17 +154,27 @@ class FunctionTask(Task):
 
     def execute(self, stage: StageExecution) -> Any:
         """Call the function with its arguments."""
-        arguments = self._arguments(stage)
-        if self._is_coroutine:
-            return self._wait(arguments)
+        call = self._call(stage)
+        return self._wait(call) if self._is_coroutine else self.back(call)
+
+    def away(self, stage: StageExecution) -> partial[Any] | None:
+        """Return the call of the function with its arguments; a coroutine stays."""
+        return None if self._is_coroutine else self._call(stage)
+
+    def _call(self, stage: StageExecution) -> partial[Any]:
+        function: Any = self._stage.function
+        return partial(function, **self._arguments(stage))
+
+    def back(self, call: Callable[[], Any]) -> TaskResult:
+        """Make a result of what the function returns."""
         try:
-            return self._result(self._stage(**arguments))
+            return self._result(call())
         except JumpRequested as wish:
             return self._jump(wish)
 
-    async def _wait(self, arguments: dict[str, Any]) -> TaskResult:
+    async def _wait(self, call: Callable[[], Any]) -> TaskResult:
         try:
-            return self._result(await self._stage(**arguments))
+            return self._result(await call())
         except JumpRequested as wish:
             return self._jump(wish)
 
@@ -243,9 +254,21 @@ class StageTask(Task):
 
     def execute(self, stage: StageExecution) -> Any:
         """Carry out the task."""
+        self._prepare(stage)
+        return self._task.execute(stage)
+
+    def away(self, stage: StageExecution) -> partial[Any] | None:
+        """Return what the task is to be called by."""
+        self._prepare(stage)
+        return self._task.away(stage)
+
+    def back(self, call: Callable[[], Any]) -> Any:
+        """Return what the task makes of it."""
+        return self._task.back(call)
+
+    def _prepare(self, stage: StageExecution) -> None:
         gathered = self._names.reduced(stage, self._reducers) if self._reducers else {}
         stage.context.update(resolved({**self._names.values(stage, self._task.places), **gathered}))
-        return self._task.execute(stage)
 
 
 class AroundTask(FunctionTask):

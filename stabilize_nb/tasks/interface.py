@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from stabilize_nb.models.secret import Secret
@@ -53,6 +54,19 @@ class Task:
     def execute(self, stage: StageExecution) -> Any:
         """Do the work and return a TaskResult (or an awaitable of one)."""
         raise NotImplementedError
+
+    def away(self, stage: StageExecution) -> partial[Any] | None:
+        """
+        Return what an executor's process is to call, which makes what `execute` would.
+
+        None: the task stays in the engine's process, as one does that waits, or that only passes data on.
+        """
+        stays = self.waits or not self.sees_secrets or inspect.iscoroutinefunction(self.execute)
+        return None if stays else partial(self.execute, stage)
+
+    def back(self, call: Callable[[], Any]) -> Any:
+        """Return the result of the task; `call` gives what the call that `away` made has returned, or raises."""
+        return call()
 
     def on_timeout(self, stage: StageExecution) -> TaskResult | None:
         """Return the result of a body that did not end in time; None: the stage fails."""
@@ -108,7 +122,18 @@ class CallableTask(Task):
 
     def execute(self, stage: StageExecution) -> Any:
         """Call the function and make a result of what it returns."""
-        value = self.function(stage) if self._takes_stage else self.function()
+        return self.back(self._call(stage))
+
+    def away(self, stage: StageExecution) -> partial[Any] | None:
+        """Return the call of the function; a coroutine stays."""
+        return None if inspect.iscoroutinefunction(self.function) else self._call(stage)
+
+    def _call(self, stage: StageExecution) -> partial[Any]:
+        return partial(self.function, *([stage] if self._takes_stage else []))
+
+    def back(self, call: Callable[[], Any]) -> Any:
+        """Make a result of what the function returns."""
+        value = call()
         return self._later(value) if is_awaitable(value) else as_result(value)
 
     async def _later(self, value: Any) -> TaskResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from contextlib import AbstractContextManager
 from functools import partial
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from stabilize_nb.core.draft import Purpose
 from stabilize_nb.core.facts import StageEnded, StageReset, StageRetired
 from stabilize_nb.errors import StoreError
+from stabilize_nb.models.settling import RETRY
 from stabilize_nb.queue.processor.body import (
     Running,
     failed,
@@ -20,7 +22,8 @@ from stabilize_nb.queue.processor.body import (
     time_limit,
     timed_out,
 )
-from stabilize_nb.queue.processor.capture import catching, output_for
+from stabilize_nb.queue.processor.capture import STREAMS, catching, output_for
+from stabilize_nb.queue.processor.executors import Executors, Pool, call_of
 from stabilize_nb.queue.processor.loop import in_thread, run_on_loop
 from stabilize_nb.secrets.log_lines import mask_logger
 from stabilize_nb.secrets.resolving import looking_up, resolved
@@ -28,12 +31,15 @@ from stabilize_nb.tasks.interface import is_awaitable
 from stabilize_nb.tasks.prints import plain_name
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from stabilize_nb.core.draft import Body
     from stabilize_nb.models.stage import StageExecution
     from stabilize_nb.queue.messages import Outcome
     from stabilize_nb.queue.processor.commit import Done, Leased
     from stabilize_nb.queue.processor.config import QueueProcessorConfig
     from stabilize_nb.queue.processor.desk import Desk
+    from stabilize_nb.queue.processor.remote import Reply
     from stabilize_nb.store.database import Database
     from stabilize_nb.tasks.interface import Task
     from stabilize_nb.tasks.registry import TaskRegistry
@@ -52,6 +58,7 @@ class Bodies:
         self.registry = registry
         self.config = config
         self.desk = desk
+        self.executors = Executors(config.executor)
         self._names: tuple[frozenset[str], frozenset[str]] | None = None
 
     def forget_names(self) -> None:
@@ -175,7 +182,7 @@ class Bodies:
             if left <= 0:
                 return timed_out(task, stage, running, limit, now)
             with catching(running.output), self._looking_up(body):
-                result = task.execute(_seen_by(task, stage))
+                result = self._executed(running, task, stage)
             if is_awaitable(result):
                 self._go_on_waiting(running, task, stage, limit, result)
                 return None
@@ -183,19 +190,49 @@ class Bodies:
         except BaseException as error:  # noqa: BLE001 - whatever a body raises is its outcome
             return outcome_of_error(error, task, running)
 
+    def _executed(self, running: Running, task: Task, stage: StageExecution) -> Any:
+        """Execute a task, or have an executor do it, for which is waited."""
+        _seen_by(task, stage)
+        pool = self._pool_of(running.body)
+        if pool is not None:
+            stage.runtime = running.away
+            if (call := task.away(stage)) is not None:
+                running.elsewhere = True
+                sent = pool.send(call_of(call, running), running.idempotency_key)
+                return self._from_elsewhere(pool.run(sent, running), running, task)
+            stage.runtime = running
+        return task.execute(stage)
+
+    def _pool_of(self, body: Body) -> Pool | None:
+        """Return where a body is run; None: here, as what is run at most once: an executor may repeat what it lost."""
+        if body.stage.spec.on_crash != RETRY:
+            return None
+        return self.executors.of(self.registry.queue_of(body.task.implementing_class))
+
+    async def _from_elsewhere(self, work: Awaitable[Reply], running: Running, task: Task) -> Any:
+        reply = await work
+        for part in reply.printed:
+            for stream in STREAMS & part.keys():
+                getattr(sys, stream).write(part.pop(stream))
+            if part and running.output is not None:
+                running.output.display(part, None, is_update=False)
+        return await in_thread(lambda: task.back(reply.get))
+
     def _go_on_waiting(self, running: Running, task: Task, stage: StageExecution, limit: float, result: Any) -> None:
         async def finish() -> None:
             try:
                 with catching(running.output), self._looking_up(running.body):
-                    returned = await (running.while_wanted(result) if getattr(task, "waits", False) else result)
+                    breaks_off = running.elsewhere or getattr(task, "waits", False)
+                    returned = await (running.while_wanted(result) if breaks_off else result)
                 judge = partial(outcome_once_verified, returned, task, stage, running, self.database.clock())
                 outcome = judge() if getattr(task, "verifier", None) is None else await in_thread(judge)
             except BaseException as error:  # noqa: BLE001 - whatever a body raises is its outcome
                 outcome = outcome_of_error(error, task, running)
             self.deliver(running, outcome, in_thread=False)
 
-        with self.desk.changed:
-            self._leave_place()
+        if not running.elsewhere:
+            with self.desk.changed:
+                self._leave_place()
         running.future = run_on_loop(finish())
 
     def _looking_up(self, body: Body) -> AbstractContextManager[None]:
@@ -208,7 +245,7 @@ class Bodies:
             if running.abandoned:
                 return False
             desk.running.pop(running.leased.id, None)
-            desk.in_threads -= in_thread
+            desk.in_threads -= in_thread or running.elsewhere
             desk.finished.append((running.leased, running.finished(outcome)))
             if not in_thread:
                 desk.changed.notify()
@@ -222,7 +259,7 @@ class Bodies:
                 return False
             running.abandoned = True
             running.cancel()
-            if running.future is None:
+            if running.future is None or running.elsewhere:
                 self._leave_place()
         if running.future is not None:
             running.future.cancel()

@@ -10,7 +10,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from stabilize_nb.errors import PermanentError, StabilizeError, is_transient, transient_cause
+from stabilize_nb.errors import PermanentError, ProcessLostError, StabilizeError, is_transient, transient_cause
 from stabilize_nb.events.bus import tell
 from stabilize_nb.models.gate import ASKS
 from stabilize_nb.models.question import WaitsForPerson
@@ -23,6 +23,7 @@ from stabilize_nb.queue.messages import KeepOutput, Outcome, OutcomeKind, TaskFi
 from stabilize_nb.queue.processor.capture import catching
 from stabilize_nb.queue.processor.journal_rows import JournalRows
 from stabilize_nb.queue.processor.loop import in_thread
+from stabilize_nb.queue.processor.remote import Away
 from stabilize_nb.queue.processor.verifying import has_to_be_verified, verified
 from stabilize_nb.reducers import apply_output_reducers
 from stabilize_nb.secrets.hiding import hidden
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
 S = WorkflowStatus
 DONE = frozenset({S.SUCCEEDED, S.FAILED_CONTINUE, S.TERMINAL, S.CANCELED, S.STOPPED, S.SKIPPED})
 _ERROR_LENGTH = 4_000
+#: How often a body is begun at least whose processes die, also when it says that it is not to be tried again.
+DEATHS = 3
 
 
 class Running:
@@ -71,6 +74,7 @@ class Running:
         self.tool_calls = 0
         self.egress: Egress | None = None
         self.future: Future[Any] | None = None  # of a body that waits on the event loop
+        self.elsewhere = False  # in an executor: it keeps its place among the bodies at work
         self._waiting: asyncio.Task[Any] | None = None  # of one that is broken off when its result is not wanted
         self.upstream: Mapping[str, tuple[Upstream, ...]] = body.upstream
         self.idempotency_key = f"{body.task.id}:{body.stage.generation}:{body.task.polls}"
@@ -80,6 +84,20 @@ class Running:
     def cancelled(self) -> bool:
         """Whether the result is no longer wanted."""
         return self._cancelled
+
+    @property
+    def place(self) -> str:
+        """What a sentence calls it."""
+        return f"task {self.body.task.name!r} of stage {self.body.stage.ref_id!r}"
+
+    @property
+    def away(self) -> Away:
+        """What stands for it in another process."""
+        upstream = {
+            ref: tuple(replace(run, outputs=copied(run.outputs), context=copied(run.context)) for run in runs)
+            for ref, runs in self.upstream.items()
+        }
+        return Away(place=self.place, idempotency_key=self.idempotency_key, upstream=upstream, egress=self.egress)
 
     @cached_property
     def own_context(self) -> Mapping[str, Any]:
@@ -317,13 +335,14 @@ def outcome_of_error(error: BaseException, task: Task, running: Running) -> Outc
     after = round(cause.retry_after * 1_000) if cause is not None and cause.retry_after is not None else 0
     return Outcome(
         kind=OutcomeKind.RETRY, error=_storable(text[:_ERROR_LENGTH]), details=details, context=update, after=after,
-        max_attempts=_attempts(task, running),
+        max_attempts=_attempts(task, running, lost=isinstance(error, ProcessLostError)),
     )  # fmt: skip
 
 
-def _attempts(task: Task, running: Running) -> int:
-    """Return how often the body may be begun; 0: as often as the engine's setting says."""
-    return int(running.body.context.get("_max_attempts", getattr(task, "max_attempts", None)) or 0)
+def _attempts(task: Task, running: Running, *, lost: bool = False) -> int:
+    """Return how often the body may be begun; 0: as often as the engine's setting says. A lost one did not fail."""
+    own = int(running.body.context.get("_max_attempts", getattr(task, "max_attempts", None)) or 0)
+    return max(own, DEATHS) if own and lost else own
 
 
 def _said(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from stabilize_nb.egress.policy import Egress
 from stabilize_nb.errors import ConfigError
 from stabilize_nb.queue.processor.capture import check_manner
+from stabilize_nb.queue.processor.executors import Sources, check_sources
 from stabilize_nb.secrets.resolving import Source, check_source
 
 
@@ -37,6 +38,7 @@ class QueueProcessorConfig:
     `fold_budget`: messages decided in one step at most. `egress`: where tasks may send requests; None: to public
     addresses alone. `secrets`: where bodies find secrets, a mapping or a function from name to value; None: the
     environment. `only`: the queues or the tasks whose bodies are run here, such as ("gpu",); empty: all that are known.
+    `executor`: what runs bodies instead of threads, for all or by queue.
     `recover_on_start` and the other recovery settings are accepted for programs that set them: recovery is
     not a pass at the start here, it always happens.
     """
@@ -52,6 +54,7 @@ class QueueProcessorConfig:
     only: Sequence[str] = ()
     fold_budget: int = 32
     egress: Egress | None = None
+    executor: Sources = field(default=None, repr=False)
     stop_on_error: bool = False
     enable_deduplication: bool = True
     enable_lock_heartbeat: bool = True
@@ -66,6 +69,7 @@ class QueueProcessorConfig:
             msg = f"QueueProcessorConfig.only is {self.only!r}; a list of queues or tasks is expected: [{self.only!r}]"
             raise ConfigError(msg)
         check_source(self.secrets)
+        check_sources(self.executor)
         for name in (
             "poll_frequency_ms",
             "max_workers",

@@ -12,7 +12,7 @@ import threading
 import time
 import weakref
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from stabilize_nb.core.draft import Env, Limits
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from stabilize_nb.core.facts import Fact
     from stabilize_nb.queue.messages import KeepOutput
     from stabilize_nb.queue.processor.body import Running
+    from stabilize_nb.queue.processor.executors import Sources
     from stabilize_nb.queue.queue import Queue
     from stabilize_nb.store.connection import Connection
     from stabilize_nb.store.store import WorkflowStore
@@ -63,6 +64,8 @@ class QueueProcessor(Workshop):
     """Takes messages from a queue, decides them, runs the tasks that the registry knows, and commits.
 
     A processor works in the background between `start` and `stop`, or for as long as a call of `process_all` lasts.
+    `executor`: a `concurrent.futures.Executor` that runs bodies, a function that makes one, or either by queue; without
+    it they run in threads (docs/workers.md).
     """
 
     def __init__(
@@ -72,6 +75,8 @@ class QueueProcessor(Workshop):
         store: WorkflowStore | None = None,
         task_registry: TaskRegistry | None = None,
         limits: Limits | None = None,
+        *,
+        executor: Sources = None,
     ) -> None:
         if store is not None and store.database is not queue.database:
             msg = (
@@ -80,6 +85,8 @@ class QueueProcessor(Workshop):
             )
             raise ConfigError(msg)
         config = config or QueueProcessorConfig()
+        if executor is not None:
+            config = replace(config, executor=executor)
         super().__init__(
             queue.database,
             task_registry or TaskRegistry(),
@@ -160,6 +167,7 @@ class QueueProcessor(Workshop):
         if self.closed:
             return
         self.stop(timeout=timeout)
+        self.executors.close()
         self.closed = True
         self.registry.unsubscribe(self._registered)
         self.database.changes.unsubscribe(self.wake)
