@@ -43,7 +43,7 @@ S = WorkflowStatus
 def evolve(view: View, fact: Fact, at: int) -> View:
     """Apply a fact that happened at `at` to the view's changes and return the view."""
     _APPLY[type(fact)](view, fact, at)
-    view.head = view.head._replace(sequence=view.head.sequence + 1)
+    view.head = view.head.with_next_fact()
     return view
 
 

@@ -55,6 +55,15 @@ class Head(NamedTuple):
     keeps_waiting: bool = True  # False: an older one that still waits gives way
     slot: bool = False  # whether it holds a slot
 
+    def with_next_fact(self) -> Head:
+        """Return it with one fact more in the log."""
+        values: list[Any] = list(self)
+        values[_SEQUENCE] += 1
+        return tuple.__new__(Head, values)
+
+
+_SEQUENCE = Head._fields.index("sequence")
+
 
 class Edge(NamedTuple):
     """An outgoing edge."""

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from enum import Enum
 from itertools import islice, repeat
 from operator import contains
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from stabilize_nb.errors import StoreDamagedError
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 BLOCK = 256
 #: How JSON text begins that is no bare number or word.
 _JSON = frozenset('{["')
+_MAPPINGS = frozenset({dict, MappingProxyType})
 #: Columns with documents that may refer to blobs.
 DOCUMENTS = frozenset({"context", "outputs", "data", "payload", "value", "signal"})
 
@@ -203,6 +205,8 @@ class Connection(ABC):
 
     def text(self, workflow_id: str, value: Any) -> str:
         """Return a value of a workflow as JSON text, in which references stand for what is large in it."""
+        if value.__class__ in _MAPPINGS and not value:
+            return "{}"
         return self._small_text(value) or dumps(self._shelf.smaller(workflow_id, value))
 
     def record_text(self, workflow_id: str, record: dict[str, Any]) -> str:

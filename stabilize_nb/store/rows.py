@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.core.rows import (
@@ -46,9 +45,21 @@ def unreadable(workflow_id: str, error: Exception) -> StoreDamagedError:
     )
 
 
-@lru_cache(maxsize=4_096)
+#: Definitions that were read or written last, by their text: one of many fields is made once.
+_specs: dict[str, StageSpec] = {}
+_SPECS = 4_096
+
+
 def _spec(text: str) -> StageSpec:
-    return spec_from_data(loads(text))
+    known = _specs.get(text)
+    return known if known is not None else _keep(text, spec_from_data(loads(text)))
+
+
+def _keep(text: str, spec: StageSpec) -> StageSpec:
+    if len(_specs) >= _SPECS:
+        _specs.clear()
+    _specs[text] = spec
+    return spec
 
 
 def head(row: Sequence[Any]) -> Head:
@@ -116,7 +127,9 @@ def stage_state(row: StageRow) -> dict[str, Any]:
 
 def spec_text(spec: StageSpec) -> str:
     """Return a definition as it is stored."""
-    return dumps(spec_data(spec))
+    text = dumps(spec_data(spec))
+    _keep(text, spec)
+    return text
 
 
 def same_documents(row: StageRow, other: StageRow) -> bool:
@@ -132,7 +145,8 @@ def same_documents(row: StageRow, other: StageRow) -> bool:
 def stage_params(row: StageRow, text: Text) -> dict[str, Any]:
     """Parameters of `update_stage`."""
     return {
-        **stage_state(row), "triggers": " ".join(row.triggers), "inherited": dumps(row.inherited),
+        **stage_state(row), "triggers": " ".join(row.triggers),
+        "inherited": dumps(row.inherited) if row.inherited else "{}",
         "context": text(row.context), "outputs": text(row.outputs),
     }  # fmt: skip
 

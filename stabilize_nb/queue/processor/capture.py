@@ -140,6 +140,11 @@ class Output:
             self._waiting |= {stream: whole[end:]} if end < len(whole) else {}
         return masked(whole[:end])
 
+    def unsaid(self) -> list[str]:
+        """Return the streams of which something waits to be printed as well."""
+        with self._lock:
+            return [*self._waiting]
+
     def give_back(self, parts: list[Part]) -> None:
         """Undo `take`."""
         with self._lock:
@@ -227,9 +232,8 @@ def catching(output: Output | None) -> Iterator[None]:
         with _catching(output):
             yield
     finally:
-        for stream in STREAMS if output.echoes else ():
-            if rest := output.echoed(stream, "", at_end=True):
-                getattr(sys, stream).write(rest)
+        for stream in output.unsaid():
+            getattr(sys, stream).write(output.echoed(stream, "", at_end=True))
 
 
 def output_for(manner: str, run_id: str) -> Output | None:
