@@ -35,7 +35,7 @@ from stabilize_nb.tasks.interface import NoOpTask, WaitTask
 from stabilize_nb.tasks.registry import TaskRegistry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from types import TracebackType
 
     import pandas as pd
@@ -51,6 +51,10 @@ BUILT_IN = {"noop": NoOpTask, "wait": WaitTask, "approval": ApprovalTask}
 
 class Definition(Protocol):
     """What can be started: it knows its code and makes a workflow of inputs. A Flow is one."""
+
+    @property
+    def inputs(self) -> Mapping[str, bool]:
+        """What a run can be given: name -> whether some stage cannot do without it."""
 
     def register(self, registry: TaskRegistry) -> None:
         """Make its code known."""
@@ -125,11 +129,14 @@ class Engine:
         `inputs` are for a Flow: what its stages ask for by parameter name. What looks like a secret is refused among
         them, unless `allow_plain_secrets` says that it may be stored as it is.
         `key`: what the run is for, such as "order-42". In whatever process and however often something is started for
-        one key, it is started once, and this returns that run, also when it has failed; see docs/starting.md.
+        one key, it is started once, and this returns that run, also when it has failed; see docs/starting.md. To a
+        flow of which a stage asks for `key` it is an input.
 
         Raises what `WorkflowStore.store` raises, before anything is stored.
         """
         if not isinstance(work, Workflow):
+            if key and "key" in work.inputs:
+                inputs, key = {**inputs, "key": key}, ""
             work.register(self.registry)
             workflow = work.build(**inputs)
         else:
