@@ -15,6 +15,7 @@ from stabilize_nb.errors import ConfigError, WorkflowNotFoundError
 from stabilize_nb.events.frames import dead_letters_frame, runs_frame
 from stabilize_nb.gates import gates_in
 from stabilize_nb.hitl import ApprovalTask
+from stabilize_nb.models.attributes import attributes_of
 from stabilize_nb.models.plan import CatchUp, Plan
 from stabilize_nb.models.workflow import Workflow
 from stabilize_nb.queue.messages import StartWorkflow
@@ -121,7 +122,13 @@ class Engine:
         return self._closed
 
     def start(
-        self, work: Definition | Workflow, *, key: str = "", allow_plain_secrets: bool = False, **inputs: Any
+        self,
+        work: Definition | Workflow,
+        *,
+        key: str = "",
+        attributes: Mapping[str, Any] | None = None,
+        allow_plain_secrets: bool = False,
+        **inputs: Any,
     ) -> Run:
         """
         Store a workflow and begin it, in one commit; returns at once.
@@ -129,19 +136,23 @@ class Engine:
         `inputs` are for a Flow: what its stages ask for by parameter name. What looks like a secret is refused among
         them, unless `allow_plain_secrets` says that it may be stored as it is.
         `key`: what the run is for, such as "order-42". In whatever process and however often something is started for
-        one key, it is started once, and this returns that run, also when it has failed; see docs/starting.md. To a
-        flow of which a stage asks for `key` it is an input.
+        one key, it is started once, and this returns that run, also when it has failed; see docs/starting.md.
+        `attributes`: short texts by which `runs(where=...)` finds it. To a flow of which a stage asks for an input of
+        one of these names it is that input.
 
         Raises what `WorkflowStore.store` raises, before anything is stored.
         """
         if not isinstance(work, Workflow):
             if key and "key" in work.inputs:
                 inputs, key = {**inputs, "key": key}, ""
+            if attributes and "attributes" in work.inputs:
+                inputs, attributes = {**inputs, "attributes": attributes}, None
             work.register(self.registry)
             workflow = work.build(**inputs)
         else:
             workflow = work
             workflow.context.update(inputs)
+        workflow.attributes = {**workflow.attributes, **attributes_of(attributes)}
         if self.rehearsal is not None:
             self.rehearsal.name(workflow)
         if not self.processor.custody.shares:
@@ -161,6 +172,7 @@ class Engine:
         timezone: str = "UTC",
         catch_up: CatchUp = "one",
         key: str = "",
+        attributes: Mapping[str, Any] | None = None,
         allow_plain_secrets: bool = False,
         **inputs: Any,
     ) -> Schedule:
@@ -170,12 +182,14 @@ class Engine:
         `cron`: minute, hour, day of the month, month and weekday, such as "0 7 * * *", in `timezone`. `catch_up`: which
         of the due times count that nobody saw: the last "one", "all", or "skip" for none. `key`: what the schedule is
         called, the name of the workflow unless given; scheduling for the same key again replaces what it starts.
-        A stage that asks for `due` gets the time for which its run was started, as ISO 8601 text.
+        A stage that asks for `due` gets the time for which its run was started, as ISO 8601 text. `attributes` are
+        those of its runs, beside `schedule`, which is the key.
 
         Raises ConfigError for a plan that cannot be, and what `start` raises for a workflow that cannot be run.
         """
         plan = Plan(cron=cron, timezone=timezone, catch_up=catch_up)
-        return schedule(self, work, plan, key, inputs, plain_secrets=allow_plain_secrets)
+        found_by = attributes_of(attributes)
+        return schedule(self, work, plan, key, inputs, attributes=found_by, plain_secrets=allow_plain_secrets)
 
     def scheduled(self, key: str) -> Schedule:
         """Return the handle of a schedule, with `pause`, `resume` and `delete`; raises ConfigError for none."""
@@ -227,9 +241,15 @@ class Engine:
             raise WorkflowNotFoundError(msg)
         return Run(self, run_id)
 
-    def runs(self, application: str | None = None, limit: int = 1_000) -> pd.DataFrame:
-        """Return the runs of this store, newest first; columns as `events.frames.runs_frame` states them."""
-        return runs_frame(self.store.list(application, limit))
+    def runs(
+        self, application: str | None = None, limit: int = 1_000, where: Mapping[str, Any] | None = None
+    ) -> pd.DataFrame:
+        """
+        Return the runs of this store, newest first; columns as `events.frames.runs_frame` states them.
+
+        `where={"customer": "x"}`: only those with these attributes; name first what the fewest have.
+        """
+        return runs_frame(self.store.list(application, limit, where))
 
     def unfinished(self) -> list[Run]:
         """Return the runs that have not ended, oldest first."""

@@ -42,7 +42,7 @@ from stabilize_nb.models.budget import BUDGET, Budget
 from stabilize_nb.models.forms import form_data
 from stabilize_nb.models.topology import check_topology
 from stabilize_nb.models.workflow import Workflow
-from stabilize_nb.starting import STARTER, How, Work
+from stabilize_nb.starting import START_WORDS, STARTER, How, Work
 from stabilize_nb.tasks.http import HTTPTask
 from stabilize_nb.tasks.http_order import KEYS
 from stabilize_nb.tasks.interface import Task
@@ -465,14 +465,13 @@ class Flow:
 
         A notebook's cell that is run again gets the run that it began with these inputs, as long as that has not ended.
         `run("new", ...)` starts another one; `run("once", ...)` returns also one that has succeeded with these inputs
-        and this code. `key=`, unless a stage asks for it, says what the run is for: one for the same key is the same.
-        Inputs that look like keys are refused, unless `allow_plain_secrets=True` says that they may be stored.
+        and this code. Words of `Engine.start` are taken too, unless a stage asks for an input of that name: `key="..."`
+        says what the run is for, `attributes={...}` by what it is found, `allow_plain_secrets=True` that inputs which
+        look like secrets may be stored.
         """
-        asked = self.inputs
-        key = "" if "key" in asked else str(inputs.pop("key", ""))
-        allow = "allow_plain_secrets" not in asked and inputs.pop("allow_plain_secrets", False) is True
+        words = {name: inputs.pop(name) for name in [*inputs] if name in START_WORDS and name not in self.inputs}
         work = Work(build=lambda: self.build(**inputs), register=self.register, version=self.version)
-        return STARTER.start(work, inputs, how=how, key=key, engine=self.engine, allow_plain_secrets=allow)
+        return STARTER.start(work, inputs, how=how, engine=self.engine, **words)
 
     def __repr__(self) -> str:
         return f"Flow({self.name!r}, stages: {', '.join(self.stages) or 'none'})"

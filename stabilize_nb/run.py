@@ -216,6 +216,13 @@ class Run:
         return made
 
     @property
+    def attributes(self) -> dict[str, str]:
+        """By what this run is found, as it is now: `engine.runs(where=...)`."""
+        here = {"workflow_id": self.id}
+        rows = self.engine.database.call_read(lambda connection: connection.all("attributes_of", here))
+        return {name: value for name, value in rows}  # noqa: C416 - rows are of any kind
+
+    @property
     def forked_from(self) -> Origin | None:
         """Where this run was forked from: its fields are `run`, `sequence` and `stage`; None when it is no fork."""
         return origin_of(self.engine, self.id)

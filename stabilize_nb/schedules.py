@@ -88,7 +88,14 @@ class Schedule:
 
 
 def schedule(
-    engine: Engine, work: Definition | Workflow, plan: Plan, key: str, inputs: Mapping[str, Any], *, plain_secrets: bool
+    engine: Engine,
+    work: Definition | Workflow,
+    plan: Plan,
+    key: str,
+    inputs: Mapping[str, Any],
+    *,
+    attributes: Mapping[str, str],
+    plain_secrets: bool,
 ) -> Schedule:
     """Store what is to be started when, under a key; one of the same key is this one from now on."""
     now = engine.database.clock()
@@ -103,6 +110,7 @@ def schedule(
         workflow = work.build(**({DUE: ""} if DUE in asked else {}), **inputs)
     given = {name: value for name, value in workflow.context.items() if name != DUE or DUE in inputs}
     workflow.context = given
+    workflow.attributes = {**workflow.attributes, **attributes}
     definition = engine.store.accepted(workflow, allow_plain_secrets=plain_secrets)
     name = checked_key(key) or workflow.name
     engine.database.call_write(lambda connection: put_schedule(connection, name, plan, definition, now))

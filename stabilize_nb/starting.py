@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 How = Literal["again", "new", "once"]
 
 
+#: What `Flow.run` takes beside inputs, as `Engine.start` does.
+START_WORDS: Final = ("key", "attributes", "allow_plain_secrets")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
     """A cell that is run: its id, which stays, and the message that runs it this time."""
@@ -67,13 +71,14 @@ class Starter:
         *,
         how: How = "again",
         key: str = "",
+        attributes: Mapping[str, Any] | None = None,
         engine: Engine | None = None,
         allow_plain_secrets: bool = False,
     ) -> Run:
         """
         Return the run that is meant, one that is there already or a new one.
 
-        `key`: what the run is for: one that was started for it is the same, as `Engine.start` says.
+        `key`: what the run is for: one that was started for it is the same; `attributes`: as `Engine.start` says.
 
         Raises ConfigError for another `how`, and what `Engine.start` raises.
         """
@@ -95,7 +100,7 @@ class Starter:
         about = {"cell": origin.cell, "turn": origin.turn} if origin is not None else {}
         note = {**about, "version": work.version, "code": code, **({"key": key} if key else {})}
         workflow.trigger = replace(workflow.trigger, payload={**workflow.trigger.payload, ORIGIN: note})
-        run = here.start(workflow, key=key, allow_plain_secrets=allow_plain_secrets)
+        run = here.start(workflow, key=key, attributes=attributes, allow_plain_secrets=allow_plain_secrets)
         return run if run.id == workflow.id else self._take_up(run, origin)
 
     def _begun_before(self, engine: Engine, application: str, inputs: Mapping[str, Any], origin: Origin) -> Run | None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Seconds for which an order is waited for; it is kept when nobody carries it out by then.
 PATIENCE: Final = 5.0
+#: Runs with an attribute that are looked through for unfinished ones.
+MOST: Final = 10_000
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 user = click.option("--user", default="", help="Who decides; it is in the log.")
 fields = click.argument("fields", nargs=-1, metavar="[FIELD=VALUE]...")
@@ -29,11 +31,17 @@ fields = click.argument("fields", nargs=-1, metavar="[FIELD=VALUE]...")
 @db_url
 @click.option("--unfinished", is_flag=True, help="Only those that have not ended.")
 @click.option("--limit", default=20, show_default=True, help="At most so many.")
+@click.option("--where", multiple=True, metavar="NAME=VALUE", help="Only those with this attribute; may be repeated.")
 @as_json
-def runs(db_url: str | None, *, unfinished: bool, limit: int, as_json: bool) -> None:
+def runs(db_url: str | None, *, unfinished: bool, limit: int, where: Sequence[str], as_json: bool) -> None:
     """List runs, newest first."""
+    wanted = dict(map(_attribute, where))
     with opened(db_url) as engine:
-        headers = engine.store.unfinished()[::-1][:limit] if unfinished else engine.store.list(limit=limit)
+        if unfinished:
+            those = {header["id"] for header in engine.store.list(where=wanted, limit=MOST)} if wanted else None
+            headers = [each for each in engine.store.unfinished()[::-1] if those is None or each["id"] in those][:limit]
+        else:
+            headers = engine.store.list(limit=limit, where=wanted)
     if as_json:
         click.echo(json.dumps([{**header, "status": str(header["status"])} for header in headers], indent=1))
         return
@@ -123,6 +131,13 @@ def _only(run: Run) -> str:
     names = [gate.name for gate in run.gates]
     what = f"it has {', '.join(names)}: name one, as in RUN/{names[0]}" if names else "nothing waits for a decision"
     raise ConfigError(f"run {run.id}: {what}")
+
+
+def _attribute(given: str) -> tuple[str, str]:
+    name, sign, value = given.partition("=")
+    if not sign:
+        raise ConfigError(f"--where {given!r}: NAME=VALUE is expected")
+    return name, value
 
 
 def _field(given: str) -> tuple[str, Any]:

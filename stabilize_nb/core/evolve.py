@@ -14,6 +14,7 @@ from stabilize_nb.core.rows import (
     ADDITIONS,
     MILESTONE,
     ArrivalRow,
+    AttributeRow,
     ClaimRow,
     Edge,
     Head,
@@ -25,7 +26,17 @@ from stabilize_nb.core.rows import (
     WaiterRow,
     with_codes,
 )
-from stabilize_nb.core.view import ArrivalKey, ClaimKey, RoundKey, SignalKey, StageKey, TaskKey, View, WaiterKey
+from stabilize_nb.core.view import (
+    ArrivalKey,
+    AttributeKey,
+    ClaimKey,
+    RoundKey,
+    SignalKey,
+    StageKey,
+    TaskKey,
+    View,
+    WaiterKey,
+)
 from stabilize_nb.models.ids import derived_id
 from stabilize_nb.models.multi_instance import join_ref
 from stabilize_nb.models.status import OPEN, WorkflowStatus, validate_transition
@@ -128,6 +139,16 @@ def _workflow_created(view: View, fact: f.WorkflowCreated, at: int) -> None:
         )  # fmt: skip
         view.put(StageKey(row.id), row)
         _fresh_tasks(view, row.id, spec)
+    _find_by(view, fact.definition.get("attributes", EMPTY))
+
+
+def _find_by(view: View, attributes: Mapping[str, str]) -> None:
+    for name, value in attributes.items():
+        view.put(AttributeKey(name), AttributeRow(name, value))
+
+
+def _attributes_set(view: View, fact: f.AttributesSet, _at: int) -> None:
+    _find_by(view, fact.attributes)
 
 
 def _workflow_started(view: View, _fact: f.WorkflowStarted, at: int) -> None:
@@ -616,5 +637,6 @@ _APPLY: dict[type[f.Fact], Callable[[View, Any, int], None]] = {
     f.ConditionFailed: _unchanged,
     f.ChildStarted: _child_started,
     f.CodeReplaced: _code_replaced,
+    f.AttributesSet: _attributes_set,
     f.ResultDiscarded: _unchanged,
 }

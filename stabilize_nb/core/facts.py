@@ -514,6 +514,15 @@ class CodeReplaced(Fact):
 
 
 @record
+class AttributesSet(Fact):
+    """The workflow is found by these attributes from now on."""
+
+    TYPE: ClassVar[str] = "attributes.set"
+    stage: str
+    attributes: dict[str, str]
+
+
+@record
 class ResultDiscarded(Fact):
     """A result came too late: for a stage that was reset, cancelled or taken over."""
 

@@ -251,6 +251,13 @@ class SignalRow(NamedTuple):
     data: Mapping[str, Json]
 
 
+class AttributeRow(NamedTuple):
+    """By what a workflow is found: an attribute with its value."""
+
+    name: str
+    value: str
+
+
 _BLANK = StageSpec("", "", "", (), JoinType.AND, 0, SplitType.AND, EMPTY, None, EMPTY, ())
 
 

@@ -86,7 +86,14 @@ class WaiterKey(NamedTuple):
     kind: Literal["waiter"] = "waiter"
 
 
-RowKey = StageKey | TaskKey | RoundKey | ArrivalKey | SignalKey | ClaimKey | WaiterKey
+class AttributeKey(NamedTuple):
+    """One attribute of the workflow. It is only written: no decision asks for it."""
+
+    name: str
+    kind: Literal["attribute"] = "attribute"
+
+
+RowKey = StageKey | TaskKey | RoundKey | ArrivalKey | SignalKey | ClaimKey | WaiterKey | AttributeKey
 
 
 class Rows(NamedTuple):

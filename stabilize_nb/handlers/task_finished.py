@@ -6,6 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from stabilize_nb.core.facts import (
+    AttributesSet,
     ChildStarted,
     PhaseEntered,
     ResultDiscarded,
@@ -49,6 +50,8 @@ def task_finished(draft: Draft, message: TaskFinished) -> None:
     elif task.status is not S.RUNNING or task.due is not None:
         _discard(draft, message, f"attempt {task.attempt} has ended before")
     else:
+        if message.outcome.attributes:
+            draft.record(AttributesSet(row.id, message.outcome.attributes))
         take(draft, row, task, message.outcome)
 
 

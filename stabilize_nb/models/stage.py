@@ -8,6 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stabilize_nb.errors import StageNotReadyError
+from stabilize_nb.models.attributes import attributes_of
 from stabilize_nb.models.gate import APPROVE, REJECT
 from stabilize_nb.models.ids import new_id
 from stabilize_nb.models.question import Question
@@ -92,6 +93,9 @@ class StageRuntime(Protocol):
 
     def progress(self, fraction: float | None, message: str, data: Mapping[str, Any]) -> None:
         """Tell listeners how far the body is."""
+
+    def set_attributes(self, attributes: Mapping[str, str]) -> None:
+        """Have the run be found by attributes once the body has ended."""
 
     @property
     def own_context(self) -> Mapping[str, Any]:
@@ -245,6 +249,15 @@ class StageExecution:
     def progress(self, fraction: float | None = None, message: str = "", **data: Any) -> None:
         """Tell listeners how far the body is; `fraction` is between 0 and 1, None when unknown."""
         self._running("progress").progress(fraction, message, data)
+
+    def set_attributes(self, **attributes: str | float) -> None:
+        """
+        Have the run be found by attributes: `engine.runs(where={"customer": "x"})`.
+
+        They are stored with what becomes of the body, whether it succeeds or fails; the last value counts. Raises
+        ConfigError for what cannot be an attribute.
+        """
+        self._running("set_attributes").set_attributes(attributes_of(attributes, f"attributes of {self.ref_id!r}"))
 
     def _running(self, what: str) -> StageRuntime:
         if self.runtime is None:

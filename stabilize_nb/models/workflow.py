@@ -61,6 +61,7 @@ class Workflow:
     limit_concurrent: bool = False
     max_concurrent_executions: int = 0
     keep_waiting_pipelines: bool = True
+    attributes: dict[str, Any] = field(default_factory=dict)
 
     @property
     def lane(self) -> str:

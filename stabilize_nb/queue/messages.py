@@ -55,6 +55,7 @@ class Outcome:
     max_attempts: int = 0
     anew: bool = False  # whether a retry is a logical call of its own, which finds no step of this one done
     output: list[dict[str, Any]] = field(default_factory=list)  # what it printed; parts as in the fact TaskPrinted
+    attributes: dict[str, str] = field(default_factory=dict)  # by which the run is found from now on
 
 
 @named_record

@@ -1,4 +1,4 @@
-"""By what runs are found besides their ids: the key that one was started for."""
+"""By what runs are found besides their ids: the key that one was started for, and attributes."""
 
 from __future__ import annotations
 
@@ -55,6 +55,12 @@ def stored_for_key(connection: Connection, definition: Mapping[str, Any]) -> str
 def take_key(connection: Connection, definition: Mapping[str, Any]) -> bool:
     """Take the key of a definition for its workflow, unless it is that of another one; return whether it was taken."""
     return bool(connection.run("take_key", {"key": definition["key"], "workflow_id": definition["id"]}))
+
+
+def put_attributes(connection: Connection, definition: Mapping[str, Any]) -> None:
+    """Write the attributes with which a workflow begins."""
+    for name, value in definition.get("attributes", {}).items():
+        connection.run("put_attribute", {"workflow_id": definition["id"], "name": name, "value": value})
 
 
 def _inputs(context: Mapping[str, Any]) -> dict[str, Any]:

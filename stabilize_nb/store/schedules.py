@@ -111,6 +111,7 @@ def _definition(row: ScheduleRow, due: int) -> dict[str, Any]:
     return {
         **kept, "id": new_id(), "key": f"schedule:{row.key}:{at}", "context": {DUE: at, **kept["context"]},
         "trigger": {**kept["trigger"], "type": "schedule", "payload": {**kept["trigger"]["payload"], **about}},
+        "attributes": {**kept.get("attributes", {}), "schedule": row.key},
         "stages": [_renamed(stage, ids) for stage in kept["stages"]],
     }  # fmt: skip
 

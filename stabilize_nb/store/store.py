@@ -11,6 +11,7 @@ from stabilize_nb.core.rows import spec_to_data, written
 from stabilize_nb.errors import ConfigError, InvalidWorkflowError, TaskNotFoundError, WorkflowNotFoundError
 from stabilize_nb.events.bus import announce
 from stabilize_nb.handlers.past_of_fork import FORKED_FROM
+from stabilize_nb.models.attributes import attributes_of
 from stabilize_nb.models.stage import StageExecution
 from stabilize_nb.models.task import TaskExecution
 from stabilize_nb.models.topology import check_topology
@@ -25,7 +26,7 @@ from stabilize_nb.store import rows
 from stabilize_nb.store.codec import dumps, loads
 from stabilize_nb.store.database import Database
 from stabilize_nb.store.graphs import delete_threads_of
-from stabilize_nb.store.names import stored_for_key
+from stabilize_nb.store.names import put_attributes, stored_for_key
 from stabilize_nb.store.reader import load_head
 from stabilize_nb.store.writer import write_facts, write_log, write_message, write_messages, write_view
 from stabilize_nb.tasks.child import with_plain_stages
@@ -56,6 +57,7 @@ _TABLES = (
     "blobs",
     "blob_uses",
     "start_keys",
+    "attributes",
 )
 
 
@@ -158,10 +160,21 @@ class WorkflowStore:
 
         self.database.call_write(write)
 
-    def list(self, application: str | None = None, limit: int = 1_000) -> Headers:
-        """Return headers, newest first: id, application, name, status, created_at, started_at, ended_at (ms), error."""
-        params = {"application": application, "most": limit}
-        return headers(self.database.call_read(lambda connection: connection.all("workflows", params)))
+    def list(
+        self, application: str | None = None, limit: int = 1_000, where: Mapping[str, Any] | None = None
+    ) -> Headers:
+        """
+        Return headers, newest first: id, application, name, status, created_at, started_at, ended_at (ms), error.
+
+        `where`: only of workflows with these attributes; name first what the fewest have.
+        """
+        params: dict[str, Any] = {"application": application, "most": limit}
+        wanted = attributes_of(where, "where")
+        if not wanted:
+            return headers(self.database.call_read(lambda connection: connection.all("workflows", params)))
+        (name, value), *others = wanted.items()
+        params |= {"name": name, "value": value, "others": dumps(dict(others))}
+        return headers(self.database.call_read(lambda connection: connection.all("workflows_with", params)))
 
     def unfinished(self, application: str | None = None) -> Headers:
         """Return the headers of workflows that have not ended, oldest first."""
@@ -246,6 +259,7 @@ def define(workflow: Workflow, key: str = "") -> dict[str, Any]:
         "context": hidden(plain_mapping(with_plain_stages(workflow.context), f"{name} context")),
         "trigger": plain({"type": trigger.type, "user": trigger.user, "payload": trigger.payload}, f"{name} trigger"),
         "concurrency": slots if limit else {}, **({"key": key} if key else {}),
+        **({"attributes": attributes} if (attributes := attributes_of(workflow.attributes)) else {}),
     }  # fmt: skip
 
 
@@ -284,6 +298,7 @@ def _insert(connection: Connection, view: View, definition: dict[str, Any]) -> N
     text = partial(connection.text, head.id)
     connection.many("insert_stage", [rows.new_stage_params(row, head.id, text) for row in stages])
     connection.many("put_task", [rows.task_params(row, text) for row in tasks])
+    put_attributes(connection, definition)
 
 
 def about_of(definition: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.core.facts import Fact, event_type, to_data
-from stabilize_nb.core.rows import ArrivalRow, ClaimRow, RoundRow, SignalRow, StageRow, TaskRow, WaiterRow
+from stabilize_nb.core.rows import ArrivalRow, AttributeRow, ClaimRow, RoundRow, SignalRow, StageRow, TaskRow, WaiterRow
 from stabilize_nb.core.view import ClaimKey, SignalKey, StageKey, TaskKey, View, WaiterKey
 from stabilize_nb.models.ids import serial_id
 from stabilize_nb.queue.messages import Message, RunTask, StageMessage, to_payload
@@ -73,6 +73,8 @@ def _put(connection: Connection, workflow_id: str, row: Any, known: Any, text: T
             connection.run("put_waiter", row._asdict())
         case SignalRow():
             connection.run("insert_signal", _signal_params(workflow_id, row, text))
+        case AttributeRow():
+            connection.run("put_attribute", {**row._asdict(), "workflow_id": workflow_id})
         case _:
             msg = f"no table for a {type(row).__name__}"
             raise TypeError(msg)

@@ -79,6 +79,7 @@ class Running:
         self.upstream: Mapping[str, tuple[Upstream, ...]] = body.upstream
         self.idempotency_key = f"{body.task.id}:{body.stage.generation}:{body.task.polls}"
         self._cancelled = False
+        self._attributes: dict[str, str] = {}
 
     @property
     def cancelled(self) -> bool:
@@ -166,6 +167,10 @@ class Running:
         told = hidden(plain_mapping(told, f"progress of stage {stage.ref_id!r}"))
         tell(self.database.bus, self.leased.workflow_id, stage.id, told, self.database.clock())
 
+    def set_attributes(self, attributes: Mapping[str, str]) -> None:
+        """Have the run be found by attributes once the body has ended."""
+        self._attributes |= attributes
+
     def has_printed(self, patience: float) -> bool:
         """Whether something was printed by a body that is at work for `patience` seconds, so that it may be long."""
         return (
@@ -196,6 +201,8 @@ class Running:
         stage, task = self.body.stage, self.body.task
         if output := self._take_output():
             outcome = replace(outcome, output=output)
+        if self._attributes:
+            outcome = replace(outcome, attributes=self._attributes)
         if self.body.stage.context.get(ASKS) and outcome.kind is not OutcomeKind.RETRY:
             outcome = replace(outcome, context={ASKS: None, **outcome.context})
         return TaskFinished(

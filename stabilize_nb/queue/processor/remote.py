@@ -83,6 +83,10 @@ class Away:
         work.close()
         raise self._refusal("while_wanted")
 
+    def set_attributes(self, attributes: Mapping[str, str]) -> None:
+        """Refuse."""
+        raise self._refusal("set_attributes")
+
     @property
     def own_context(self) -> Mapping[str, Any]:
         """Refuse."""

@@ -21,6 +21,24 @@ SELECT w.id, w.application, w.name, w.context FROM start_key AS k JOIN workflow 
 -- delete_start_keys_of -- Part of deleting workflows. Index start_key_of_workflow.
 DELETE FROM start_key WHERE workflow_id IN (SELECT value FROM json_each(:ids));
 
+-- put_attribute -- An attribute of a workflow, new or as it is from now on. Primary key.
+INSERT INTO attribute (workflow_id, name, value) VALUES (:workflow_id, :name, :value)
+ON CONFLICT (workflow_id, name) DO UPDATE SET value = excluded.value;
+
+-- attributes_of -- The attributes of a workflow, by name. Primary key.
+SELECT name, value FROM attribute WHERE workflow_id = :workflow_id ORDER BY name;
+
+-- workflows_with -- Headers of workflows that have an attribute and others, by id, newest first. Indexes attribute_value, primary keys.
+SELECT w.id, w.application, w.name, w.status, w.created_at, w.started_at, w.ended_at, w.error
+FROM attribute AS first CROSS JOIN workflow AS w ON w.id = first.workflow_id
+WHERE first.name = :name AND first.value = :value AND (:application IS NULL OR w.application = :application)
+      AND NOT EXISTS (SELECT 1 FROM json_each(:others) AS other WHERE NOT EXISTS (
+          SELECT 1 FROM attribute AS a WHERE a.workflow_id = first.workflow_id AND a.name = other.key AND a.value = other.value))
+ORDER BY first.workflow_id DESC LIMIT :most;
+
+-- delete_attributes_of -- Part of deleting workflows. Primary key.
+DELETE FROM attribute WHERE workflow_id IN (SELECT value FROM json_each(:ids));
+
 -- schedules -- Every schedule, by key.
 SELECT key, cron, timezone, catch_up, definition, paused, next_due, last_due, last_run, error FROM schedule ORDER BY key;
 

@@ -39,6 +39,15 @@ CREATE TABLE start_key (
 ) WITHOUT ROWID;
 CREATE INDEX start_key_of_workflow ON start_key (workflow_id);
 
+-- By what runs are found. Ids of workflows are in the order of time.
+CREATE TABLE attribute (
+    workflow_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (workflow_id, name)
+) WITHOUT ROWID;
+CREATE INDEX attribute_value ON attribute (name, value, workflow_id);
+
 -- What is started again and again. Whoever moves `next_due` on starts what was due (store/schedules.py).
 CREATE TABLE schedule (
     key TEXT NOT NULL PRIMARY KEY,
