@@ -19,6 +19,7 @@ COMMANDS = {
     "cancel": "stabilize_nb.cli.runs",
     "demo": "stabilize_nb.cli.demo",
     "doctor": "stabilize_nb.cli.doctor",
+    "export": "stabilize_nb.cli.export",
     "mg-status": "stabilize_nb.cli.schema",
     "mg-up": "stabilize_nb.cli.schema",
     "monitor": "stabilize_nb.cli.monitor",
