@@ -74,6 +74,10 @@ class Engine:
     `secrets`: where stages find what `secret(...)` names, a mapping or a function from name to value; without it in
     the environment. `only`: the queues or tasks whose bodies run here; `executor`: a `concurrent.futures.Executor` that
     runs them (docs/workers.md). `rehearsal` is set in deterministic mode (see `stabilize_nb.deterministic`).
+
+    the environment. `only`: the queues or tasks whose bodies run here (docs/workers.md). `workers=0`: nothing is worked
+    at here; runs are started, watched and decided, and other processes carry them out. `rehearsal` is set in
+    deterministic mode (see `stabilize_nb.deterministic`).
     """
 
     def __init__(
@@ -93,7 +97,7 @@ class Engine:
             msg = "give Engine either workers or a config (which has max_workers), not both"
             raise ConfigError(msg)
         if config is None:
-            config = QueueProcessorConfig() if workers is None else QueueProcessorConfig(max_workers=workers)
+            config = QueueProcessorConfig(max_workers=workers) if workers else QueueProcessorConfig()
         if egress is not None:
             config = replace(config, egress=egress)
         if secrets is not None:
@@ -103,6 +107,9 @@ class Engine:
         if only:
             config = replace(config, only=only)
         self.url = store_url(url)
+        if workers == 0 and self.url == "sqlite:///:memory:":
+            msg = "Engine(workers=0) watches what other processes work at, and a store in memory has none"
+            raise ConfigError(msg)
         if url is None and (place := store_path(self.url)) is not None:
             place.parent.mkdir(parents=True, exist_ok=True)
         self.database = Database.open(self.url, durability=durability)
@@ -114,6 +121,8 @@ class Engine:
                 self.registry.register(name, task)
         self.processor = QueueProcessor(self.queue, config, self.store, self.registry)
         self.rehearsal = Rehearsal(self.store, self.processor) if is_deterministic() else None
+        self.watches = workers == 0 and self.rehearsal is None
+        self.processor.watches = self.watches
         self._closed = False
 
     @property
@@ -159,7 +168,7 @@ class Engine:
             self.processor.announce()
         first = StartWorkflow(execution_id=workflow.id)
         run_id = self.store.store(
-            workflow, first, owner=self.processor.owner, key=checked_key(key), allow_plain_secrets=allow_plain_secrets
+            workflow, first, owner=self.owner, key=checked_key(key), allow_plain_secrets=allow_plain_secrets
         )
         self.work(None if run_id == workflow.id else run_id)
         return Run(self, run_id)
@@ -199,9 +208,14 @@ class Engine:
         """Return the schedules of this store, by key; columns as `schedules.SCHEDULES` states them."""
         return schedules_frame(self)
 
+    @property
+    def owner(self) -> str | None:
+        """The processor that works at what is begun here; None: those of other processes do."""
+        return None if self.watches else self.processor.owner
+
     def hold(self) -> None:
         """Work from now on only at runs that are started, resumed or ordered something here, as a notebook does."""
-        self.processor.custody.shares = False
+        self.processor.custody.shares = self.watches
 
     def owner_of(self, run_id: str) -> Owner | None:
         """Return the living processor that works at a run; None when there is none."""
@@ -211,7 +225,10 @@ class Engine:
         """Have what is queued done: in the background, or in deterministic mode before this returns.
 
         A run that is named is taken up, where this engine holds on to its own: at once, or when its owner is gone.
+        An engine that only watches leaves everything to others.
         """
+        if self.watches:
+            return
         if run_id is not None and not self.processor.custody.shares:
             self.processor.adopt(run_id)
         if self.rehearsal is None:
@@ -327,7 +344,8 @@ class Engine:
         self.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else ("working" if self.processor.running else "at rest")
+        rest = "watching" if self.watches else "at rest"
+        state = "closed" if self._closed else ("working" if self.processor.running else rest)
         return f"Engine({self.database.url!r}, {state})"
 
 

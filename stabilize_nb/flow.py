@@ -50,6 +50,9 @@ from stabilize_nb.tasks.prints import plain_name
 from stabilize_nb.tasks.shell import ShellTask
 
 if TYPE_CHECKING:
+    import os
+    from pathlib import Path
+
     import networkx as nx
 
     from stabilize_nb.engine import Engine
@@ -472,6 +475,16 @@ class Flow:
         words = {name: inputs.pop(name) for name in [*inputs] if name in START_WORDS and name not in self.inputs}
         work = Work(build=lambda: self.build(**inputs), register=self.register, version=self.version)
         return STARTER.start(work, inputs, how=how, engine=self.engine, **words)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """
+        Write this flow, of a %%workflow cell, as a module for `stabilize-nb worker --import`, and return where.
+
+        What other cells have imported is imported there. Raises ConfigError for a flow that needs what only the
+        notebook has, such as a variable or function of another cell.
+        """
+        saved: Path = import_module("stabilize_nb.notebook.export").save(self, path)
+        return saved
 
     def __repr__(self) -> str:
         return f"Flow({self.name!r}, stages: {', '.join(self.stages) or 'none'})"

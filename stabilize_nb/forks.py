@@ -195,8 +195,8 @@ def _write(engine: Engine, past: ForkedPast, order: ForkWorkflow, region: dict[A
     def write(connection: Connection) -> tuple[tuple[Fact, ...], int, int]:
         now = database.clock()
         create_with_past(connection, past, now)
-        if engine.processor.owner is not None:
-            connection.run("take_custody", {"workflow_id": order.execution_id, "owner": engine.processor.owner})
+        if engine.owner is not None:
+            connection.run("take_custody", {"workflow_id": order.execution_id, "owner": engine.owner})
         facts, last = carry_out(connection, order, Env(now=now), past.known() | region, budget=BUDGET)
         return facts, last, now
 

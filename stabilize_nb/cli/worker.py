@@ -30,7 +30,9 @@ REGISTER: Final = "register"
 @db_url
 @click.option("--import", "modules", multiple=True, required=True, metavar="MODULE", help="Where flows and tasks are.")
 @click.option("--only", multiple=True, metavar="QUEUE", help="A queue, or a task, that is taken; all if none is said.")
-@click.option("--concurrency", default=8, show_default=True, help="Bodies at a time, in threads.")
+@click.option(
+    "--concurrency", type=click.IntRange(min=1), default=8, show_default=True, help="Bodies at a time, in threads."
+)
 @click.option("--grace", default=30.0, show_default=True, help="Seconds that bodies at work have after SIGTERM.")
 def worker(
     db_url: str | None, *, modules: tuple[str, ...], only: tuple[str, ...], concurrency: int, grace: float

@@ -59,6 +59,7 @@ class Bodies:
         self.config = config
         self.desk = desk
         self.executors = Executors(config.executor)
+        self.watches = False  # what is begun here is worked at by other processes
         self._names: tuple[frozenset[str], frozenset[str]] | None = None
 
     def forget_names(self) -> None:
@@ -76,6 +77,8 @@ class Bodies:
     def takes(self, name: str) -> bool:
         """Whether bodies of a task that is known are run here."""
         only = self.config.only
+        if self.watches:
+            return False
         return not only or self.registry.queue_of(name) in only or plain_name(name) in only
 
     def hire_for(self, jobs: int) -> None:
