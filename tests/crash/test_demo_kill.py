@@ -20,8 +20,8 @@ from stabilize_nb.engine import Engine
 
 PROGRAM = Path(sys.executable).with_name("stabilize-nb")
 MOMENTS = 10
-#: A quarter of the demo's samples: the same stages and steps in a quarter of the time.
-COMMAND = [str(PROGRAM), "demo", "--yes", "--samples", "1000"]
+#: A tenth of the demo's samples: the same stages and steps in a tenth of the time.
+COMMAND = [str(PROGRAM), "demo", "--yes", "--samples", "400"]
 EFFECTS = "effects.txt"
 
 
