@@ -73,8 +73,8 @@ class Engine:
     `egress`: where tasks may send requests; without it to public addresses alone.
     `secrets`: where stages find what `secret(...)` names, a mapping or a function from name to value; without it in
     the environment. `only`: the queues or tasks whose bodies run here; `executor`: a `concurrent.futures.Executor` that
-    runs them (docs/workers.md). `workers=0`: nothing is worked at here; runs are started, watched and decided, and other
-    processes carry them out. `rehearsal` is set in deterministic mode (see `stabilize_nb.deterministic`).
+    runs them (docs/workers.md). `workers=0`: nothing is worked at here; runs are started, watched and decided, and
+    others carry them out. `rehearsal` is set in deterministic mode (see `stabilize_nb.deterministic`).
     """
 
     def __init__(
