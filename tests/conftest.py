@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BROWSER = "tests/browser"
+#: What takes longest is begun first: a process that is given it near the end works on alone.
+LONG = ("tests/crash/test_sweep.py", BROWSER, "tests/public/test_quality.py", "tests/simulate/test_stored.py",
+        "tests/crash/test_demo_kill.py", "tests/crash/test_agents.py", "tests/crash/test_crash_sweep.py")  # fmt: skip
 REAL_MODEL = "real_model"
 SQLITE = "sqlite"
 __all__ = ["pytest_runtest_logreport", "pytest_runtest_makereport", "pytest_terminal_summary"]
@@ -52,12 +55,23 @@ class ByFile(LoadScopeScheduling):
     """Gives the tests of a file to one process, and those of a browser too, wherever they are."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return BROWSER if file.startswith(f"{BROWSER}/") else file
+        return scope(nodeid)
+
+
+def scope(nodeid: str) -> str:
+    """Return what is done by one process: a file, or all that needs a browser."""
+    file = nodeid.partition("::")[0]
+    return BROWSER if file.startswith(f"{BROWSER}/") else file
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what asks a real model, unless `-m` names it, and what is about SQLite where another database is."""
+    """
+    Put first what takes longest.
+
+    Leave out what asks a real model, unless `-m` names it, and what is about SQLite where another database is.
+    """
+    rank = {name: at for at, name in enumerate(LONG)}
+    items.sort(key=lambda item: rank.get(scope(item.nodeid), len(LONG)))
     not_here = {REAL_MODEL} - {REAL_MODEL if REAL_MODEL in config.option.markexpr else ""}
     if config.option.store != "sqlite":
         not_here.add(SQLITE)

@@ -150,14 +150,12 @@ def assert_well_ended(shell: Shell) -> None:
 
 
 @given(plans(contexts=CONTEXTS, extra=BAD + WAITING), orders())
-@settings(max_examples=400)
 def test_every_graph_ends(plan: Plan, order: Order):
     """Whatever the joins, splits, failures and waits, a workflow ends, by legal moves only (1, 2, 3, 4, 7)."""
     assert_well_ended(work(plan.shell(order)))
 
 
 @given(plans(contexts=CONTEXTS, extra=BAD + WAITING, jumps=True), orders())
-@settings(max_examples=400)
 def test_every_graph_with_jumps_ends(plan: Plan, order: Order):
     """Backward, forward, sideways and self jumps wedge nothing (1, 2, 3, 4, 7, 8)."""
     assert_well_ended(work(plan.shell(order)))
@@ -173,7 +171,6 @@ COMMANDS = st.sampled_from(
     orders(),
     st.lists(st.tuples(st.integers(0, 12), COMMANDS, st.integers(0, 4)), max_size=6),
 )
-@settings(max_examples=400)
 def test_orders_from_outside_wedge_nothing(plan: Plan, order: Order, commands: list):
     """Cancelling, pausing, resuming and restarting at any moment leave a workflow that ends (1, 2, 3, 8)."""
     shell = plan.shell(order)
@@ -189,7 +186,6 @@ def test_orders_from_outside_wedge_nothing(plan: Plan, order: Order, commands: l
 
 
 @given(plans(joins=(J.AND, J.OR), extra=[done(S.STOPPED)]), st.lists(orders(lose=st.just(0.0)), min_size=2, max_size=3))
-@settings(max_examples=200)
 def test_order_does_not_matter_for_and_and_or(plan: Plan, several: list[Order]):
     """AND/OR graphs end with the same statuses in every order, at every budget (5)."""
     plain = work(plan.shell(Order()))
@@ -200,7 +196,6 @@ def test_order_does_not_matter_for_and_and_or(plan: Plan, several: list[Order]):
 
 
 @given(plans(joins=(J.AND, J.OR), extra=WAITING[:3], jumps=False), orders(lose=st.just(0.0)))
-@settings(max_examples=200)
 def test_order_does_not_matter_for_what_a_stage_sees(plan: Plan, order: Order):
     """The inputs of every stage of an AND/OR graph are the same in every order (5)."""
 

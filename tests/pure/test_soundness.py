@@ -400,7 +400,7 @@ def add(draw, each: StageExecution, feature: str, names: list[str]) -> None:
             each.context["stageEnabled"] = False
 
 
-@settings(max_examples=600)
+@settings(max_examples=300)
 @given(graphs(), st.booleans())
 def test_what_is_said_never_to_run_runs_in_no_run(stages, stops):
     """No stage of a finding has its turn, whatever conditions, choices and the order of events are."""

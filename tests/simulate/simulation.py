@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import product
 
@@ -39,10 +40,10 @@ class Tally:
         self.divergences |= other.divergences
 
 
-def simulate(plan: Plan) -> World:
-    """Work at a plan to its end; raises Divergence."""
+def simulate(plan: Plan, made: Callable[[Plan], World] = World) -> World:
+    """Work at a plan to its end in the world that `made` makes of it; raises Divergence."""
     try:
-        world = World(plan).run()
+        world = made(plan).run()
     except (Divergence, InvalidWorkflowError):
         raise
     except Exception as error:  # the engine is what is under test

@@ -1,4 +1,8 @@
-"""Two thousand seeds agree with the reference model, and the same seed always does the same."""
+"""
+Two thousand seeds agree with the reference model, and the same seed always does the same.
+
+The first thousand are those of test_stored.py, which does more with them.
+"""
 
 import os
 import subprocess
@@ -12,11 +16,11 @@ from tests.simulate.graphs import make_plan
 from tests.simulate.simulation import explain, tally
 
 ROOT = Path(__file__).parents[2]
-SEEDS = 2_000
+FIRST, LAST = 1_000, 2_000
 CHUNK = 100
 
 
-@pytest.mark.parametrize("start", range(0, SEEDS, CHUNK))
+@pytest.mark.parametrize("start", range(FIRST, LAST, CHUNK))
 def test_engine_and_model_agree(start: int):
     """Whatever the graph, the order and the faults, the engine does what section 2 of patterns.md says."""
     divergences = tally(range(start, start + CHUNK)).divergences
