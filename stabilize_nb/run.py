@@ -64,6 +64,7 @@ class Run:
     def __init__(self, engine: Engine, run_id: str) -> None:
         self.engine = engine
         self.id = run_id
+        self._deciding: dict[str, str] = {}  # message -> gate: decisions of this handle that may not be processed yet
 
     # -- looking ----------------------------------------------------------------------------------
 
@@ -253,7 +254,8 @@ class Run:
     @interruptible
     def until_gate(self, timeout: float | None = None) -> list[Gate]:
         """
-        Wait until the run waits for decisions or has ended, and return the gates that wait now.
+        Wait until the run waits for decisions or has ended, and return the gates that wait now; those that this handle
+        has decided a moment ago are not among them.
 
         Raises WaitingForCode when a task is not defined here, WaitTimeoutError after `timeout` seconds; the run itself
         goes on.
@@ -261,12 +263,18 @@ class Run:
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             ticket = self.engine.database.changes.ticket()
-            gates = self.gates
+            gates = self._undecided()
             if gates or self.status.is_complete:
                 return gates
             if (stuck := stuck_at(self)) and not isinstance(stuck, WaitingForApproval):
                 raise stuck
             self._pause(ticket.wait, deadline, S.RUNNING, to_gate=True)
+
+    def _undecided(self) -> list[Gate]:
+        left = self.engine.queue.is_left  # asked first: a gate whose decision is processed does not wait any more
+        self._deciding = {message: gate for message, gate in self._deciding.items() if left(message)}
+        decided = {*self._deciding.values()}
+        return [gate for gate in self.gates if gate.stage_id not in decided]
 
     @interruptible
     def result(self, timeout: float | None = None) -> Any:
@@ -332,16 +340,19 @@ class Run:
 
         Raises StageNotReadyError when there is not exactly one such gate, ConfigError for what it does not take.
         """
-        self._push(decide(self, gate, APPROVE, payload))
+        self._decide(decide(self, gate, APPROVE, payload))
 
     def reject(self, gate: Gate | str | None = None, **payload: Any) -> None:
         """Reject a gate; as `approve` otherwise."""
-        self._push(decide(self, gate, REJECT, payload))
+        self._decide(decide(self, gate, REJECT, payload))
 
     def decide(self, gate: Gate | str, choice: str, /, **payload: Any) -> str:
         """Take one of the choices that a gate offers; the id by which `run.decisions` has what became of it."""
-        message = decide(self, gate, choice, payload)
-        self._push(message)
+        return self._decide(decide(self, gate, choice, payload))
+
+    def _decide(self, message: SignalStage) -> str:
+        message_id = self._push(message)
+        self._deciding[message_id] = message.stage_id
         return message.decision_id
 
     def settle(
@@ -356,9 +367,7 @@ class Run:
 
         Raises StageNotReadyError when the stage does not wait for this, ConfigError for another choice.
         """
-        message = settle(self, stage, choice, outputs, {"reason": reason, "user": user})
-        self._push(message)
-        return message.decision_id
+        return self._decide(settle(self, stage, choice, outputs, {"reason": reason, "user": user}))
 
     def signal(self, stage: str, name: str, data: Mapping[str, Any] | None = None, *, persistent: bool = True) -> None:
         """Send a signal to a stage; a persistent one is kept until the stage waits for it."""
@@ -412,9 +421,10 @@ class Run:
         self.migrate()
         self._push(RestartStage(execution_id=self.id, stage_id=self._stage(stage).id))
 
-    def _push(self, message: Any) -> None:
-        self.engine.queue.push(message)
+    def _push(self, message: Any) -> str:
+        message_id = self.engine.queue.push(message)
         self.engine.work(self.id)
+        return message_id
 
     def _stage(self, name: str) -> StageExecution:
         workflow = self.workflow

@@ -23,6 +23,7 @@ COMMANDS = {
     "mg-status": "stabilize_nb.cli.schema",
     "mg-up": "stabilize_nb.cli.schema",
     "monitor": "stabilize_nb.cli.monitor",
+    "prompt": "stabilize_nb.cli.prompt",
     "prune": "stabilize_nb.cli.prune",
     "reject": "stabilize_nb.cli.runs",
     "retry": "stabilize_nb.cli.runs",

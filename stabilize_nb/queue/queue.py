@@ -77,6 +77,11 @@ class Queue:
         self.database.call_write(write)
         return id_
 
+    def is_left(self, message_id: str) -> bool:
+        """Whether a message is still to be processed."""
+        row = self.database.call_read(lambda connection: connection.one("is_left", {"id": message_id}))
+        return row is not None and bool(row[0])
+
     def size(self) -> int:
         """Return how many messages are neither done nor dead."""
         row = self.database.call_read(lambda connection: connection.one("queue_size", {}))

@@ -225,6 +225,22 @@ def test_of_two_decisions_the_first_counts_and_the_second_hears_of_it(engine: En
     assert run.result(PATIENCE) == {"approved": True, "approval": {"user": "ada"}}
 
 
+def test_who_decides_as_gates_come_meets_each_once(engine: Engine) -> None:
+    """A gate that this handle has decided is not given again while its decision waits to be processed."""
+    flow = Flow("committee")
+    for at in range(12):
+        flow.approval("Agreed?", name=f"gate_{at}")
+    run, met = engine.start(flow), []
+
+    while gates := run.until_gate(PATIENCE):
+        for gate in gates:
+            met.append(gate.name)
+            run.approve(gate)
+
+    assert sorted(met) == sorted(flow.stages)
+    assert run.status is S.SUCCEEDED
+
+
 def test_of_many_people_at_once_one_decides(engine: Engine) -> None:
     """Twenty clicks in twenty threads: one counts, and all others name the same person."""
     run, gate = at_gate(engine)

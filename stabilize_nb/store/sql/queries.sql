@@ -396,6 +396,9 @@ UPDATE message SET done_at = :now, owner = NULL, lease_until = NULL
 WHERE id = :id AND done_at IS NULL AND dead_at IS NULL
       AND (owner IS NULL AND :owner IS NULL OR owner = :owner) AND fence = :fence;
 
+-- is_left -- Whether a message is still to be processed. Unique id.
+SELECT EXISTS (SELECT 1 FROM message WHERE id = :id AND done_at IS NULL AND dead_at IS NULL);
+
 -- still_mine -- Whether a claim still holds. Unique id.
 SELECT EXISTS (SELECT 1 FROM message WHERE id = :id AND owner = :owner AND fence = :fence
        AND done_at IS NULL AND dead_at IS NULL);
