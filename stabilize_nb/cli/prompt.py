@@ -170,8 +170,17 @@ def _columns() -> str:
     return "\n".join(f"- {name}: {', '.join(column.name for column in tables[name])}" for name in tables)
 
 
+def _events() -> str:
+    """Return the kinds of facts by what they are about."""
+    groups: dict[str, list[str]] = {}
+    for kind in EventType:
+        about, _, what = kind.partition(".")
+        groups.setdefault(about, []).append(what)
+    return "; ".join(f"`{about}.`" + ", ".join(groups[about]) for about in groups if any(groups[about]))
+
+
 def _names() -> str:
-    return ", ".join(f"`{name}`" for name in stabilize_nb.__all__ if not name.startswith("_"))
+    return ", ".join(name for name in stabilize_nb.__all__ if not name.startswith("_"))
 
 
 _PARTS: Final[Mapping[str, Callable[..., str]]] = {
@@ -182,7 +191,7 @@ _PARTS: Final[Mapping[str, Callable[..., str]]] = {
     "commands": _commands,
     "magics": _magics,
     "names": _names,
-    "events": lambda: ", ".join(f"`{kind}`" for kind in EventType),
+    "events": _events,
     "statuses": lambda: ", ".join(status.name for status in WorkflowStatus),
     "version": lambda: stabilize_nb.__version__,
 }
