@@ -68,8 +68,7 @@ class EventLog:
             position = rows[-1][0]
 
     def _page(self, after: int) -> list[Sequence[Any]]:
-        params = {"after": after, "most": BATCH}
-        return self.database.call_read(lambda connection: connection.all("events_after", params))
+        return self.database.call_read(lambda connection: _following(connection, after))
 
     def _end(self, workflow_id: str) -> tuple[int, int | None]:
         here = {"workflow_id": workflow_id}
@@ -90,6 +89,21 @@ class SqliteEventStore(EventLog):
     def close(self) -> None:
         """Give the database back."""
         self.database.close()
+
+
+def _following(connection: Connection, after: int) -> list[Sequence[Any]]:
+    """
+    Return the next facts of all workflows, such that none will ever appear before the last of them.
+
+    Positions are given when facts are written, and others may be committed earlier: where one is missing, who writes
+    just now is waited for.
+    """
+    page = {"after": after, "most": BATCH}
+    rows = connection.all("events_after", page)
+    if not rows or rows[-1][0] - after == len(rows) or not connection.wait_for_writers():
+        return rows
+    last = rows[-1][0]
+    return [row for row in connection.all("events_after", page) if row[0] <= last]
 
 
 def _event(row: Sequence[Any]) -> Event:
@@ -220,8 +234,8 @@ class Relay:
         """Copy the next facts; return whether there may be more."""
         if self._after is None:
             self._after = self._behind()
-        params = {"after": self._after, "most": BATCH}
-        rows = self._source.read(lambda connection: connection.all("events_after", params))
+        after = self._after
+        rows = self._source.read(lambda connection: _following(connection, after))
         if self._newest is not None and (not rows or rows[0] != self._newest):
             # A workflow was deleted and the newest positions with it: they may be taken again by other facts.
             self._after = self._newest = None
@@ -237,6 +251,7 @@ class Relay:
     def _behind(self) -> int:
         """Return the position before the first fact that the target lacks, or before the last one of all."""
         last = self._source.read(lambda connection: connection.one("last_position", {}))
+        self._source.read(lambda connection: connection.wait_for_writers())
         heads = self._source.read(lambda connection: connection.all("log_heads", {}))
         wanted = self._target.read(lambda connection: _first_missing(connection, heads))
         found = self._source.read(lambda connection: [connection.one("position_of", fact) for fact in wanted])

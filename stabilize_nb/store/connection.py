@@ -12,7 +12,7 @@ from enum import Enum
 from itertools import islice, repeat
 from operator import contains
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from stabilize_nb.errors import StoreDamagedError
 from stabilize_nb.secrets.hiding import HIDDEN, hide
@@ -41,11 +41,24 @@ class Part(Enum):
     LATER = "LATER"
 
 
+class Read(NamedTuple):
+    """A query about a workflow that will be asked. `known_as`: the one that it answers when it finds something."""
+
+    workflow_id: str
+    name: str
+    params: Mapping[str, Any]
+    known_as: str = ""
+
+
 class Connection(ABC):
     """One connection of a database's driver; used by one thread at a time. `path` is what messages call the store."""
 
     #: What begins a transaction that may write.
     BEGIN: ClassVar[str]
+    #: Whether queries cost a round trip, so that it helps to say beforehand which will be asked.
+    FORESEES: ClassVar[bool] = False
+    #: Milliseconds after which is looked again for messages that another transaction has in hand; 0: there is none.
+    BUSY: ClassVar[int] = 0
     #: A cursor of the driver: `execute`, `executemany`, `fetchall`, iteration over rows.
     _cursor: Any
 
@@ -106,8 +119,13 @@ class Connection(ABC):
         """Give back free pages of the file, at most so many, inside a transaction; return how many are left."""
         return 0
 
-    def begin(self) -> None:
-        """Begin a transaction that may write."""
+    def begin(self, *, beside: bool = False, careful: bool = True) -> None:
+        """
+        Begin a transaction that may write.
+
+        `beside`: others that say so may write meanwhile; it locks the workflows that it changes, and claims. Unless it
+        is `careful`, a part of it that fails may fail all of it, which is then done anew.
+        """
         self._do(self.BEGIN)
         self._part = Part.FIRST
         self._shelf.clear()
@@ -146,6 +164,24 @@ class Connection(ABC):
             self._do("RELEASE part")
         self._part = Part.LATER
 
+    def wants_again(self, error: BaseException) -> bool:
+        """Whether a transaction that failed may succeed when it is done again with care."""
+        return False
+
+    def foresee(self, reads: Sequence[Read]) -> None:  # noqa: B027 - queries are answered at once
+        """Have the answers to queries ready, all at once, in place of what was foreseen of the same workflows."""
+
+    def foresaw(self, name: str, params: Mapping[str, Any]) -> bool:
+        """Whether the answer to a query is there."""
+        return False
+
+    def lock_claims(self) -> None:  # noqa: B027 - nobody else writes
+        """Let nobody else decide about claims before this transaction has ended."""
+
+    def wait_for_writers(self) -> bool:
+        """Wait for transactions that write just now, beside a reader; return whether there can be any."""
+        return False
+
     def one(self, name: str, params: Mapping[str, Any]) -> Sequence[Any] | None:
         """Return the row of a named query that has at most one; it is read to its end, so no read stays open."""
         rows = self._fetch(name, params)
@@ -159,10 +195,12 @@ class Connection(ABC):
         """Return rows whose documents know what the blobs hold to which they refer."""
         sql, values = self._statements[name]
         cursor = self._cursor.execute(sql, values(params))
-        places = self._documents.get(name)
-        if places is None:
-            places = self._find_documents(name, cursor)
-        rows: list[Sequence[Any]] = cursor.fetchall()
+        if name not in self._documents:
+            self._find_documents(name, cursor)
+        return self._whole(name, cursor.fetchall())
+
+    def _whole(self, name: str, rows: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:
+        places = self._documents.get(name, ())
         for row in rows:
             for place in places:
                 text: Any = row[place]
@@ -176,7 +214,7 @@ class Connection(ABC):
         get = self._getter()
         with contextlib.closing(self._another_cursor()) as cursor:  # large parts are read meanwhile, through the first
             cursor.execute(sql, values(params))
-            places = self._documents.get(name) or self._find_documents(name, cursor)
+            places = self._find_documents(name, cursor)
             while rows := list(islice(cursor, BLOCK)):
                 columns = list(zip(*rows, strict=True))
                 for place in places:
@@ -226,24 +264,32 @@ class Connection(ABC):
     def _keep(self, workflow_id: str, text: str) -> str:
         """Keep a text once, whoever uses it, and return its digest."""
         here = {"digest": digest_of(text)}
-        if self.run("use_blob", {"workflow_id": workflow_id, **here}) and not self.one("blob_is_kept", here):
+        if self.changed("use_blob", {"workflow_id": workflow_id, **here}) and not self.one("blob_is_kept", here):
             rows = ({**here, "part": part, "data": piece} for part, piece in enumerate(pieces(text)))
             self.many("insert_blob", rows)
         return here["digest"]
 
-    def run(self, name: str, params: Mapping[str, Any]) -> int:
-        """Run a named statement and return how many rows it changed."""
+    def run(self, name: str, params: Mapping[str, Any]) -> None:
+        """Run a named statement, before anything is read and before the commit at the latest."""
         sql, values = self._statements[name]
-        self._cursor.execute(sql, _hiding(values(params)))
+        self._cursor.execute(sql, hiding(values(params)))
+
+    def changed(self, name: str, params: Mapping[str, Any]) -> int:
+        """Run a named statement and return how many rows it changed."""
+        self.run(name, params)
         return self._changes()
+
+    def must(self, name: str, params: Mapping[str, Any]) -> bool:
+        """Run a named statement without which nothing may be committed; return whether it has changed a row."""
+        return self.changed(name, params) > 0
 
     def many(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Run a named statement for each row."""
         sql, values = self._statements[name]
-        self._cursor.executemany(sql, map(_hiding, map(values, rows)))
+        self._cursor.executemany(sql, map(hiding, map(values, rows)))
 
 
-def _hiding(values: tuple[Any, ...]) -> tuple[Any, ...]:
+def hiding(values: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return what is written, without values of secrets: JSON text has none any more, names and errors may."""
     if not HIDDEN.forms:
         return values

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 #: Commits after which the WAL is swept.
 SWEEP = 50
+#: How often a transaction is tried that others get in the way of.
+TRIES = 6
 log = logging.getLogger("stabilize_nb")
 _shared: dict[str, Database] = {}
 _shared_lock = threading.Lock()
@@ -196,29 +198,40 @@ class Database:
         for follower in list(self.followers):
             follower.flush(timeout)
 
-    def write(self, work: Callable[[Connection], T], then: Callable[[T], None] | None = None) -> T:
+    def write(
+        self, work: Callable[[Connection], T], then: Callable[[T], None] | None = None, *, beside: bool = False
+    ) -> T:
         """
         Run `work` in one transaction; raises what it raises (nothing is written then), or StoreError.
 
-        `then`, which is short, gets the result after the commit and before anybody else can write: what it publishes
-        is published in the order of commits.
+        `then`, which is short, gets the result after the commit and before anybody else here can write: what it
+        publishes is published in the order of commits. `beside`: `work` locks the workflows that it decides about, so
+        that other processes may write meanwhile; what fails because of them is done again, from its beginning.
         """
-        connection = self._writer
         with self._write_lock:
             try:
-                connection.begin()
-                try:
-                    result = work(connection)
-                    connection.commit()
-                except BaseException:
-                    connection.rollback()
-                    raise
+                result = self._written(work, beside=beside)
             except self.driver.errors as error:
                 raise self.driver.said(error) from error
             self._unswept += 1
             if then is not None:
                 then(result)
             return result
+
+    def _written(self, work: Callable[[Connection], T], *, beside: bool) -> T:
+        connection = self._writer
+        for left in reversed(range(TRIES)):
+            connection.begin(beside=beside, careful=not beside or left < TRIES - 1)
+            try:
+                result = work(connection)
+                connection.commit()
+            except BaseException as error:
+                connection.rollback()
+                if not left or not connection.wants_again(error):
+                    raise
+            else:
+                return result
+        raise AssertionError
 
     def sweep(self) -> None:
         """

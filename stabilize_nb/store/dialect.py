@@ -37,6 +37,9 @@ _TYPES: Final = (
     (r"\) WITHOUT ROWID;", ");"),
 )
 
+#: An INSERT: what comes before its row, the row, and what comes after it.
+_ROW: Final = re.compile(r"(INSERT .* VALUES )(\([^()]*\))([^()]*;)")
+
 
 def schema(sql: str) -> str:
     """Return a migration for PostgreSQL."""
@@ -57,6 +60,24 @@ def functions(schema_name: str) -> str:
 def statements() -> dict[str, Statement]:
     """Return name -> statement as PostgreSQL runs it."""
     return {name: _statement(text) for name, text in {**queries(), **statements_in("postgres.sql")}.items()}
+
+
+@cache
+def insisting(name: str) -> str:
+    """Return a statement of ours that fails unless it changes a row."""
+    return f"WITH changed AS ({statements()[name].sql.rstrip(';')} RETURNING 1) SELECT 1 / count(*) FROM changed"
+
+
+@cache
+def repeated(name: str, times: int) -> str:
+    """Return an INSERT of ours that inserts so many rows, whose parameters follow each other."""
+    head, row, tail = _ROW.fullmatch(statements()[name].sql).groups()  # type: ignore[union-attr]
+    number = row.count("$")
+
+    def shifted(by: int) -> str:
+        return re.sub(r"\$(\d+)", lambda found: f"${int(found.group(1)) + by}", row)
+
+    return head + ", ".join(shifted(number * each) for each in range(times)) + tail
 
 
 def _statement(text: str) -> Statement:

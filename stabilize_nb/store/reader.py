@@ -12,7 +12,7 @@ from stabilize_nb.store import rows
 from stabilize_nb.store.codec import dumps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from stabilize_nb.store.connection import Connection
 
@@ -23,7 +23,15 @@ NARROW = 8
 
 def load_head(connection: Connection, workflow_id: str) -> Head | None:
     """Return the header row of a workflow."""
-    row = connection.one("head", {"workflow_id": workflow_id})
+    return _head(workflow_id, connection.one("head", {"workflow_id": workflow_id}))
+
+
+def lock_head(connection: Connection, workflow_id: str) -> Head | None:
+    """Return the header row of a workflow about which a decision is to be made; nobody else makes one meanwhile."""
+    return _head(workflow_id, connection.one("lock_head", {"workflow_id": workflow_id}))
+
+
+def _head(workflow_id: str, row: Sequence[Any] | None) -> Head | None:
     try:
         return None if row is None else rows.head(row)
     except rows.UNREADABLE as error:
@@ -201,6 +209,7 @@ class Reader:
         return answers | {query: tuple(answers)}
 
     def _claims(self, query: q.Query) -> Answers:
+        self._db.lock_claims()
         match query:
             case q.ClaimKey(name=name):
                 row = self._db.one("claim_row", {"name": name})

@@ -103,4 +103,4 @@ class Forgetting:
             return 0
         done = {"after": self._after, "until": until, "before": self._database.clock() - REMEMBERED}
         self._after = until
-        return self._database.write(lambda connection: connection.run("forget_done", done))
+        return self._database.write(lambda connection: connection.changed("forget_done", done))

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,10 @@ class Script(RetryableTask):
                 self.world.cancels[self.world.names.get(stage.id, stage.ref_id)] += 1
 
 
+#: Statements that are run now and then, whether there is something to change or not.
+MAY_CHANGE_NOTHING = ("renew", "free_owner", "forget_done")
+
+
 class World:
     """One scenario under way."""
 
@@ -155,12 +160,12 @@ class World:
         """Count commits that change more than the announcement of a processor."""
         database, changed = self.bench.database, False
         writer, write = database.writer, database.write
-        run, many = writer.run, writer.many
+        ran, many = {name: getattr(writer, name) for name in ("run", "changed", "must")}, writer.many
 
-        def ran(name: str, params: Any) -> int:
+        def running(how: str, name: str, params: Any) -> Any:
             nonlocal changed
-            rows = run(name, params)
-            changed = changed or (rows > 0 and not name.endswith("_processor"))
+            rows = ran[how](name, params)
+            changed = changed or not (name.endswith("_processor") or (name in MAY_CHANGE_NOTHING and not rows))
             return rows
 
         def ran_many(name: str, rows: Any) -> None:
@@ -169,9 +174,11 @@ class World:
             changed = changed or bool(given)
             many(name, given)
 
-        writer.run, writer.many = ran, ran_many  # type: ignore[method-assign]
+        for how in ran:
+            setattr(writer, how, partial(running, how))
+        writer.many = ran_many  # type: ignore[method-assign]
 
-        def watched(work: Any, then: Any = None) -> Any:
+        def watched(work: Any, then: Any = None, *, beside: bool = False) -> Any:
             def after(result: Any) -> None:
                 nonlocal changed
                 was, changed = changed, False
@@ -180,7 +187,7 @@ class World:
                 if then is not None:
                     then(result)
 
-            return write(work, after)
+            return write(work, after, beside=beside)
 
         database.write = watched  # type: ignore[method-assign]
 

@@ -11,8 +11,9 @@ from stabilize_nb.errors import StageNotFoundError, WorkflowNotFoundError
 from stabilize_nb.models.ids import serial_id
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.queue.messages import Message, RunTask, StageMessage, StartWorkflow, from_payload, to_payload
+from stabilize_nb.queue.processor.foresight import foresee, reads_of
 from stabilize_nb.store.codec import dumps, loads
-from stabilize_nb.store.reader import Reader, load_head
+from stabilize_nb.store.reader import Reader, lock_head
 from stabilize_nb.store.store import create
 from stabilize_nb.store.writer import write_facts, write_message, write_messages, write_view
 
@@ -100,7 +101,8 @@ def process(
     Returns None for the end of a body whose workflow was deleted. Nothing may be committed when it raises LeaseLost, or
     WorkflowNotFoundError or StageNotFoundError for a message about something that is not stored and never was.
     """
-    head = load_head(connection, leased.workflow_id)
+    foresee(connection, leased, message)
+    head = lock_head(connection, leased.workflow_id)
     if head is None:
         if leased.owner is None:
             msg = f"{type(message).__name__} names workflow {leased.workflow_id!r}, which is not in this store"
@@ -108,6 +110,8 @@ def process(
         _acknowledge(connection, leased, env.now)
         return None
     seen = _still_current(leased.seen, head)
+    if leased.seen is not None and not seen and connection.FORESEES:
+        connection.foresee(reads_of(leased, message, is_current=False))
     reader = Reader(connection, leased.workflow_id, leased.id)
     seen.update(reader.foresee(message, seen))
     step = Step(View(head, seen), message, env, budget=budget)
@@ -126,7 +130,7 @@ def carry_out(
     `known`: what the store would answer, by query. Returns the facts and the number of the last one. Bodies are left to
     whoever takes the messages that order them.
     """
-    head = load_head(connection, message.execution_id)
+    head = lock_head(connection, message.execution_id)
     if head is None:
         raise WorkflowNotFoundError(message.execution_id)
     step = Step(View(head, dict(known)), message, env, budget=budget)
@@ -221,15 +225,14 @@ def _gone_on(view: View) -> list[str]:
 
 
 def _claim(connection: Connection, leased: Leased, claim: Claim) -> Leased:
-    changed = connection.run("claim", {"id": leased.id, "owner": claim.owner, "lease_until": claim.until})
-    if not changed:
+    if not connection.must("claim", {"id": leased.id, "owner": claim.owner, "lease_until": claim.until}):
         raise LeaseLost(leased.id)
     return leased._replace(owner=claim.owner, deliveries=leased.deliveries + 1, fence=leased.fence + 1)
 
 
 def _pass_on(connection: Connection, leased: Leased, message: RunTask, claim: Claim) -> Leased:
     """Acknowledge a task and claim the next one by one change of one row: a chain of tasks needs no other message."""
-    changed = connection.run(
+    changed = connection.must(
         "pass_on",
         {
             "id": leased.id, "owner": leased.owner, "fence": leased.fence, "stage_id": message.stage_id,
@@ -248,6 +251,6 @@ def _hand_over(connection: Connection, workflow_id: str, message: Message, now: 
 
 
 def _acknowledge(connection: Connection, leased: Leased, now: int) -> None:
-    changed = connection.run("acknowledge", {"id": leased.id, "owner": leased.owner, "fence": leased.fence, "now": now})
-    if not changed:
+    mine = {"id": leased.id, "owner": leased.owner, "fence": leased.fence, "now": now}
+    if not connection.must("acknowledge", mine):
         raise LeaseLost(leased.id)

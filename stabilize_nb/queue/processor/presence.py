@@ -102,7 +102,7 @@ class Presence:
         """Free the claims of processors that are gone, inside a transaction; return how many messages."""
         freed = 0
         for owner in self._lost(connection):
-            freed += connection.run("free_owner", {"owner": owner})
+            freed += connection.changed("free_owner", {"owner": owner})
             if is_gone(self._database, connection, owner):  # one that hangs may go on, and then is still there
                 connection.run("delete_processor", {"owner": owner})
         return freed

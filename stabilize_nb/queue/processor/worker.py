@@ -27,6 +27,7 @@ from stabilize_nb.queue.processor.bodies import Bodies
 from stabilize_nb.queue.processor.commit import Claim, Done, Leased, LeaseLost, leased_from_row, nothing_done, process
 from stabilize_nb.queue.processor.custody import Custody
 from stabilize_nb.queue.processor.desk import Desk, Finished, Job
+from stabilize_nb.queue.processor.foresight import foresee_all, within_reach
 from stabilize_nb.store.codec import dumps
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Workshop(Bodies):
         self.custody = Custody(database, owner, config.lease)
         self._suspects: set[str] = set()  # messages in hand whose body may kill this process
         self._attempted: list[Done] = []  # by the transaction that is under way
+        self._hindered = False  # messages are due of workflows that another process had in hand
         self._doubtful: list[Leased] = []  # taken by commits that failed, or did they?
 
     # -- the loop of a worker ---------------------------------------------------------------------
@@ -107,8 +109,11 @@ class Workshop(Bodies):
             desk.dirty = False
         self._attempted = []  # a transaction that cannot even begin has taken nothing
         now = time.monotonic()
+        counts = desk.processed, desk.allowance
         try:
-            done, due = self.database.write(lambda db: self._commit(db, batch, look=look), then=self._announce)
+            done, due = self.database.write(
+                lambda db: self._commit(db, batch, look=look, counts=counts), then=self._announce, beside=True
+            )
         except BaseException as error:
             self._doubtful += [leased for result in self._attempted for leased, _ in result.runs]
             desk.put_back(batch, STORE_RETRY)
@@ -152,22 +157,37 @@ class Workshop(Bodies):
                 _warn(result.facts)
                 announce(self.database.bus, result.workflow_id, result.last, result.facts, result.at)
 
-    def _commit(self, connection: Connection, batch: Sequence[Finished], *, look: bool) -> tuple[list[Done], Due]:
+    def _commit(
+        self, connection: Connection, batch: Sequence[Finished], *, look: bool, counts: tuple[int, int | None]
+    ) -> tuple[list[Done], Due]:
         """Commit finished bodies, then take messages: those known to be due (`look`) and those just sent."""
         desk = self.desk
+        desk.processed, desk.allowance = counts  # it may be done again
+        self._hindered = False
         done = self._attempted = []
         self._give_back_doubtful(connection)
         free = desk.free_slots()
+        foresee_all(connection, batch)
         for leased, message in batch:
             free = _after(free, self._one(connection, leased, message, free), done)
         ended = {leased.id for leased, _ in batch}
         look = look or any(result.left for result in done) or bool(self._suspects & ended)
         if not look:
             return done, (desk.next_work, desk.next_due)
-        while len(done) < BATCH and (rows := self._due(connection, free, self._bound(done, ended))):
-            for row in rows:
-                free = _after(free, self._taken(connection, row, free), done)
-        return done, self._next_due(connection, free, self._bound(done, ended))
+        while (
+            len(done) < BATCH and not self._hindered
+            and (rows := self._due(connection, free, self._bound(done, ended)))
+        ):  # fmt: skip
+            readable = [order for row in rows if (order := self._read(connection, row, done)) is not None]
+            reachable = within_reach(connection, readable)
+            self._hindered = len(reachable) < len(readable)
+            for order in reachable:
+                free = _after(free, self._taken(connection, order, free), done)
+        due = self._next_due(connection, free, self._bound(done, ended))
+        if connection.BUSY and len(done) < BATCH:  # what is due now, others have in hand
+            later = self.database.clock() + connection.BUSY
+            due = _not_before(later, due[0]), _not_before(later, due[1])
+        return done, due
 
     def _give_back_doubtful(self, connection: Connection) -> None:
         """
@@ -233,18 +253,26 @@ class Workshop(Bodies):
         order, timer, body = row or (None, None, None)
         return _first(order, body), _first(order, timer, body)
 
-    def _taken(self, connection: Connection, row: Sequence[Any], free: int) -> Done | None:
+    def _read(self, connection: Connection, row: Sequence[Any], done: list[Done]) -> Leased | None:
+        """Return the message of a row; one that is none is a dead letter."""
+        try:
+            return leased_from_row(row)
+        except StabilizeError as error:
+            self._count()
+            connection.begin_part()
+            done.append(self._bury(connection, row[0], row[1], str(error)))
+            connection.end_part()
+            return None
+
+    def _count(self) -> None:
+        """Count a message that is taken."""
         desk = self.desk
         desk.processed += 1
         if desk.allowance is not None:
             desk.allowance -= 1
-        try:
-            leased = leased_from_row(row)
-        except StabilizeError as error:
-            connection.begin_part()
-            dead = self._bury(connection, row[0], row[1], str(error))
-            connection.end_part()
-            return dead
+
+    def _taken(self, connection: Connection, leased: Leased, free: int) -> Done | None:
+        self._count()
         return self._one(connection, leased, leased.message, free)
 
     def _one(self, connection: Connection, leased: Leased, message: Message, free: int) -> Done | None:
@@ -358,6 +386,10 @@ def _with_one_suspect(rows: Sequence[Sequence[Any]], bound: int) -> list[Sequenc
     """Leave out all bodies but the first that were lost that often."""
     first = next(at for at, row in enumerate(rows) if row[LOST] >= bound)
     return [row for at, row in enumerate(rows) if at == first or row[LOST] < bound]
+
+
+def _not_before(earliest: int, time: int | None) -> int | None:
+    return None if time is None else max(earliest, time)
 
 
 def _first(*times: int | None) -> int | None:

@@ -5,6 +5,11 @@ SELECT id, application, name, status, paused, ending, cancels, late_failures, ac
        created_at, started_at, ended_at, lane, slots, keeps_waiting, slot
 FROM workflow WHERE id = :workflow_id;
 
+-- lock_head -- The same before a decision about the workflow: no other transaction decides before this one ends. Primary key.
+SELECT id, application, name, status, paused, ending, cancels, late_failures, active, sequence, jumps, error, context,
+       created_at, started_at, ended_at, lane, slots, keeps_waiting, slot
+FROM workflow WHERE id = :workflow_id;
+
 -- head_about -- What the header row keeps beside its state. Primary key.
 SELECT about FROM workflow WHERE id = :workflow_id;
 
@@ -660,7 +665,7 @@ SELECT data FROM blob WHERE digest = :digest ORDER BY part;
 SELECT 1 FROM blob WHERE digest = :digest AND part = 0;
 
 -- insert_blob -- A piece of a large part.
-INSERT INTO blob (digest, part, data) VALUES (:digest, :part, :data);
+INSERT INTO blob (digest, part, data) VALUES (:digest, :part, :data) ON CONFLICT DO NOTHING;
 
 -- use_blob -- A workflow refers to a large part; none if it did before.
 INSERT INTO blob_use (workflow_id, digest) VALUES (:workflow_id, :digest) ON CONFLICT DO NOTHING;
