@@ -54,7 +54,7 @@ def stored_for_key(connection: Connection, definition: Mapping[str, Any]) -> str
 
 def take_key(connection: Connection, definition: Mapping[str, Any]) -> bool:
     """Take the key of a definition for its workflow, unless it is that of another one; return whether it was taken."""
-    return bool(connection.run("take_key", {"key": definition["key"], "workflow_id": definition["id"]}))
+    return bool(connection.changed("take_key", {"key": definition["key"], "workflow_id": definition["id"]}))
 
 
 def put_attributes(connection: Connection, definition: Mapping[str, Any]) -> None:

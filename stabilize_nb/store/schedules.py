@@ -91,7 +91,7 @@ def _fire(connection: Connection, row: ScheduleRow, now: int, owner: str) -> lis
         "key": row.key, "seen": row.next_due, "next_due": following,
         "last_due": times[-1] if times else row.last_due, "last_run": runs[-1]["id"] if runs else row.last_run,
     }  # fmt: skip
-    if not connection.run("move_schedule", moved):
+    if not connection.changed("move_schedule", moved):
         return []
     made = []
     for definition in runs:
