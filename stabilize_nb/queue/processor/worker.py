@@ -112,7 +112,9 @@ class Workshop(Bodies):
         counts = desk.processed, desk.allowance
         try:
             done, due = self.database.write(
-                lambda db: self._commit(db, batch, look=look, counts=counts), then=self._announce, beside=True
+                lambda db: self._commit(db, batch, look=look, counts=counts),
+                then=self._announce,
+                beside=not self._doubtful,  # a commit in doubt may be under way still
             )
         except BaseException as error:
             self._doubtful += [leased for result in self._attempted for leased, _ in result.runs]
