@@ -48,7 +48,11 @@ Due = tuple[int | None, int | None]
 BATCH = 64
 #: Seconds before a store that was not available is tried again.
 STORE_RETRY = 0.5
-#: Where the rows of messages that are due say how often their body was lost, and a number that is never reached.
+#: Workflows that are looked at beyond those that get a turn: what they have may be due later, or unknown here.
+TURNS = 16
+#: Where the rows of messages that are due name the workflow, and say how often their body was lost; and a number that
+#: is never reached.
+WORKFLOW = 1
 LOST = 8
 NEVER = 2**31
 
@@ -69,6 +73,7 @@ class Workshop(Bodies):
         self.limits = limits
         self.owner = owner
         self.custody = Custody(database, owner, config.lease)
+        self._had_turn = ""  # the workflow of which a body was taken last, when workflows take turns
         self._suspects: set[str] = set()  # messages in hand whose body may kill this process
         self._attempted: list[Done] = []  # by the transaction that is under way
         self._hindered = False  # messages are due of workflows that another process had in hand
@@ -236,11 +241,28 @@ class Workshop(Bodies):
             if names and places > 0 and len(rows) < most:
                 room = min(places, most - len(rows))
                 bodies = {"now": now, "known": dumps(sorted(names)), "most": room, "lost": bound, **mine}
-                found = connection.all("due_bodies", bodies)
+                found = self._in_turn(connection, bodies, connection.all("due_bodies", bodies))
                 if any(row[LOST] >= self._limit_of_losses for row in found):
                     return rows + _with_one_suspect(found, self._limit_of_losses)
                 rows += found
         return rows
+
+    def _in_turn(
+        self, connection: Connection, bodies: dict[str, Any], oldest: list[Sequence[Any]]
+    ) -> list[Sequence[Any]]:
+        """
+        Take what is due of each workflow in turn, when there is more than can be taken.
+
+        So one with thousands of bodies does not keep others waiting. Places that are left go to the oldest; what is
+        looked at does not grow with what is waiting.
+        """
+        most = bodies["most"]
+        if len(oldest) < most:
+            return oldest
+        turns = connection.all("bodies_in_turn", {**bodies, "after": self._had_turn, "turns": most + TURNS})
+        self._had_turn = turns[-1][WORKFLOW] if len(turns) == most else ""
+        taken = {row[0] for row in turns}
+        return turns + [row for row in oldest if row[0] not in taken][: most - len(turns)]
 
     def _next_due(self, connection: Connection, free: int, bound: int) -> Due:
         """Return when something is due that could be taken; a body that nobody is free for does not count."""

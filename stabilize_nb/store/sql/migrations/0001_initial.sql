@@ -243,6 +243,8 @@ CREATE INDEX message_due ON message (timer, due_at, position)
     WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL AND task_type IS NULL;
 CREATE INDEX message_body ON message (due_at, position)
     WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL AND task_type IS NOT NULL;
+CREATE INDEX message_turn ON message (workflow_id, due_at, position)
+    WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL AND task_type IS NOT NULL;
 CREATE INDEX message_claimed ON message (owner) WHERE owner IS NOT NULL AND done_at IS NULL AND dead_at IS NULL;
 CREATE INDEX message_left ON message (workflow_id) WHERE done_at IS NULL;
 CREATE INDEX message_dead ON message (dead_at) WHERE dead_at IS NOT NULL;
