@@ -31,6 +31,20 @@ def test_killed_example_comes_to_the_right_end(example, tmp_path):
     assert done.stdout.count("the result is right") == 3
 
 
+@pytest.mark.timeout(300)
+def test_cluster_loses_a_worker():
+    """64 stages on two Dask workers, one of which is killed in the middle: the result is right, the loss is logged."""
+    done = subprocess.run(
+        [sys.executable, "-m", "examples.dask_cluster", "--width", "1500"], cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert "killed the worker" in done.stdout
+    assert "64 stages on 2 workers: 9592 primes below 96000, which is right" in done.stdout
+    assert "ProcessLostError: the process of ClientExecutor that ran it died" in done.stdout
+
+
 def test_report_tells_calls_that_were_in_flight():
     """A call is repeated rightly when its process died before the answer was kept, and else not."""
     lives = [Life(0.5, 2.0), Life(2.2, None)]

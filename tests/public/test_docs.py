@@ -21,6 +21,7 @@ PAGES = [
     "starting.md",
     "tasks.md",
     "verification.md",
+    "workers.md",
 ]
 BLOCK = re.compile(r"^```(python|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
