@@ -41,7 +41,7 @@ def test_cluster_loses_a_worker():
 
     assert done.returncode == 0, done.stderr
     assert "killed the worker" in done.stdout
-    assert "64 stages on 2 workers: 9592 primes below 96000, which is right" in done.stdout
+    assert "64 stages on 2 workers: 9252 primes below 96000, which is right" in done.stdout
     assert "ProcessLostError: the process of ClientExecutor that ran it died" in done.stdout
 
 
