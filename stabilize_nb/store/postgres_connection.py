@@ -166,7 +166,7 @@ class PostgresConnection(Connection):
         """Whether a transaction that failed may succeed when it is done again with care."""
         if not self._beside or self._db.closed:
             return False
-        if isinstance(error, SentAlreadyError | _PASSING):
+        if isinstance(error, (SentAlreadyError, *_PASSING)):
             return True
         return not self._careful and isinstance(error, psycopg.Error) and error.sqlstate is not None
 
