@@ -70,3 +70,23 @@ WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL AND task_type IS NOT
       AND task_type IN (SELECT value FROM json_each(:known)) AND lost < :lost
       AND (:owner IS NULL OR EXISTS (SELECT 1 FROM custody AS c WHERE c.workflow_id = message.workflow_id AND c.owner = :owner))
 ORDER BY due_at, position LIMIT :most FOR NO KEY UPDATE SKIP LOCKED;
+
+-- bodies_in_turn -- The oldest of each workflow of those, in turn.
+WITH RECURSIVE turn (workflow_id, number) AS (
+    SELECT (SELECT min(workflow_id) FROM message
+            WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL AND task_type IS NOT NULL AND workflow_id > :after), 1
+    UNION ALL
+    SELECT (SELECT min(m.workflow_id) FROM message AS m
+            WHERE m.owner IS NULL AND m.done_at IS NULL AND m.dead_at IS NULL AND m.task_type IS NOT NULL
+                  AND m.workflow_id > turn.workflow_id), turn.number + 1
+    FROM turn WHERE turn.workflow_id IS NOT NULL AND turn.number < :turns
+)
+SELECT b.id, b.workflow_id, b.stage_id, b.kind, b.task_type, b.payload, b.deliveries, b.fence, b.lost, b.error
+FROM turn CROSS JOIN message AS b ON b.position = (
+    SELECT m.position FROM message AS m
+    WHERE m.workflow_id = turn.workflow_id AND m.owner IS NULL AND m.done_at IS NULL AND m.dead_at IS NULL
+          AND m.task_type IS NOT NULL AND m.due_at <= :now
+          AND m.task_type IN (SELECT value FROM json_each(:known)) AND m.lost < :lost
+          AND (:owner IS NULL OR EXISTS (SELECT 1 FROM custody AS c WHERE c.workflow_id = m.workflow_id AND c.owner = :owner))
+    ORDER BY m.due_at, m.position LIMIT 1)
+ORDER BY turn.number LIMIT :most FOR NO KEY UPDATE OF b SKIP LOCKED;
