@@ -8,9 +8,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from click.testing import CliRunner, Result
 from stabilize_nb import Engine, Flow
 from stabilize_nb.cli.main import main
 from stabilize_nb.models.ids import new_id
+from stabilize_nb.queue.messages import StartWorkflow
 
 PATIENCE = 60.0
 CODE = """
@@ -54,14 +56,27 @@ def call(*arguments: str, **settings: Any) -> Result:
     return CliRunner().invoke(main, [*arguments], **settings)
 
 
-def letter() -> Flow:
-    """Return the flow of the module in the folder."""
+def until(holds: Callable[[], bool]) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def imported() -> ModuleType:
+    """Return the module in the folder."""
     spec = spec_from_file_location("letters", "letters.py")
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
-    flow: Flow = module.letter
+    return module
+
+
+def letter() -> Flow:
+    """Return the flow of the module in the folder."""
+    flow: Flow = imported().letter
     return flow
 
 
@@ -246,3 +261,56 @@ def test_what_others_named_is_text_in_the_terminal(folder: Path) -> None:
     assert "[red]evil" in shown
     assert "[link=http://x]y[/link]" in shown
     assert not {"\x1b", "\x07", "\u202e"} & set(shown)
+
+
+SLOW = """
+import time
+from pathlib import Path
+from stabilize_nb import Flow
+
+slow = Flow("slow")
+
+
+@slow.stage
+def work():
+    Path("begun").touch()
+    while not Path("go").exists():
+        time.sleep(0.02)
+    return "kept"
+
+
+@slow.stage
+def after(work):
+    return work
+"""
+
+
+def test_stopped_worker_ends_what_is_at_work(folder: Path) -> None:
+    """After SIGTERM the body at work is committed, what follows is left to the next worker, and the code is 0."""
+    (folder / "letters.py").write_text(SLOW)
+    with Engine("runs.db") as engine:
+        engine.hold()
+        module = vars(imported())
+        stored = module["slow"].build()
+        engine.define(module["slow"])
+        engine.store.store(stored, StartWorkflow(execution_id=stored.id))
+        run = engine.run(stored.id)
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        command = [str(Path(sys.executable).with_name("stabilize-nb")), "worker", "--db-url", "runs.db"]
+        process = subprocess.Popen(
+            [*command, "--import", "letters", "--only", "default"], env=environment, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        until((folder / "begun").exists)
+        process.send_signal(signal.SIGTERM)
+        said = [process.stdout.readline(), process.stdout.readline()]
+        (folder / "go").touch()
+        process.communicate(timeout=PATIENCE)
+        done, left = run.workflow.stages
+
+        assert "flow slow" in said[0]
+        assert "what is at work ends" in said[1]
+        assert process.returncode == 0
+        assert (done.status.name, done.outputs["result"], done.tasks[0].attempt) == ("SUCCEEDED", "kept", 1)
+        assert left.status.name == "RUNNING"
+        assert left.tasks[0].attempt == 0
