@@ -80,8 +80,10 @@ class Rehearsal:
     def name(self, workflow: Workflow) -> None:
         """Give a new workflow, its stages and tasks ids that count: run-0001, run-0001:plan, run-0001:plan:1."""
         workflow.id = self.new_run_id()
+        named = {stage.id: f"{workflow.id}:{stage.ref_id}" for stage in workflow.stages}
         for stage in workflow.stages:
-            stage.id = f"{workflow.id}:{stage.ref_id}"
+            stage.id = named[stage.id]
+            stage.parent_stage_id = named.get(stage.parent_stage_id or "", stage.parent_stage_id)
             for position, task in enumerate(stage.tasks, 1):
                 task.id = f"{stage.id}:{position}"
 
