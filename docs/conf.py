@@ -30,6 +30,7 @@ exclude_patterns = ["_build", "**.ipynb_checkpoints"]
 html_theme = "furo"
 html_title = "stabilize_nb"
 html_static_path = ["_static"]
+html_extra_path = ["llms.txt"]
 html_css_files = ["pages.css"]
 html_copy_source = False
 html_show_sphinx = False
@@ -48,7 +49,8 @@ autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_class_signature = "mixed"
 autodoc_default_options = {"members": True, "undoc-members": True}
-autodoc_preserve_defaults = True
+suppress_warnings = ["ref.python"]  # of the annotation `type`, which is also the name of attributes
+toc_object_entries = False
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 100
 
@@ -84,6 +86,29 @@ def link_notebooks(app: Sphinx, page: str, source: list[str]) -> None:
     source[0] = re.sub(r"\]\((?:\.\./)?notebooks/(\w+\.ipynb)\)", rf"]({up(page)}notebooks/\1)", source[0])
 
 
+def list_others(app: Sphinx, page: str, source: list[str]) -> None:
+    """Put the pages that the index does not name where it says so: a new page is never out of reach."""
+    if page == "index":
+        named = set(re.findall(r"^(?:.*<)?([\w-]+)>?$", source[0], re.MULTILINE))
+        others = sorted(each for each in app.env.found_docs if "/" not in each and each not in {"index", *named})
+        source[0] = source[0].replace("(others)", "\n".join(others))
+
+
+def as_rst(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """Make reStructuredText of a docstring: what is in backticks is code, what is indented by itself is a block."""
+    text, made = "\n".join(lines), []
+    for at, part in enumerate(re.split(r"(\n\n(?: {4}.*(?:\n|$)|\n)+)", text)):
+        if at % 2:
+            made.append(f"\n\n::{part.rstrip()}\n\n")
+        else:
+            spans = part.split("`")
+            made += [
+                f"``{span.strip()}``" if i % 2 else re.sub(r"([*|\\]|_\b)", r"\\\1", span)
+                for i, span in enumerate(spans)
+            ]
+    lines[:] = "".join(made).split("\n")
+
+
 def up(page: str) -> str:
     """Return what leads from a page to the folder of the documentation."""
     return "../" * page.count("/")
@@ -93,4 +118,6 @@ def setup(app: Sphinx) -> None:
     """Make the parts of this file known."""
     app.connect("builder-inited", bring_notebooks)
     app.connect("source-read", link_notebooks)
+    app.connect("source-read", list_others)
+    app.connect("autodoc-process-docstring", as_rst)
     app.add_transform(LightAndDark)
