@@ -53,7 +53,7 @@ class Player:
         self._process.stdin.write(json.dumps([name, code]) + "\n")
         self._process.stdin.flush()
         exit_code = int(self._process.stdout.readline())
-        out, err = ((self._folder / name / stream).read_text(encoding="utf-8") for stream in STREAMS)
+        out, err = ((self._folder / f"{name}.{stream}").read_text(encoding="utf-8") for stream in STREAMS)
         return Played(exit_code, out, err)
 
     def __enter__(self) -> Self:
@@ -84,7 +84,7 @@ def play(code: str, name: str, place: Path) -> None:
     os.chdir(place)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for target, stream in enumerate(STREAMS, 1):
-        os.dup2(os.open(place / stream, os.O_CREAT | os.O_WRONLY), target)
+        os.dup2(os.open(f"{place}.{stream}", os.O_CREAT | os.O_WRONLY), target)
         getattr(sys, stream).reconfigure(line_buffering=True)
     module = sys.modules["__main__"] = ModuleType("__main__")
     try:

@@ -9,8 +9,8 @@ from tests.pages import Player
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```(python|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-#: Its blocks are run, and written, by tests/patterns_page.
-ELSEWHERE = {"patterns.md"}
+#: Their blocks are run by tests/patterns_page, which writes them, and by test_prompt.py.
+ELSEWHERE = {"patterns.md", "prompt-trial.md"}
 
 
 def blocks(page):
