@@ -37,6 +37,8 @@ _TYPES: Final = (
     (r"\) WITHOUT ROWID;", ");"),
 )
 
+#: Statements that give messages to be taken, and whose rows these are where it must be said.
+_TAKEN: Final = {"due": "", "due_bodies": "", "bodies_in_turn": "OF b "}
 #: An INSERT: what comes before its row, the row, and what comes after it.
 _ROW: Final = re.compile(r"(INSERT .* VALUES )(\([^()]*\))([^()]*;)")
 
@@ -59,7 +61,8 @@ def functions(schema_name: str) -> str:
 @cache
 def statements() -> dict[str, Statement]:
     """Return name -> statement as PostgreSQL runs it."""
-    return {name: _statement(text) for name, text in {**queries(), **statements_in("postgres.sql")}.items()}
+    texts = {**queries(), **statements_in("postgres.sql")}
+    return {name: _statement(_locking(name, text)) for name, text in texts.items()}
 
 
 @cache
@@ -78,6 +81,15 @@ def repeated(name: str, times: int) -> str:
         return re.sub(r"\$(\d+)", lambda found: f"${int(found.group(1)) + by}", row)
 
     return head + ", ".join(shifted(number * each) for each in range(times)) + tail
+
+
+def _locking(name: str, text: str) -> str:
+    """Return a statement that locks what it gives, if it does; messages that others have locked are left out."""
+    if name == "lock_head":
+        return f"{text.rstrip(';')} FOR NO KEY UPDATE;"
+    if name in _TAKEN:
+        return text.replace("LIMIT :most", f"LIMIT :most FOR NO KEY UPDATE {_TAKEN[name]}SKIP LOCKED")
+    return text
 
 
 def _statement(text: str) -> Statement:

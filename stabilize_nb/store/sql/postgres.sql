@@ -39,54 +39,7 @@ ORDER BY s.activation > 1, CAST(wanted.key AS bigint);
 -- schema_objects -- Nothing: whoever may make triggers on a server is trusted by it, and others cannot hand one in as a file.
 SELECT '', '', '', '' WHERE false;
 
--- lock_head -- The header row of a workflow, locked: no other transaction decides about it before this one ends.
-SELECT id, application, name, status, paused, ending, cancels, late_failures, active, sequence, jumps, error, context,
-       created_at, started_at, ended_at, lane, slots, keeps_waiting, slot
-FROM workflow WHERE id = :workflow_id FOR NO KEY UPDATE;
-
--- lock_free_head -- The same, unless another transaction has it.
+-- lock_free_head -- The header row of a workflow, locked, unless another transaction has locked it.
 SELECT id, application, name, status, paused, ending, cancels, late_failures, active, sequence, jumps, error, context,
        created_at, started_at, ended_at, lane, slots, keeps_waiting, slot
 FROM workflow WHERE id = :workflow_id FOR NO KEY UPDATE SKIP LOCKED;
-
--- due -- Free messages that are due, are no bodies and that no other transaction has in hand, oldest first, timers last.
-SELECT * FROM (
-    SELECT id, workflow_id, stage_id, kind, task_type, payload, deliveries, fence, lost, error FROM message
-    WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL AND task_type IS NULL AND timer = 0 AND due_at <= :now
-          AND (:owner IS NULL OR EXISTS (SELECT 1 FROM custody AS c WHERE c.workflow_id = message.workflow_id AND c.owner = :owner))
-    ORDER BY due_at, position LIMIT :most FOR NO KEY UPDATE SKIP LOCKED
-) AS orders
-UNION ALL
-SELECT * FROM (
-    SELECT id, workflow_id, stage_id, kind, task_type, payload, deliveries, fence, lost, error FROM message
-    WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL AND task_type IS NULL AND timer = 1 AND due_at <= :now
-          AND (:owner IS NULL OR EXISTS (SELECT 1 FROM custody AS c WHERE c.workflow_id = message.workflow_id AND c.owner = :owner))
-    ORDER BY due_at, position LIMIT :most FOR NO KEY UPDATE SKIP LOCKED
-) AS timers;
-
--- due_bodies -- The same for those that run a body whose code is here.
-SELECT id, workflow_id, stage_id, kind, task_type, payload, deliveries, fence, lost, error FROM message
-WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL AND task_type IS NOT NULL AND due_at <= :now
-      AND task_type IN (SELECT value FROM json_each(:known)) AND lost < :lost
-      AND (:owner IS NULL OR EXISTS (SELECT 1 FROM custody AS c WHERE c.workflow_id = message.workflow_id AND c.owner = :owner))
-ORDER BY due_at, position LIMIT :most FOR NO KEY UPDATE SKIP LOCKED;
-
--- bodies_in_turn -- The oldest of each workflow of those, in turn.
-WITH RECURSIVE turn (workflow_id, number) AS (
-    SELECT (SELECT min(workflow_id) FROM message
-            WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL AND task_type IS NOT NULL AND workflow_id > :after), 1
-    UNION ALL
-    SELECT (SELECT min(m.workflow_id) FROM message AS m
-            WHERE m.owner IS NULL AND m.done_at IS NULL AND m.dead_at IS NULL AND m.task_type IS NOT NULL
-                  AND m.workflow_id > turn.workflow_id), turn.number + 1
-    FROM turn WHERE turn.workflow_id IS NOT NULL AND turn.number < :turns
-)
-SELECT b.id, b.workflow_id, b.stage_id, b.kind, b.task_type, b.payload, b.deliveries, b.fence, b.lost, b.error
-FROM turn CROSS JOIN message AS b ON b.position = (
-    SELECT m.position FROM message AS m
-    WHERE m.workflow_id = turn.workflow_id AND m.owner IS NULL AND m.done_at IS NULL AND m.dead_at IS NULL
-          AND m.task_type IS NOT NULL AND m.due_at <= :now
-          AND m.task_type IN (SELECT value FROM json_each(:known)) AND m.lost < :lost
-          AND (:owner IS NULL OR EXISTS (SELECT 1 FROM custody AS c WHERE c.workflow_id = m.workflow_id AND c.owner = :owner))
-    ORDER BY m.due_at, m.position LIMIT 1)
-ORDER BY turn.number LIMIT :most FOR NO KEY UPDATE OF b SKIP LOCKED;
