@@ -17,6 +17,7 @@ from stabilize_nb.gates import gates_in
 from stabilize_nb.hitl import ApprovalTask
 from stabilize_nb.models.attributes import attributes_of
 from stabilize_nb.models.plan import CatchUp, Plan
+from stabilize_nb.models.priority import PRIORITY, checked_priority
 from stabilize_nb.models.workflow import Workflow
 from stabilize_nb.queue.messages import StartWorkflow
 from stabilize_nb.queue.processor.config import QueueProcessorConfig
@@ -132,6 +133,7 @@ class Engine:
         work: Definition | Workflow,
         *,
         key: str = "",
+        priority: int = 0,
         attributes: Mapping[str, Any] | None = None,
         allow_plain_secrets: bool = False,
         **inputs: Any,
@@ -143,6 +145,7 @@ class Engine:
         them, unless `allow_plain_secrets` says that it may be stored as it is.
         `key`: what the run is for, such as "order-42". In whatever process and however often something is started for
         one key, it is started once, and this returns that run, also when it has failed; see docs/starting.md.
+        `priority`: from 0 to 100; each step is worth a minute of waiting in the queue.
         `attributes`: short texts by which `runs(where=...)` finds it. To a flow of which a stage asks for an input of
         one of these names it is that input.
 
@@ -151,6 +154,8 @@ class Engine:
         if not isinstance(work, Workflow):
             if key and "key" in work.inputs:
                 inputs, key = {**inputs, "key": key}, ""
+            if priority and "priority" in work.inputs:
+                inputs, priority = {**inputs, "priority": priority}, 0
             if attributes and "attributes" in work.inputs:
                 inputs, attributes = {**inputs, "attributes": attributes}, None
             work.register(self.registry)
@@ -158,6 +163,8 @@ class Engine:
         else:
             workflow = work
             workflow.context.update(inputs)
+        if checked_priority(priority):
+            workflow.context = {**workflow.context, PRIORITY: priority}
         workflow.attributes = {**workflow.attributes, **attributes_of(attributes)}
         if self.rehearsal is not None:
             self.rehearsal.name(workflow)

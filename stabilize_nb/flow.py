@@ -117,8 +117,8 @@ class Flow:
         - `collect`: outputs of its branches to gather as lists. `reduce`: output -> reducer. `retry`: how often it is
           tried again after a transient error. `on_crash`: what is done when its process died while it ran, "retry"
           (default), "fail", or "ask" a person; with these two it runs at most once. `queue="gpu"`: the label of those
-          workers that take it. `timeout`: seconds. `context`: fixed values for its parameters. `name`: its name (the
-          function's). `title`: what people read.
+          workers that take it. `priority`: from 0 to 100, each step is worth a minute of waiting. `timeout`: seconds.
+          `context`: fixed values for its parameters. `name`: its name (the function's). `title`: what people read.
         """
         if function is not None:
             return self._add(function, words)
@@ -469,8 +469,8 @@ class Flow:
         A notebook's cell that is run again gets the run that it began with these inputs, as long as that has not ended.
         `run("new", ...)` starts another one; `run("once", ...)` returns also one that has succeeded with these inputs
         and this code. Words of `Engine.start` are taken too, unless a stage asks for an input of that name: `key="..."`
-        says what the run is for, `attributes={...}` by what it is found, `allow_plain_secrets=True` that inputs which
-        look like secrets may be stored.
+        says what the run is for, `priority=5` how urgent it is, `attributes={...}` by what it is found, and
+        `allow_plain_secrets=True` that inputs which look like secrets may be stored.
         """
         words = {name: inputs.pop(name) for name in [*inputs] if name in START_WORDS and name not in self.inputs}
         work = Work(build=lambda: self.build(**inputs), register=self.register, version=self.version)

@@ -32,6 +32,7 @@ from stabilize_nb.flow_tasks import (
 )
 from stabilize_nb.flow_words import JOINS, in_outputs, is_partial, mentioned, quorum
 from stabilize_nb.models.multi_instance import join_ref
+from stabilize_nb.models.priority import PRIORITY
 from stabilize_nb.models.stage import JoinType, SplitType, StageExecution, SyntheticStageOwner
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.models.task import TaskExecution
@@ -303,6 +304,8 @@ def _fixed(stage: FlowStage) -> dict[str, Any]:
         }  # fmt: skip
     if "timeout" in words:
         context["_timeout"] = float(words["timeout"])
+    if words.get("priority"):
+        context[PRIORITY] = words["priority"]
     if "retry" in words:
         context["_max_attempts"] = words["retry"] + 1
     return context

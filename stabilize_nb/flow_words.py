@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import difflib
 import inspect
+import math
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, Protocol, TypedDict, TypeVar
@@ -17,6 +18,7 @@ from typing import Any, Final, Protocol, TypedDict, TypeVar
 from stabilize_nb.errors import ConfigError
 from stabilize_nb.expressions import ExpressionError, check_expression
 from stabilize_nb.models.gate import fault_in, seconds_of
+from stabilize_nb.models.priority import HIGHEST
 from stabilize_nb.models.settling import ON_CRASH
 from stabilize_nb.models.stage import JoinType
 from stabilize_nb.models.status import WorkflowStatus
@@ -93,6 +95,7 @@ class StageWords(CallWords, total=False):
     timeout: float  # seconds
     on_crash: str  # "retry", "fail" or "ask": what is done when its process died while it ran
     queue: str  # the label of the workers that take it: `stabilize-nb worker --only gpu`
+    priority: int  # from 0 to 100: each step is worth a minute of waiting for a worker
     verify: Any  # a condition, a function or a Verifier: whether what it gives is right, before anything follows
 
 
@@ -291,10 +294,12 @@ def _flag(given: Any) -> bool:
     return given
 
 
-def _whole(least: int) -> Callable[[Any], int]:
+def _whole(least: int, most: float = math.inf) -> Callable[[Any], int]:
+    bounds = f"of {least} or more" if most == math.inf else f"from {least} to {most}"
+
     def whole(given: Any) -> int:
-        if type(given) is not int or given < least:
-            raise Refusal(f"is no number that fits; an integer of {least} or more is expected")
+        if type(given) is not int or not least <= given <= most:
+            raise Refusal(f"is no number that fits; an integer {bounds} is expected")
         return given
 
     return whole
@@ -341,7 +346,7 @@ _READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "mutex": _text, "region": _text, "cancels": names_of, "milestone": _milestone, "until": name_of,
     "ends": _one_of("SUCCEEDED", "CANCELED"), "title": _text, "name": _text, "collect": names_of, "reduce": _mapping,
     "context": _mapping, "retry": _whole(0), "timeout": _seconds, "on_crash": _one_of(*ON_CRASH),
-    "queue": _text, "verify": _verify,
+    "queue": _text, "priority": _whole(0, HIGHEST), "verify": _verify,
 }  # fmt: skip
 
 

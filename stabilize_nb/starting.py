@@ -18,6 +18,7 @@ from stabilize_nb.flow_words import close
 from stabilize_nb.models.values import plain_mapping
 from stabilize_nb.models.workflow import ORIGIN
 from stabilize_nb.store.codec import loads
+from stabilize_nb.store.names import inputs_in
 from stabilize_nb.tasks.child import with_plain_stages
 from stabilize_nb.tasks.prints import print_of
 
@@ -34,7 +35,7 @@ How = Literal["again", "new", "once"]
 
 
 #: What `Flow.run` takes beside inputs, as `Engine.start` does.
-START_WORDS: Final = ("key", "attributes", "allow_plain_secrets")
+START_WORDS: Final = ("key", "priority", "attributes", "allow_plain_secrets")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +72,7 @@ class Starter:
         *,
         how: How = "again",
         key: str = "",
+        priority: int = 0,
         attributes: Mapping[str, Any] | None = None,
         engine: Engine | None = None,
         allow_plain_secrets: bool = False,
@@ -78,7 +80,7 @@ class Starter:
         """
         Return the run that is meant, one that is there already or a new one.
 
-        `key`: what the run is for: one that was started for it is the same; `attributes`: as `Engine.start` says.
+        `key`: what the run is for: one that was started for it is the same. Other words are those of `Engine.start`.
 
         Raises ConfigError for another `how`, and what `Engine.start` raises.
         """
@@ -100,7 +102,9 @@ class Starter:
         about = {"cell": origin.cell, "turn": origin.turn} if origin is not None else {}
         note = {**about, "version": work.version, "code": code, **({"key": key} if key else {})}
         workflow.trigger = replace(workflow.trigger, payload={**workflow.trigger.payload, ORIGIN: note})
-        run = here.start(workflow, key=key, attributes=attributes, allow_plain_secrets=allow_plain_secrets)
+        run = here.start(
+            workflow, key=key, priority=priority, attributes=attributes, allow_plain_secrets=allow_plain_secrets
+        )
         return run if run.id == workflow.id else self._take_up(run, origin)
 
     def _begun_before(self, engine: Engine, application: str, inputs: Mapping[str, Any], origin: Origin) -> Run | None:
@@ -132,7 +136,7 @@ def _like(
     """Yield the runs that a query finds and that have these inputs, with what is noted about their origin."""
     given = plain_mapping(with_plain_stages(dict(inputs)), "inputs")
     for run_id, context, about in engine.database.call_read(lambda connection: connection.all(query, wanted)):
-        if loads(context) == given:
+        if inputs_in(loads(context)) == inputs_in(given):
             yield run_id, loads(about)["trigger"]["payload"].get(ORIGIN, {})
 
 

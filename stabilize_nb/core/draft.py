@@ -23,6 +23,7 @@ from stabilize_nb.core.view import (
     Unfinished,
     View,
 )
+from stabilize_nb.models.priority import priority_in
 from stabilize_nb.models.record import named_record, record
 from stabilize_nb.models.status import OPEN, WorkflowStatus
 from stabilize_nb.queue.messages import RunTask
@@ -79,10 +80,11 @@ class Body:
 
 @record
 class Send:
-    """A message to come; `after` is ms to wait before it may be taken."""
+    """A message to come; `after` is ms to wait before it may be taken, `priority` that beside the workflow's."""
 
     message: Message
     after: int = 0
+    priority: int = 0
 
 
 @record
@@ -202,7 +204,7 @@ class Draft:
             position=task.position,
             task_type=task.implementing_class,
         )
-        self.send(message, after)
+        self.sends.append(Send(message, after, priority_in(row.context)))
 
     def begin_workflow(self, definition: dict[str, Any]) -> None:
         """Have a child workflow stored and started with the commit."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.core.facts import (
     AttributesSet,
@@ -23,6 +23,7 @@ from stabilize_nb.handlers.choice import choose
 from stabilize_nb.handlers.claims import offer
 from stabilize_nb.handlers.ending import end_stage, fail_stage, has_children, withdraw
 from stabilize_nb.models.ids import derived_id
+from stabilize_nb.models.priority import PRIORITY
 from stabilize_nb.models.stage import SyntheticStageOwner
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.queue.messages import JumpToStage, Outcome, OutcomeKind, TaskFinished, Token
@@ -146,7 +147,13 @@ def _begin_child(draft: Draft, row: StageRow, task: TaskRow, outcome: Outcome) -
     child = derived_id(row.id, f"child:{row.generation}:{task.position}:{earlier}", task.polls)
     draft.record(ChildStarted(row.id, task.position, child))
     draft.record(StageSuspended(row.id, task.position, outcome.context))
-    parent = {"_parent_workflow_id": draft.head.id, "_parent_stage_id": row.id, "_parent_generation": row.generation}
+    parent: dict[str, Any] = {
+        "_parent_workflow_id": draft.head.id,
+        "_parent_stage_id": row.id,
+        "_parent_generation": row.generation,
+    }
+    if PRIORITY in draft.head.context:
+        parent[PRIORITY] = draft.head.context[PRIORITY]
     definition = outcome.child
     draft.begin_workflow(
         {

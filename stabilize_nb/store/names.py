@@ -42,8 +42,8 @@ def stored_for_key(connection: Connection, definition: Mapping[str, Any]) -> str
     if row is None:
         raise KeyTakenError(f"key {key!r} is that of a run which is being deleted just now; start it again")
     run_id, application, name, context = row
-    earlier = (application, name, _inputs(loads(context)))
-    wanted = (definition["application"], definition["name"], _inputs(definition["context"]))
+    earlier = (application, name, inputs_in(loads(context)))
+    wanted = (definition["application"], definition["name"], inputs_in(definition["context"]))
     if earlier != wanted:
         raise KeyTakenError(
             f"key {key!r} is that of run {run_id}, which is {_said(*earlier)}; {_said(*wanted)} cannot be started for "
@@ -63,7 +63,8 @@ def put_attributes(connection: Connection, definition: Mapping[str, Any]) -> Non
         connection.run("put_attribute", {"workflow_id": definition["id"], "name": name, "value": value})
 
 
-def _inputs(context: Mapping[str, Any]) -> dict[str, Any]:
+def inputs_in(context: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a context holds but for what the engine has put into it."""
     return {name: value for name, value in context.items() if not name.startswith("_")}
 
 

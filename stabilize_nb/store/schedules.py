@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from stabilize_nb.errors import StabilizeError
 from stabilize_nb.models.ids import new_id
 from stabilize_nb.models.plan import Plan
+from stabilize_nb.models.priority import due_at, priority_in
 from stabilize_nb.queue.messages import StartWorkflow
 from stabilize_nb.store.codec import dumps, loads
 from stabilize_nb.store.names import take_key
@@ -98,7 +99,8 @@ def _fire(connection: Connection, row: ScheduleRow, now: int, owner: str) -> lis
         if take_key(connection, definition):
             made.append(create(connection, definition, now))
             connection.run("take_custody", {"workflow_id": definition["id"], "owner": owner})
-            write_message(connection, StartWorkflow(execution_id=definition["id"]), now)
+            place = due_at(now, 0, priority_in(definition["context"]))
+            write_message(connection, StartWorkflow(execution_id=definition["id"]), place)
     return made
 
 

@@ -12,6 +12,7 @@ from stabilize_nb.errors import ConfigError, InvalidWorkflowError, TaskNotFoundE
 from stabilize_nb.events.bus import announce
 from stabilize_nb.handlers.past_of_fork import FORKED_FROM
 from stabilize_nb.models.attributes import attributes_of
+from stabilize_nb.models.priority import due_at, priority_in
 from stabilize_nb.models.stage import StageExecution
 from stabilize_nb.models.task import TaskExecution
 from stabilize_nb.models.topology import check_topology
@@ -100,7 +101,8 @@ class WorkflowStore:
             fact = create(connection, definition, now)
             if owner is not None:
                 connection.run("take_custody", {"workflow_id": workflow.id, "owner": owner})
-            write_messages(connection, ((message, now) for message in messages))
+            first = due_at(now, 0, priority_in(definition["context"]))
+            write_messages(connection, ((message, first) for message in messages))
             return fact, now
 
         def tell(written: tuple[WorkflowCreated, int] | str) -> None:

@@ -9,6 +9,7 @@ from stabilize_nb.core.step import Step
 from stabilize_nb.core.view import NotLoaded, RowKey, StageKey, TaskKey, View
 from stabilize_nb.errors import StageNotFoundError, WorkflowNotFoundError
 from stabilize_nb.models.ids import serial_id
+from stabilize_nb.models.priority import due_at, priority_in
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.queue.messages import Message, RunTask, StageMessage, StartWorkflow, from_payload, to_payload
 from stabilize_nb.queue.processor.foresight import foresee, reads_of
@@ -182,11 +183,13 @@ def _write_decided(connection: Connection, step: Step, before: Head, message_id:
     for stage_id in _gone_on(view):
         here = {"workflow_id": view.head.id, "stage_id": stage_id, "except_id": message_id, "now": now}
         connection.run("withdraw_bodies", here)
-    write_messages(connection, ((send.message, now + send.after) for send in step.sends))
+    ahead = priority_in(view.head.context)
+    write_messages(connection, ((send.message, due_at(now, send.after, ahead + send.priority)) for send in step.sends))
     born = tuple(create(connection, definition, now) for definition in step.children)
     for fact in born:
         connection.run("inherit_custody", {"child": fact.definition["id"], "workflow_id": view.head.id})
-    write_messages(connection, ((StartWorkflow(execution_id=fact.definition["id"]), now) for fact in born))
+    first = due_at(now, 0, ahead)
+    write_messages(connection, ((StartWorkflow(execution_id=fact.definition["id"]), first) for fact in born))
     return born
 
 

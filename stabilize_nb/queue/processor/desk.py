@@ -53,6 +53,7 @@ class Desk:
         self.leading = False
         self.dirty = True
         self.starved = False  # messages may be due that nobody was free to take
+        self.first_waiting: int | None = None  # when the first of the bodies among them was due
         self.next_due: int | None = None  # ms since the epoch; of anything
         self.next_work: int | None = None  # the same without timers
         self.hired = 0  # workers that may come to the desk

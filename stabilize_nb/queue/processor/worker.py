@@ -23,6 +23,7 @@ from stabilize_nb.errors import (
     WorkflowNotFoundError,
 )
 from stabilize_nb.events.bus import announce
+from stabilize_nb.models.priority import STEP
 from stabilize_nb.queue.processor.bodies import Bodies
 from stabilize_nb.queue.processor.commit import Claim, Done, Leased, LeaseLost, leased_from_row, nothing_done, process
 from stabilize_nb.queue.processor.custody import Custody
@@ -267,15 +268,22 @@ class Workshop(Bodies):
     def _next_due(self, connection: Connection, free: int, bound: int) -> Due:
         """Return when something is due that could be taken; a body that nobody is free for does not count."""
         threads, waiting = self.names()
-        due = self._due_among(connection, threads | waiting, bound)
+        due, body = self._due_among(connection, threads | waiting, bound)
         self.desk.starved = free <= 0 and due[1] is not None and due[1] <= self.database.clock()
-        return self._due_among(connection, waiting, bound) if self.desk.starved else due
+        self.desk.first_waiting = body if self.desk.starved else None
+        return self._due_among(connection, waiting, bound)[0] if self.desk.starved else due
 
-    def _due_among(self, connection: Connection, names: frozenset[str], bound: int) -> Due:
+    def _due_among(self, connection: Connection, names: frozenset[str], bound: int) -> tuple[Due, int | None]:
+        """Return when something is due, and when the first body is."""
         mine = {"known": dumps(sorted(names)), "owner": self.custody.filter, "lost": bound}
         row = connection.one("next_due", mine)
         order, timer, body = row or (None, None, None)
-        return _first(order, body), _first(order, timer, body)
+        return (_first(order, body), _first(order, timer, body)), body
+
+    def _is_urgent(self, now: int) -> bool:
+        """Whether a body waits that is far ahead in the queue: then a run that is at work does not go on before it."""
+        first = self.desk.first_waiting
+        return first is not None and first < now - STEP
 
     def _read(self, connection: Connection, row: Sequence[Any], done: list[Done]) -> Leased | None:
         """Return the message of a row; one that is none is a dead letter."""
@@ -303,7 +311,7 @@ class Workshop(Bodies):
         """Process one message; in a savepoint, so that its failure is only its own."""
         now = self.database.clock()
         threads, waiting = self.names()
-        slots = free if self.desk.allowance is None else 0
+        slots = 0 if self.desk.allowance is not None or self._is_urgent(now) else free
         env = Env(
             now=now,
             limits=self.limits,
