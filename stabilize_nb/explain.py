@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from stabilize_nb.explain_stage import to_settle
 from stabilize_nb.gates import doubt_about
+from stabilize_nb.models.limit import LIMIT
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.queue.queue import letters_in
 from stabilize_nb.tasks.prints import plain_name
@@ -31,7 +32,8 @@ def explain(run: Run) -> list[str]:
     for stage in workflow.stages:
         if stage.status is S.RUNNING:
             has_failed = any(task.exception_details for task in stage.tasks if not task.status.is_complete)
-            sentences.append(run.explain(stage.ref_id) if has_failed else f"stage {stage.ref_id!r} runs")
+            may_wait = has_failed or LIMIT in stage.context
+            sentences.append(run.explain(stage.ref_id) if may_wait else f"stage {stage.ref_id!r} runs")
         elif stage.status is S.SUSPENDED:
             doubt, _ = doubt_about(stage)
             words = to_settle(stage.ref_id, doubt) if doubt else "waits for a decision or signal"

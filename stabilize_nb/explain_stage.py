@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from stabilize_nb.core.rows import ADDITIONS, MILESTONE
-from stabilize_nb.core.view import ArrivalKey, ClaimKey, StageKey, TaskKey
+from stabilize_nb.core.view import ArrivalKey, ClaimKey, PermitKey, StageKey, TaskKey
 from stabilize_nb.models.gate import ASKS, asked_in, is_gate
+from stabilize_nb.models.limit import LIMIT, limit_in
 from stabilize_nb.models.multi_instance import is_instance
 from stabilize_nb.models.stage import JoinType
 from stabilize_nb.models.status import WorkflowStatus
@@ -17,6 +18,7 @@ from stabilize_nb.tasks.prints import plain_name
 
 if TYPE_CHECKING:
     from stabilize_nb.core.rows import ClaimRow, StageRow, TaskRow
+    from stabilize_nb.models.limit import Limit
     from stabilize_nb.run_state import RunState
 
 S = WorkflowStatus
@@ -115,6 +117,8 @@ class _Reader:
             return "has run its tasks and is about to end"
         if task.implementing_class in self.missing:
             return f"waits for code: {plain_name(task.implementing_class)!r} is not defined in this process"
+        if (limit := limit_in(row.context)) is not None and self._has_permit(limit, task):
+            return f"waits for the limit {row.context[LIMIT]!r} until {_time(task.due or 0)}"
         if task.due is not None and task.is_polling:
             return f"asked to be called again at {_time(task.due)}"
         if task.due is not None and task.error:
@@ -122,6 +126,11 @@ class _Reader:
         if task.started_at is None or task.due is not None:
             return "is about to begin its task"
         return f"runs since {_time(task.started_at)}" + (f", attempt {task.attempt}" if task.attempt > 1 else "")
+
+    def _has_permit(self, limit: Limit, task: TaskRow) -> bool:
+        """Whether a task waits for the time of a permit."""
+        permits = (row for key, row in self.view.changed.items() if isinstance(key, PermitKey) and row is not None)
+        return task.due is not None and any((row.name, row.at) == (limit.name, task.due) for row in permits)
 
     def _is_to_come(self, row: StageRow) -> str:
         head = self.view.head

@@ -118,6 +118,7 @@ class Flow:
           tried again after a transient error. `on_crash`: what is done when its process died while it ran, "retry"
           (default), "fail", or "ask" a person; with these two it runs at most once. `queue="gpu"`: the label of those
           workers that take it. `priority`: from 0 to 100, each step is worth a minute of waiting. `timeout`: seconds.
+          `limit="openai: 60/min"`: of all that name it so many begin in any such time, in all runs of the store.
           `context`: fixed values for its parameters. `name`: its name (the function's). `title`: what people read.
         """
         if function is not None:

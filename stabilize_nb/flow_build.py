@@ -31,6 +31,7 @@ from stabilize_nb.flow_tasks import (
     StageTask,
 )
 from stabilize_nb.flow_words import JOINS, in_outputs, is_partial, mentioned, quorum
+from stabilize_nb.models.limit import LIMIT
 from stabilize_nb.models.multi_instance import join_ref
 from stabilize_nb.models.priority import PRIORITY
 from stabilize_nb.models.stage import JoinType, SplitType, StageExecution, SyntheticStageOwner
@@ -304,6 +305,8 @@ def _fixed(stage: FlowStage) -> dict[str, Any]:
         }  # fmt: skip
     if "timeout" in words:
         context["_timeout"] = float(words["timeout"])
+    if "limit" in words:
+        context[LIMIT] = words["limit"]
     if words.get("priority"):
         context[PRIORITY] = words["priority"]
     if "retry" in words:

@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol, TypedDict, TypeVar
 from stabilize_nb.errors import ConfigError
 from stabilize_nb.expressions import ExpressionError, check_expression
 from stabilize_nb.models.gate import fault_in, seconds_of
+from stabilize_nb.models.limit import limit_of
 from stabilize_nb.models.priority import HIGHEST
 from stabilize_nb.models.settling import ON_CRASH
 from stabilize_nb.models.stage import JoinType
@@ -95,6 +96,7 @@ class StageWords(CallWords, total=False):
     timeout: float  # seconds
     on_crash: str  # "retry", "fail" or "ask": what is done when its process died while it ran
     queue: str  # the label of the workers that take it: `stabilize-nb worker --only gpu`
+    limit: str  # "openai: 60/min": so many begin in any such time, in all runs of a store
     priority: int  # from 0 to 100: each step is worth a minute of waiting for a worker
     verify: Any  # a condition, a function or a Verifier: whether what it gives is right, before anything follows
 
@@ -305,6 +307,14 @@ def _whole(least: int, most: float = math.inf) -> Callable[[Any], int]:
     return whole
 
 
+def _limit(given: Any) -> str:
+    try:
+        limit_of(given)
+    except ConfigError:
+        raise Refusal("is no limit; a name, a number and a time are expected, such as 'openai: 60/min'") from None
+    return str(given)
+
+
 def _seconds(given: Any) -> float:
     if isinstance(given, bool) or not isinstance(given, int | float) or given <= 0:
         raise Refusal("is no time; seconds above 0 are expected")
@@ -346,7 +356,7 @@ _READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "mutex": _text, "region": _text, "cancels": names_of, "milestone": _milestone, "until": name_of,
     "ends": _one_of("SUCCEEDED", "CANCELED"), "title": _text, "name": _text, "collect": names_of, "reduce": _mapping,
     "context": _mapping, "retry": _whole(0), "timeout": _seconds, "on_crash": _one_of(*ON_CRASH),
-    "queue": _text, "priority": _whole(0, HIGHEST), "verify": _verify,
+    "queue": _text, "limit": _limit, "priority": _whole(0, HIGHEST), "verify": _verify,
 }  # fmt: skip
 
 

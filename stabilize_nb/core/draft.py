@@ -195,14 +195,15 @@ class Draft:
         """Order something, `after` ms from now."""
         self.sends.append(Send(message, after))
 
-    def call(self, row: StageRow, task: TaskRow, after: int = 0) -> None:
-        """Order the body of a task to be run, `after` ms from now."""
+    def call(self, row: StageRow, task: TaskRow, after: int = 0, permit: int = 0) -> None:
+        """Order the body of a task to be run, `after` ms from now; `permit`: under its limit, if it has it already."""
         message = RunTask(
             execution_id=self.head.id,
             stage_id=row.id,
             generation=row.generation,
             position=task.position,
             task_type=task.implementing_class,
+            permit=permit,
         )
         self.sends.append(Send(message, after, priority_in(row.context)))
 

@@ -18,6 +18,7 @@ from stabilize_nb.core.rows import (
     ClaimRow,
     Edge,
     Head,
+    PermitRow,
     RoundRow,
     SignalRow,
     StageRow,
@@ -30,6 +31,7 @@ from stabilize_nb.core.view import (
     ArrivalKey,
     AttributeKey,
     ClaimKey,
+    PermitKey,
     RoundKey,
     SignalKey,
     StageKey,
@@ -145,6 +147,15 @@ def _workflow_created(view: View, fact: f.WorkflowCreated, at: int) -> None:
 def _find_by(view: View, attributes: Mapping[str, str]) -> None:
     for name, value in attributes.items():
         view.put(AttributeKey(name), AttributeRow(name, value))
+
+
+def _permit_taken(view: View, fact: f.PermitTaken, at: int) -> None:
+    view.put(PermitKey(fact.limit, fact.number), PermitRow(fact.limit, fact.number, fact.due))
+    if fact.forgets:
+        view.put(PermitKey(fact.limit, fact.forgets), None)
+    if fact.due > at:
+        task = _task(view, fact.stage, fact.position)
+        view.put(TaskKey(fact.stage, fact.position), task._replace(due=fact.due))
 
 
 def _attributes_set(view: View, fact: f.AttributesSet, _at: int) -> None:
@@ -637,6 +648,7 @@ _APPLY: dict[type[f.Fact], Callable[[View, Any, int], None]] = {
     f.ConditionFailed: _unchanged,
     f.ChildStarted: _child_started,
     f.CodeReplaced: _code_replaced,
+    f.PermitTaken: _permit_taken,
     f.AttributesSet: _attributes_set,
     f.ResultDiscarded: _unchanged,
 }

@@ -514,6 +514,19 @@ class CodeReplaced(Fact):
 
 
 @record
+class PermitTaken(Fact):
+    """A body may begin at `due` under its limit, of which this is permit `number`; `forgets` is in nobody's way now."""
+
+    TYPE: ClassVar[str] = "permit.taken"
+    stage: str
+    position: int
+    limit: str
+    number: int
+    due: int
+    forgets: int = 0
+
+
+@record
 class AttributesSet(Fact):
     """The workflow is found by these attributes from now on."""
 

@@ -251,6 +251,14 @@ class SignalRow(NamedTuple):
     data: Mapping[str, Json]
 
 
+class PermitRow(NamedTuple):
+    """Permission for one body under a limit, which counts from `at` on; all workflows of a store share limits."""
+
+    name: str
+    number: int
+    at: int
+
+
 class AttributeRow(NamedTuple):
     """By what a workflow is found: an attribute with its value."""
 

@@ -86,6 +86,21 @@ class WaiterKey(NamedTuple):
     kind: Literal["waiter"] = "waiter"
 
 
+class PermitKey(NamedTuple):
+    """One permit of a limit of the store; None when there is none, or it is in nobody's way any more."""
+
+    name: str
+    number: int
+    kind: Literal["permit"] = "permit"
+
+
+class LastPermit(NamedTuple):
+    """The number of the last permit of a limit; 0 when there was none. With: its PermitKey row."""
+
+    name: str
+    kind: Literal["last_permit"] = "last_permit"
+
+
 class AttributeKey(NamedTuple):
     """One attribute of the workflow. It is only written: no decision asks for it."""
 
@@ -93,7 +108,7 @@ class AttributeKey(NamedTuple):
     kind: Literal["attribute"] = "attribute"
 
 
-RowKey = StageKey | TaskKey | RoundKey | ArrivalKey | SignalKey | ClaimKey | WaiterKey | AttributeKey
+RowKey = StageKey | TaskKey | RoundKey | ArrivalKey | SignalKey | ClaimKey | WaiterKey | PermitKey | AttributeKey
 
 
 class Rows(NamedTuple):
@@ -271,6 +286,7 @@ Query = (
     | Unsettled
     | Arrived
     | Line
+    | LastPermit
     | Claims
     | Waiting
     | Members

@@ -67,6 +67,7 @@ class EventType(StrEnum):
     SIGNAL_DROPPED = "signal.dropped"
     SIGNAL_REFUSED = "signal.refused"
     JUMP_EXECUTED = "jump.executed"
+    PERMIT_TAKEN = "permit.taken"
     ATTRIBUTES_SET = "attributes.set"
     RESULT_DISCARDED = "result.discarded"
     WORKFLOW_BUFFERED = "workflow.buffered"

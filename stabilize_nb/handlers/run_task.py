@@ -1,4 +1,8 @@
-"""RunTask: a task is due; its body is handed to a worker."""
+"""
+RunTask: a task is due; its body is handed to a worker, under a limit when there is a permit for it.
+
+A body that is begun again after its process died does not wait for the permit that it takes: whoever comes next does.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,9 @@ from typing import TYPE_CHECKING
 from stabilize_nb.core.draft import Body
 from stabilize_nb.core.facts import StagePaused, TaskStarted
 from stabilize_nb.core.inputs import delivered, upstream, visible
+from stabilize_nb.handlers.permits import take_permit
 from stabilize_nb.handlers.settling import is_given_up, try_again
+from stabilize_nb.models.limit import limit_in
 from stabilize_nb.models.status import WorkflowStatus
 
 if TYPE_CHECKING:
@@ -33,6 +39,12 @@ def run_task(draft: Draft, message: RunTask) -> None:
     if draft.head.paused:
         draft.record(StagePaused(row.id, message.position))
         return
+    limit = limit_in(row.context)
+    if limit is not None and (message.lost or not message.permit):
+        permit = take_permit(draft, row, task, limit)
+        if permit.at > draft.env.now and not message.lost:
+            draft.call(row, task, permit.at - draft.env.now, permit.number)
+            return
     context = {**visible(draft, row), **delivered(task.signal)}
     sources = upstream(draft, row)
     draft.record(TaskStarted(row.id, message.position, task.attempt + 1))

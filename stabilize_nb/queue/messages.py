@@ -100,10 +100,12 @@ class RunTask(StageMessage):
     """Run the body of one task.
 
     `lost`: how often it was begun by this message and nothing came of it; `cause`: why not, when its process lives.
+    `permit`: the number of the permit under its limit for which it waited.
     """
 
     position: int = 0
     task_type: str = ""
+    permit: int = 0
     lost: int = 0
     cause: str = ""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.core import view as q
-from stabilize_nb.core.rows import Head, StageRow
+from stabilize_nb.core.rows import Head, PermitRow, StageRow
 from stabilize_nb.models.status import OPEN
 from stabilize_nb.queue.messages import Message, Outcome, OutcomeKind, RunTask, StartStage, TaskFinished
 from stabilize_nb.store import rows
@@ -127,7 +127,7 @@ class Reader:
                 return self._region(query)
             case q.Buffered():
                 return self._buffered(query)
-            case q.ClaimKey() | q.WaiterKey() | q.Line() | q.Claims():
+            case q.ClaimKey() | q.WaiterKey() | q.Line() | q.Claims() | q.PermitKey() | q.LastPermit():
                 return self._claims(query)
             case q.Waiting() | q.Members() | q.Jumpers() | q.Everything():
                 return self._set(query)
@@ -217,6 +217,12 @@ class Reader:
             case q.WaiterKey(claim=claim, stage_id=stage_id):
                 row = self._db.one("waiter", {"claim": claim, "stage_id": stage_id})
                 return {query: None if row is None else rows.waiter(row)}
+            case q.PermitKey(name=name, number=number):
+                row = self._db.one("permit", {"name": name, "number": number})
+                return {query: None if row is None else PermitRow(*row)}
+            case q.LastPermit(name=name):
+                row = self._db.one("last_permit", {"name": name})
+                return {query: 0 if row is None else row[0]}
             case q.Line(claim=claim, after=after):
                 line = map(rows.waiter, self._db.all("line", {"claim": claim, "after": after}))
                 waiters: Answers = {q.WaiterKey(row.claim, row.stage_id): row for row in line}

@@ -12,6 +12,7 @@ from stabilize_nb.errors import ConfigError, InvalidWorkflowError, TaskNotFoundE
 from stabilize_nb.events.bus import announce
 from stabilize_nb.handlers.past_of_fork import FORKED_FROM
 from stabilize_nb.models.attributes import attributes_of
+from stabilize_nb.models.limit import LIMIT, limit_of
 from stabilize_nb.models.priority import due_at, priority_in
 from stabilize_nb.models.stage import StageExecution
 from stabilize_nb.models.task import TaskExecution
@@ -243,6 +244,8 @@ def define(workflow: Workflow, key: str = "") -> dict[str, Any]:
         raise InvalidWorkflowError(workflow.name, ["two stages have the same id; leave the id out to get a new one"])
     stages = []
     for stage in workflow.stages:
+        if LIMIT in stage.context:
+            limit_of(stage.context[LIMIT])
         for reducer in stage.output_reducers.values():
             check_reducer(reducer)
         entry: dict[str, Any] = {

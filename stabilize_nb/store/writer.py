@@ -6,8 +6,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.core.facts import Fact, event_type, to_data
-from stabilize_nb.core.rows import ArrivalRow, AttributeRow, ClaimRow, RoundRow, SignalRow, StageRow, TaskRow, WaiterRow
-from stabilize_nb.core.view import ClaimKey, SignalKey, StageKey, TaskKey, View, WaiterKey
+from stabilize_nb.core.rows import (
+    ArrivalRow,
+    AttributeRow,
+    ClaimRow,
+    PermitRow,
+    RoundRow,
+    SignalRow,
+    StageRow,
+    TaskRow,
+    WaiterRow,
+)
+from stabilize_nb.core.view import ClaimKey, PermitKey, SignalKey, StageKey, TaskKey, View, WaiterKey
 from stabilize_nb.models.ids import serial_id
 from stabilize_nb.queue.messages import Message, RunTask, StageMessage, to_payload
 from stabilize_nb.store import rows
@@ -28,7 +38,7 @@ def write_view(connection: Connection, view: View, before: Head) -> None:
         known = view.loaded.get(key)
         if row is not None:
             _put(connection, workflow_id, row, known, text)
-        elif known is not None or key.kind in ("task", "claim", "waiter"):
+        elif known is not None or key.kind in ("task", "claim", "waiter", "permit"):
             _delete(connection, key)
     head = view.head
     if head.created_at != before.created_at:
@@ -73,6 +83,8 @@ def _put(connection: Connection, workflow_id: str, row: Any, known: Any, text: T
             connection.run("put_waiter", row._asdict())
         case SignalRow():
             connection.run("insert_signal", _signal_params(workflow_id, row, text))
+        case PermitRow():
+            connection.run("put_permit", row._asdict())
         case AttributeRow():
             connection.run("put_attribute", {**row._asdict(), "workflow_id": workflow_id})
         case _:
@@ -106,6 +118,8 @@ def _delete(connection: Connection, key: Any) -> None:
             connection.run("delete_claim", {"name": name})
         case WaiterKey(claim=claim, stage_id=stage_id):
             connection.run("delete_waiter", {"claim": claim, "stage_id": stage_id})
+        case PermitKey(name=name, number=number):
+            connection.run("delete_permit", {"name": name, "number": number})
         case _:
             msg = f"a {type(key).__name__} is never deleted"
             raise TypeError(msg)

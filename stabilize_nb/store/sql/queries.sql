@@ -26,6 +26,18 @@ SELECT w.id, w.application, w.name, w.context FROM start_key AS k JOIN workflow 
 -- delete_start_keys_of -- Part of deleting workflows. Index start_key_of_workflow.
 DELETE FROM start_key WHERE workflow_id IN (SELECT value FROM json_each(:ids));
 
+-- permit -- A permit of a limit. Primary key.
+SELECT name, number, at FROM permit WHERE name = :name AND number = :number;
+
+-- last_permit -- The number of the last permit of a limit. Primary key.
+SELECT coalesce(max(number), 0) FROM permit WHERE name = :name;
+
+-- put_permit -- A body may begin at a time.
+INSERT INTO permit (name, number, at) VALUES (:name, :number, :at) ON CONFLICT (name, number) DO UPDATE SET at = excluded.at;
+
+-- delete_permit -- A permit is in nobody's way any more.
+DELETE FROM permit WHERE name = :name AND number = :number;
+
 -- put_attribute -- An attribute of a workflow, new or as it is from now on. Primary key.
 INSERT INTO attribute (workflow_id, name, value) VALUES (:workflow_id, :name, :value)
 ON CONFLICT (workflow_id, name) DO UPDATE SET value = excluded.value;

@@ -39,6 +39,14 @@ CREATE TABLE start_key (
 ) WITHOUT ROWID;
 CREATE INDEX start_key_of_workflow ON start_key (workflow_id);
 
+-- When bodies under a limit may begin; of each limit the last ones (models/limit.py).
+CREATE TABLE permit (
+    name TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (name, number)
+) WITHOUT ROWID;
+
 -- By what runs are found. Ids of workflows are in the order of time.
 CREATE TABLE attribute (
     workflow_id TEXT NOT NULL,
