@@ -80,11 +80,10 @@ class Body:
 
 @record
 class Send:
-    """A message to come; `after` is ms to wait before it may be taken, `priority` that beside the workflow's."""
+    """A message to come; `after` is ms to wait before it may be taken."""
 
     message: Message
     after: int = 0
-    priority: int = 0
 
 
 @record
@@ -204,8 +203,9 @@ class Draft:
             position=task.position,
             task_type=task.implementing_class,
             permit=permit,
+            priority=priority_in(row.context) + priority_in(self.head.context),
         )
-        self.sends.append(Send(message, after, priority_in(row.context)))
+        self.send(message, after)
 
     def begin_workflow(self, definition: dict[str, Any]) -> None:
         """Have a child workflow stored and started with the commit."""

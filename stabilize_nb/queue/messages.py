@@ -106,6 +106,7 @@ class RunTask(StageMessage):
     position: int = 0
     task_type: str = ""
     permit: int = 0
+    priority: int = 0  # of the stage and the workflow together
     lost: int = 0
     cause: str = ""
 

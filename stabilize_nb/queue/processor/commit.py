@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from stabilize_nb.core.draft import Body, Env
+    from stabilize_nb.core.draft import Body, Env, Send
     from stabilize_nb.core.facts import Fact, WorkflowCreated
     from stabilize_nb.core.rows import Head
     from stabilize_nb.store.connection import Connection
@@ -184,13 +184,18 @@ def _write_decided(connection: Connection, step: Step, before: Head, message_id:
         here = {"workflow_id": view.head.id, "stage_id": stage_id, "except_id": message_id, "now": now}
         connection.run("withdraw_bodies", here)
     ahead = priority_in(view.head.context)
-    write_messages(connection, ((send.message, due_at(now, send.after, ahead + send.priority)) for send in step.sends))
+    write_messages(connection, ((send.message, _place(send, now, ahead)) for send in step.sends))
     born = tuple(create(connection, definition, now) for definition in step.children)
     for fact in born:
         connection.run("inherit_custody", {"child": fact.definition["id"], "workflow_id": view.head.id})
     first = due_at(now, 0, ahead)
     write_messages(connection, ((StartWorkflow(execution_id=fact.definition["id"]), first) for fact in born))
     return born
+
+
+def _place(send: Send, now: int, priority: int) -> int:
+    message = send.message
+    return due_at(now, send.after, message.priority if isinstance(message, RunTask) else priority)
 
 
 def _write(connection: Connection, leased: Leased, step: Step, claim: Claim, before: Head) -> Done:

@@ -54,8 +54,11 @@ TURNS = 16
 #: Where the rows of messages that are due name the workflow, and say how often their body was lost; and a number that
 #: is never reached.
 WORKFLOW = 1
+PAYLOAD = 5
 LOST = 8
 NEVER = 2**31
+#: What the payload of a message has that is urgent.
+PRIORITY = '"priority":'
 
 
 class Workshop(Bodies):
@@ -254,16 +257,21 @@ class Workshop(Bodies):
         """
         Take what is due of each workflow in turn, when there is more than can be taken.
 
-        So one with thousands of bodies does not keep others waiting. Places that are left go to the oldest; what is
-        looked at does not grow with what is waiting.
+        So one with thousands of bodies does not keep others waiting. Those with a priority that are among the oldest
+        go first. Places that are left go to the oldest; what is looked at does not grow with what is waiting.
         """
-        most = bodies["most"]
-        if len(oldest) < most:
+        if len(oldest) < bodies["most"]:
             return oldest
-        turns = connection.all("bodies_in_turn", {**bodies, "after": self._had_turn, "turns": most + TURNS})
+        first = [row for row in oldest if PRIORITY in row[PAYLOAD]]
+        most = bodies["most"] - len(first)
+        if not most:
+            return first
+        turns = connection.all(
+            "bodies_in_turn", {**bodies, "most": most, "after": self._had_turn, "turns": most + TURNS}
+        )
         self._had_turn = turns[-1][WORKFLOW] if len(turns) == most else ""
-        taken = {row[0] for row in turns}
-        return turns + [row for row in oldest if row[0] not in taken][: most - len(turns)]
+        found = {row[0]: row for row in (*first, *turns, *oldest)}
+        return list(found.values())[: bodies["most"]]
 
     def _next_due(self, connection: Connection, free: int, bound: int) -> Due:
         """Return when something is due that could be taken; a body that nobody is free for does not count."""
