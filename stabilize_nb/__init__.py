@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-__version__ = "0.1.0"
-
-#: Public name -> module that holds it. Resolved when first used, so that `import stabilize_nb` stays light.
+#: Public name -> module that holds it. Resolved when first used, so that `import stabilize_nb` stays light; checkers of
+#: types read the same from __init__.pyi.
 _HOMES = {
     "ApprovalTask": "hitl",
     "Budget": "models.budget",
@@ -80,6 +79,8 @@ __all__ = [*sorted(_HOMES), "__version__", "load_ipython_extension", "unload_ipy
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     home = _HOMES.get(name)
     if home is None:
         msg = f"module {__name__!r} has no attribute {name!r}"
@@ -92,6 +93,15 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+def _version() -> str:
+    """Return the version that is installed, which was told from the tags of git when it was built."""
+    metadata = import_module("importlib.metadata")
+    try:
+        return str(metadata.version("stabilize-nb"))
+    except metadata.PackageNotFoundError:
+        return "0+unknown"  # the folder is on the path, and nothing is installed
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
