@@ -5,7 +5,7 @@ Messages are one sentence: what happened, to what (ids and refs), what was expec
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from stabilize_nb.plain import obeyed_by_none
 
@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 
 class StabilizeError(Exception):
     """Root of all errors of this package. Names and errors of others stand in messages: no terminal obeys them."""
+
+    #: The page of the documentation that says more; tracebacks name it as a note.
+    page: ClassVar[str] = ""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
+        if self.page:
+            self.add_note(f"see docs/{self.page}")
 
     def __str__(self) -> str:
         return obeyed_by_none(super().__str__())
@@ -39,6 +47,8 @@ class ConfigError(StabilizeFatalError):
 class ValueNotStorableError(ContextError, TypeError):
     """A value JSON cannot hold was about to be stored; the message gives its path and type."""
 
+    page = "values.md"
+
 
 class ValueTooLargeError(ValueNotStorableError):
     """A value takes more than 64 MiB as JSON text; the message gives its path."""
@@ -46,6 +56,8 @@ class ValueTooLargeError(ValueNotStorableError):
 
 class KeyTakenError(ConfigError):
     """A run was started for a key already, and it is another workflow or has other inputs; the message names both."""
+
+    page = "starting.md"
 
 
 class InvalidWorkflowError(ConfigError, ValueError):
@@ -66,6 +78,8 @@ class OutputError(StabilizeExpectedError):
 
 class VerificationError(StabilizeExpectedError):
     """A verifier found an output wrong."""
+
+    page = "verification.md"
 
 
 class StageNotReadyError(StabilizeExpectedError):
@@ -98,6 +112,8 @@ class StoreDamagedError(StoreError):
     `stabilize-nb doctor FILE` says what is wrong with it and what can be saved.
     """
 
+    page = "resilience.md"
+
 
 class SchemaError(StoreError):
     """The database holds another schema than this version of the package."""
@@ -122,6 +138,8 @@ class WaitingForApproval(StabilizeExpectedError):
 
 class WaitingForSettlement(WaitingForApproval):
     """A run cannot go on before a person says what became of a body whose process died while it ran."""
+
+    page = "resilience.md"
 
     def __init__(self, run_id: str, gates: Iterable[str], doubt: str) -> None:
         super().__init__(run_id, gates)
@@ -153,6 +171,8 @@ class WaitingForCode(StabilizeExpectedError):
 
 class WaitingForRedrive(StabilizeExpectedError):
     """A run cannot go on because messages of it could not be processed; `.letters` has a sentence for each."""
+
+    page = "resilience.md"
 
     def __init__(self, run_id: str, letters: Iterable[str]) -> None:
         self.run_id = run_id
@@ -192,6 +212,8 @@ class PermanentError(StabilizeError):
 
 class SecretNotFoundError(PermanentError, LookupError):
     """A secret is not where it is looked up; the message says which, who needs it, where that is, and what to do."""
+
+    page = "security.md"
 
 
 class TransientError(StabilizeError):

@@ -35,6 +35,8 @@ _HIGHEST_PORT: Final = 65_535
 class EgressRefusedError(PermanentError):
     """A request may not go where it was to go; nothing was sent there."""
 
+    page = "http.md"
+
 
 class TooLargeError(PermanentError):
     """An answer is larger than it may be."""

@@ -88,6 +88,8 @@ class RefusedForNowError(TransientError):
 class BudgetExceededError(PermanentError):
     """The budget of the workflow is used up; the call was not made. `question`: what to ask a person about it."""
 
+    page = "agents.md"
+
     def __init__(self, message: str, question: Question | None = None) -> None:
         super().__init__(message)
         self.question = question

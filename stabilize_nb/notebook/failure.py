@@ -16,6 +16,7 @@ from stabilize_nb.errors import RunFailedError, StabilizeError
 from stabilize_nb.notebook.cell import CellSyntaxError
 from stabilize_nb.notebook.runtime import RUNTIME
 from stabilize_nb.notebook.traces import cell_of, places
+from stabilize_nb.plain import obeyed_by_none
 from stabilize_nb.waiting import AwaitInterrupted, WaitInterrupted
 
 if TYPE_CHECKING:
@@ -47,10 +48,14 @@ def rendered(shell: Shell, error: BaseException) -> list[str]:
         return lines
     if isinstance(error, CellSyntaxError):
         return [*_syntax_lines(shell, error.fault), f"{_coloured(shell, 'SyntaxError')}: {error}"]
-    lines = [f"{_coloured(shell, type(error).__name__)}: {error}"]
+    lines = [f"{_coloured(shell, type(error).__name__)}: {error}", *(f"  {note}" for note in _notes(error))]
     if isinstance(error, RunFailedError):
         return lines + [f"  {ref}: {place}" for ref, place in _failures(shell, error)]
     return lines + list(_place(shell, error))
+
+
+def _notes(error: BaseException) -> list[str]:
+    return [obeyed_by_none(str(note)) for note in getattr(error, "__notes__", ())]
 
 
 def _coloured(shell: Shell, text: str) -> str:
