@@ -57,7 +57,7 @@ def install(python: str, wheel: Path, environment: Path) -> Path:
     """Make an empty environment with the wheel and what it needs, and return its interpreter."""
     _run([python, "-m", "venv", str(environment)])
     made = environment / "bin" / "python"
-    _run([str(made), "-m", "pip", "install", "-q", "--disable-pip-version-check", str(wheel)])
+    _run([str(made), "-m", "pip", "install", "-q", "--no-compile", "--disable-pip-version-check", str(wheel)])
     return made
 
 

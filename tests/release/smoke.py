@@ -36,7 +36,7 @@ with Engine("smoke.db") as engine:  # schema, migrations and queries are files o
     assert run.result(timeout=60) == 4
     assert len(run.events) > 10
 
-# A process of its own starts without anything of this one; the magics draw with their CSS.
+# A process of its own starts without anything of this one; the magics draw, with their styles.
 from IPython.core.interactiveshell import InteractiveShell  # noqa: E402 - after the engine has worked without it
 from IPython.utils.capture import capture_output  # noqa: E402
 
@@ -45,9 +45,10 @@ with capture_output() as captured:
     shell.run_cell("%load_ext stabilize_nb")
     shell.run_cell("%%workflow drawn\n@stage\ndef first(): return 1\n\n@stage\ndef second(first): return first")
     shown = shell.run_cell("%workflow doctor").result
+    ended = shell.run_cell("run = drawn.run(); run.wait(60); run").result
 html = "".join(output.data.get("text/html", "") + output.data.get("image/svg+xml", "") for output in captured.outputs)
 assert "<svg" in html, captured.outputs
-assert "<style" in html
+assert "style=" in ended._repr_mimebundle_()["text/html"]
 assert "stabilize-nb" in str(shown)
 
 assert 20_000 < len(guide().encode()) <= 60_000
