@@ -180,7 +180,7 @@ def _events() -> str:
 
 
 def _names() -> str:
-    return ", ".join(name for name in stabilize_nb.__all__ if not name.startswith("_"))
+    return ", ".join(name for name in dir(stabilize_nb) if not name.startswith("_"))
 
 
 _PARTS: Final[Mapping[str, Callable[..., str]]] = {
