@@ -35,7 +35,7 @@ QUANTILES = {"p50": 0.5, "p99": 0.99, "slowest": 1.0}
 def workers_die(server: Served, runs: int = 500, beat: float = 1.0) -> dict[str, Any]:
     """Have workers share runs, and kill one at every beat; another one takes its place."""
     with scratch() as folder:
-        crowd = Crowd(server, "dying", Path(folder) / "notes", runs, takes=0.03)
+        crowd = Crowd(server, "dying", Path(folder) / "notes", runs, takes=0.2)
         deaths: dict[int, float] = {}
         with crowd.at_work() as living:
 

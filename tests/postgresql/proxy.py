@@ -24,6 +24,8 @@ import psycopg
 LATE = 0.05
 _COMMIT = re.compile(rb"\bCOMMIT\b")
 _LENGTH = struct.Struct("!I")
+#: What the client waits after: Query and Sync.
+_ENDS = b"QS"
 _READY = b"Z\0\0\0\5"
 
 
@@ -41,7 +43,8 @@ class Proxy:
     """
     Passes sessions on to the server at an address, from a port of this machine.
 
-    `counts` has "statement" and "commit"; `reached(kind, nth)` is asked at each and says what befalls the session.
+    `counts` has "statement", "commit" and "trip". `reached(kind, nth)` is asked at each of the first two, and says what
+    befalls the session.
     """
 
     def __init__(self, address: str, reached: Callable[[str, int], Way | None]) -> None:
@@ -125,7 +128,7 @@ class Session:
                     self._way, self._last = way, [message]
             else:
                 ready.append(message)
-            if self._way is not None and (self._way is Way.BEFORE or message[:1] in b"QS"):
+            if self._way is not None and (self._way is Way.BEFORE or message[:1] in _ENDS):
                 self._cut()
                 return False
         self._server.sendall(b"".join(ready))
@@ -147,6 +150,8 @@ class Session:
         if not self._begun:
             self._begun = True
             return None
+        if message[:1] in _ENDS:
+            self._proxy.counts["trip"] += 1
         body = message[5:]
         match message[:1]:
             case b"Q":

@@ -17,7 +17,7 @@ from tests.stores import Schemas
 
 #: Returns the scenarios of a shape from its name and what an undisturbed run of it reaches of each kind.
 Planned = Callable[[str, Mapping[str, int]], Iterable[tuple[str, Any]]]
-KILLS = Plan(statement=27, again=0.4, disk=None, power=None)
+KILLS = Plan(statement=13, again=0.25, disk=None, power=None)
 #: Shapes whose commits are put in doubt, and how often in each way: 60 cases.
 DOUBTED = ("linear", "locks of two workflows", "stateful retry")
 EACH = 5

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.postgresql.page import PAGE, RESULT, ROWS, page
+
 
 def test_sessions_that_are_cut_cost_nothing_but_time(tmp_path: Path) -> None:
     """Sessions ended before a statement, or cut before, after and at the answer of COMMIT: nothing lost or doubled."""
@@ -18,3 +20,18 @@ def test_sessions_that_are_cut_cost_nothing_but_time(tmp_path: Path) -> None:
     parts = json.loads(file.read_text())["parts"]
     assert parts["ended"]["kinds"]["ended"] >= 4
     assert parts["doubts"]["kinds"] == {"before": 1, "after": 1, "late": 1, "answer": 1}
+
+
+def test_the_page_tells_what_the_long_run_found() -> None:
+    """The table of docs/postgresql.md is made of its result, in which nothing is wrong and nothing left out."""
+    report = json.loads(RESULT.read_text())
+    parts = report["parts"]
+
+    assert [part["wrong"] for part in parts.values()] == [[]] * len(ROWS)
+    assert sum(parts["kills"]["kinds"].values()) >= 1_000
+    assert len(parts["ended"]["shapes"]) == 6
+    assert sum(parts["doubts"]["kinds"].values()) >= 60
+    assert (parts["restarts"]["restarts"], parts["restarts"]["runs"]) == (20, 200)
+    assert (parts["workers"]["runs"], parts["workers"]["processes"]) == (500, 4)
+    assert parts["workers"]["p99"] <= 1.0
+    assert page(report) == PAGE.read_text(), "python -m tests.postgresql.page writes it anew"
