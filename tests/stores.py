@@ -85,8 +85,10 @@ class Schemas:
         return set(self._of)
 
     def release(self, paths: set[str]) -> None:
-        """Give up what is at some paths."""
-        self._free += [self._of.pop(path) for path in sorted(paths & self._of.keys())]
+        """Give up what is at some paths; what a test has left open is not used again."""
+        opened = {dict(parse_qsl(urlsplit(each.url).query)).get("schema") for each in database.open_databases()}
+        given_up = [self._of.pop(path) for path in sorted(paths & self._of.keys())]
+        self._free += [schema for schema in given_up if self.server.schema(schema) not in opened]
 
     def copy(self, old: str, new: str) -> None:
         """Have a schema hold what another one holds."""
@@ -143,6 +145,11 @@ def forgotten() -> Iterator[None]:
     yield
     for schemas, kept in zip(_instead, before, strict=True):
         schemas.release(schemas.names() - kept)
+
+
+def place_of(path: Path) -> str:
+    """Return by what name another process opens a store."""
+    return _instead[-1].server.url(_instead[-1].take(str(path))) if _instead else str(path)
 
 
 def copy_store(source: Database, path: Path) -> None:

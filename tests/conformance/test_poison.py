@@ -62,7 +62,8 @@ POISONS = [
     Poison("cut off", "not JSON", payload='{"instance_context": {"a"'),
     Poison("nested too deep", "not JSON", payload=DEEP),
     Poison("an endless number", "not JSON", payload='{"generation": ' + "9" * 5_000 + "}"),
-    Poison("bytes", "not JSON", payload=b"\xff\xfe\xfd"),
+    # PostgreSQL keeps no bytes in a column of text
+    pytest.param(Poison("bytes", "not JSON", payload=b"\xff\xfe\xfd"), marks=pytest.mark.sqlite),
     Poison("a list", "holds list", payload="[1]"),
     Poison("nothing", "holds NoneType", payload="null"),
     Poison("a field of a newer version", "unknown fields: since_version_9", payload='{"since_version_9": 1}'),

@@ -7,6 +7,7 @@ The workers are forks of this process, which has no threads and no open store.
 from __future__ import annotations
 
 import os
+import random
 import signal
 import time
 from collections import Counter, defaultdict
@@ -33,14 +34,15 @@ QUANTILES = {"p50": 0.5, "p99": 0.99, "slowest": 1.0}
 
 
 def workers_die(server: Served, runs: int = 500, beat: float = 1.0) -> dict[str, Any]:
-    """Have workers share runs, and kill one at every beat; another one takes its place."""
+    """Have workers share runs, and kill one of them at every beat; another one takes its place."""
     with scratch() as folder:
-        crowd = Crowd(server, "dying", Path(folder) / "notes", runs, takes=0.2)
+        crowd = Crowd(server, "dying", Path(folder) / "notes", runs, takes=0.03)
         deaths: dict[int, float] = {}
+        chance = random.Random(0)
         with crowd.at_work() as living:
 
             def kill() -> None:
-                victim = living.pop(0)
+                victim = living.pop(chance.randrange(PROCESSES))
                 os.kill(victim.pid, signal.SIGKILL)
                 deaths[victim.pid] = time.time()
                 victim.bury()

@@ -26,7 +26,7 @@ def conformance(paths: tuple[str, ...]) -> Part:
         begun = time.monotonic()
         command = [sys.executable, "-m", "pytest", "-q", "--no-header", "-n", str(jobs), "--store", "postgres", "-rf"]
         done = subprocess.run(
-            [*command, "--timeout", "600", *paths], capture_output=True, text=True, check=False, env=dict(os.environ)
+            [*command, "--timeout", "900", *paths], capture_output=True, text=True, check=False, env=dict(os.environ)
         )
         counts = {word: int(number) for number, word in COUNTED.findall(done.stdout.splitlines()[-1])}
         wrong = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]

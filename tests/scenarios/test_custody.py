@@ -10,6 +10,7 @@ import pytest
 
 from stabilize_nb import Engine, Flow, WaitingForResume, WorkflowStatus
 from stabilize_nb.queue.messages import StartWorkflow
+from tests.stores import place_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -128,7 +129,7 @@ sys.stdin.read()
 def test_run_of_another_process_is_watched_decided_and_taken_over(tmp_path):
     """It is named with its process, a decision reaches it there, and who resumed it works at it when that one dies."""
     path = tmp_path / "runs.db"
-    command = [sys.executable, "-c", OTHER, str(path)]
+    command = [sys.executable, "-c", OTHER, place_of(path)]
     with (
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process,
         holding(path) as engine,

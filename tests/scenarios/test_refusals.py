@@ -171,6 +171,7 @@ def test_store_and_queue_must_be_one_database(tmp_path) -> None:
     queue.close()
 
 
+@pytest.mark.sqlite
 def test_file_of_another_program_is_refused(tmp_path) -> None:
     """A file that is no store of ours is not touched."""
     path = tmp_path / "other.db"
