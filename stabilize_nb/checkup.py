@@ -1,9 +1,10 @@
 """
-What is wrong with a store, and what its runs wait for; the file is only read.
+What is wrong with a store, and what its runs wait for; it is only read.
 
-The checks repeat what the engine promises: pages that SQLite can read, the schema of this version, logs without gaps
-(C7), unfinished runs that are moved by something or wait for something that can be named (C10), nothing left over.
-Claims of processors that are gone are told too; whoever works next frees them by itself (C8).
+The checks repeat what the engine promises: pages that SQLite can read (a server looks after its own), the schema of
+this version, logs without gaps (C7), unfinished runs that are moved by something or wait for something that can be
+named (C10), nothing left over. Claims of processors that are gone are told too; whoever works next frees them by
+itself (C8).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,14 +22,18 @@ import apsw
 
 from stabilize_nb.errors import StoreError
 from stabilize_nb.queue.processor.presence import is_at_work
+from stabilize_nb.store.beacon import FileBeacon
+from stabilize_nb.store.database import driver_of
 from stabilize_nb.store.files import has_content, refuse_damaged_head, refuse_unusable
-from stabilize_nb.store.migrate import refuse_changed, refuse_newer, schema
+from stabilize_nb.store.migrate import refuse_changed, refuse_newer, schema, statuses
 from stabilize_nb.store.sqlite import SqliteConnection, refuse_unsound, store_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from stabilize_nb.store.beacon import Beacon
     from stabilize_nb.store.connection import Connection
+    from stabilize_nb.store.driver import Driver
 
 #: Findings of one kind that are told one by one.
 MOST = 20
@@ -37,7 +43,7 @@ MOST = 20
 class Finding:
     """Something that is not as it should be.
 
-    `kind`: file, schema, pages, log, stuck, rest, claim, lease or dead letter.
+    `kind`: file, server, schema, pages, log, stuck, rest, claim, lease or dead letter.
     """
 
     kind: str
@@ -46,7 +52,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkup:
-    """What was found in a store. `sizes` are bytes by table; `waits` says for each unfinished run what it waits for."""
+    """
+    What was found in a store. `sizes` are bytes by table; `waits` says for each unfinished run what it waits for.
+
+    `workers`: processes that live and work at it. `wal` and `free` are None where the store is no file.
+    """
 
     path: str
     opens: bool
@@ -55,9 +65,10 @@ class Checkup:
     sizes: tuple[tuple[str, int], ...] = ()
     ended: int = 0
     unfinished: int = 0
+    workers: int = 0
     size: int = 0
-    wal: int = 0
-    free: int = 0
+    wal: int | None = 0
+    free: int | None = 0
 
     @property
     def is_healthy(self) -> bool:
@@ -89,6 +100,47 @@ def examine(path: str) -> Checkup:
         connection.close_untouched()
 
 
+def examine_server(url: str) -> Checkup:
+    """Return what is to be said about a schema of a PostgreSQL server, as it is at one moment."""
+    driver = driver_of(url)
+    try:
+        connection = driver.surveyor()
+    except StoreError as error:
+        return _unopened(driver.path, error, "server")
+    with closing(connection):
+        try:
+            connection.script("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            return _examine_server(driver, connection)
+        except driver.errors as error:
+            return _unopened(driver.path, driver.said(error), "server")
+        except StoreError as error:
+            return _unopened(driver.path, error, "schema")
+
+
+def _unopened(path: str, error: StoreError, kind: str) -> Checkup:
+    return Checkup(path=path, opens=False, findings=(Finding(kind=kind, what=str(error)),), wal=None, free=None)
+
+
+def _examine_server(driver: Driver, connection: Connection) -> Checkup:
+    if not refuse_newer(connection):
+        empty = Finding(kind="schema", what="it is empty and holds no store; stabilize-nb mg-up makes one")
+        return Checkup(path=driver.path, opens=True, findings=(empty,), wal=None, free=None)
+    behind = [
+        Finding(kind="schema", what=f"the migration {name} is {status}; stabilize-nb mg-up applies what is pending")
+        for name, status, _ in statuses(connection.all("migrations", {})) if status != "applied"
+    ]  # fmt: skip
+    if lacking := (*behind, *_lacking(connection)):
+        return Checkup(path=driver.path, opens=False, findings=lacking, wal=None, free=None)
+    beacon = driver.beacon()
+    ended, unfinished = connection.one("doctor_counts", {}) or (0, 0)
+    sizes = tuple((str(name), int(taken)) for name, taken in connection.all("doctor_sizes", {}))
+    return Checkup(
+        path=driver.path, opens=True, findings=tuple(_found(connection, beacon, everywhere=True)),
+        waits=tuple(_waits(connection)), sizes=sizes, ended=ended, unfinished=unfinished,
+        workers=_workers(connection, beacon), size=sum(taken for _, taken in sizes), wal=None, free=None,
+    )  # fmt: skip
+
+
 def _examine(connection: SqliteConnection, file: Path, size: int) -> Checkup:
     path = str(file)
     wal = Path(f"{path}-wal").stat().st_size if has_content(f"{path}-wal") else 0
@@ -104,7 +156,8 @@ def _examine(connection: SqliteConnection, file: Path, size: int) -> Checkup:
     if lacking or pages:
         return Checkup(path=path, opens=not lacking, findings=(*lacking, *pages), size=size, wal=wal)
     try:
-        findings = [finding for check in _CHECKS for finding in check(connection)]
+        beacon = FileBeacon(f"{path}.alive") if Path(f"{path}.alive").exists() else None
+        findings = [*_found(connection, beacon, everywhere=False)]
         ended, unfinished = connection.one("doctor_counts", {}) or (0, 0)
         try:
             refuse_unusable(path)
@@ -113,7 +166,8 @@ def _examine(connection: SqliteConnection, file: Path, size: int) -> Checkup:
         return Checkup(
             path=path, opens=True, findings=tuple(findings), waits=tuple(_waits(connection)),
             sizes=tuple((str(name), int(taken)) for name, taken in connection.all("doctor_sizes", {})), ended=ended,
-            unfinished=unfinished, size=size, wal=wal, free=connection.free_bytes(),
+            unfinished=unfinished, workers=_workers(connection, beacon), size=size, wal=wal,
+            free=connection.free_bytes(),
         )  # fmt: skip
     except (apsw.Error, UnicodeDecodeError) as error:
         finding = Finding(kind="pages", what=str(store_error(path, error)))
@@ -160,11 +214,12 @@ def _claims(connection: Connection) -> Iterator[Finding]:
             yield Finding(kind="claim", what=f"{_who(run, ref)} waits for {claim!r}, which nobody holds")
 
 
-def _leases(connection: Connection) -> Iterator[Finding]:
+def _leases(connection: Connection, beacon: Beacon | None, *, everywhere: bool) -> Iterator[Finding]:
+    """Yield claims of processors that are gone; `everywhere`: lights of other hosts are seen here."""
     now = int(time.time() * 1_000)
     for owner, count, until, pid, host in connection.all("doctor_claimed", {}):
-        here = host == socket.gethostname()
-        gone = not is_at_work(connection, owner) if here or host is None else until < now
+        here = everywhere or host == socket.gethostname()
+        gone = not is_at_work(beacon, connection, owner) if here or host is None else until < now
         if gone:
             place = f"process {pid} on {host}" if host else "a process that left no name"
             what = f"{count} messages are claimed by {place}, which is gone; whoever works next frees them"
@@ -182,9 +237,19 @@ _CHECKS: tuple[Callable[[Connection], Iterator[Finding]], ...] = (
     _stuck,
     _rest,
     _claims,
-    _leases,
     _dead_letters,
 )
+
+
+def _found(connection: Connection, beacon: Beacon | None, *, everywhere: bool) -> Iterator[Finding]:
+    for check in _CHECKS:
+        yield from check(connection)
+    yield from _leases(connection, beacon, everywhere=everywhere)
+
+
+def _workers(connection: Connection, beacon: Beacon | None) -> int:
+    owners = [row[1] for row in connection.all("overview_processors", {})]
+    return sum(is_at_work(beacon, connection, owner) for owner in owners)
 
 
 # -- what waits for what ------------------------------------------------------------------------------

@@ -12,11 +12,13 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from stabilize_nb.checkup import Checkup, examine
+from stabilize_nb.checkup import Checkup, examine, examine_server
+from stabilize_nb.cli.stores import db_url, url_of
 from stabilize_nb.cli.terminal import Terminal
-from stabilize_nb.engine import default_url, store_path, store_url
+from stabilize_nb.engine import store_path
 from stabilize_nb.errors import ConfigError
 from stabilize_nb.salvage import salvage
+from stabilize_nb.store.driver import POSTGRES
 
 if TYPE_CHECKING:
     from stabilize_nb.salvage import SalvageReport
@@ -26,25 +28,29 @@ HEALTHY, FINDINGS, CLOSED = 0, 1, 2
 
 @click.command(short_help="Say what is wrong with a store, and save what can be saved.")
 @click.argument("store", required=False)
+@db_url
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.option("--salvage", "target", type=click.Path(path_type=Path), help="Write what can be read into a new store.")
-def doctor(store: str | None, *, as_json: bool, target: Path | None) -> None:
+def doctor(store: str | None, db_url: str | None, *, as_json: bool, target: Path | None) -> None:
     """
-    Look through a store: its pages, its schema, and what its runs wait for. The file is only read.
+    Look through a store: its pages, its schema, and what its runs wait for. It is only read.
 
-    STORE is a file or URL; without it the store of the notebook or script in this folder. The exit code is 0 for a
-    healthy store, 1 when something was found, 2 for one that cannot be opened. With --salvage it is 0 when no fact is
-    known to be lost, else 1.
+    STORE is a file or URL, as --db-url. Pages of a PostgreSQL server are its own affair (pg_amcheck). The exit code is
+    0 for a healthy store, 1 when something was found, 2 for one that cannot be opened. With --salvage it is 0 when no
+    fact is known to be lost, else 1.
     """
-    place = store_path(default_url() if store is None else store_url(store))
-    if place is None:
-        raise ConfigError("doctor looks into files of SQLite; for a PostgreSQL server there is pg_amcheck")
+    url = url_of(store or db_url)
+    place = store_path(url)
+    if place is None and not url.startswith(POSTGRES):
+        raise ConfigError("a store in memory is seen by its own process alone")
     path = str(place)
     if target is not None:
+        if place is None:
+            raise ConfigError("--salvage is for files of SQLite; a server is restored from a backup")
         report = salvage(path, str(target.absolute()))
         click.echo(json.dumps(asdict(report), indent=1)) if as_json else show_salvage(report)
         sys.exit(FINDINGS if report.lost else HEALTHY)
-    found = examine(path)
+    found = examine_server(url) if place is None else examine(path)
     click.echo(json.dumps(asdict(found), indent=1)) if as_json else show(found)
     sys.exit(HEALTHY if found.is_healthy else FINDINGS if found.opens else CLOSED)
 
@@ -62,7 +68,7 @@ def show(found: Checkup) -> None:
         console.print(f"  stabilize-nb doctor {found.path} --salvage NEW.db  writes what can be read")
     if not found.sizes:
         return
-    console.print(f"{found.ended} runs have ended, {found.unfinished} have not")
+    console.print(f"{found.ended} runs have ended, {found.unfinished} have not; {found.workers} processes work at it")
     for line in found.waits:
         console.print(f"  {line}")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
@@ -70,9 +76,10 @@ def show(found: Checkup) -> None:
     table.add_column("size", justify="right")
     for name, taken in found.sizes:
         table.add_row(name, readable(taken))
-    table.add_row("file", readable(found.size), style="bold")
-    table.add_row("free in it", readable(found.free))
-    table.add_row("WAL", readable(found.wal))
+    table.add_row("all" if found.wal is None else "file", readable(found.size), style="bold")
+    for name, part in (("free in it", found.free), ("WAL", found.wal)):
+        if part is not None:
+            table.add_row(name, readable(part))
     console.print(table)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from stabilize_nb.cli.doctor import readable
-from stabilize_nb.engine import default_url, store_path, store_url
+from stabilize_nb.cli.stores import db_url, url_of
+from stabilize_nb.engine import store_path
 from stabilize_nb.errors import StoreError
 from stabilize_nb.plain import obeyed_by_none
 from stabilize_nb.store.database import Database
@@ -14,16 +15,17 @@ from stabilize_nb.store.retention import prune as prune_store
 
 @click.command(short_help="Delete runs that have ended, and give their space back.")
 @click.argument("store", required=False)
+@db_url
 @click.option("--keep", required=True, help="How many of the newest stay (100), or for how long each stays (30d, 12h).")
 @click.option("--status", "statuses", multiple=True, help="Only runs that ended so; may be given several times.")
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
-def prune(store: str | None, *, keep: str, statuses: tuple[str, ...], dry_run: bool) -> None:
+def prune(store: str | None, db_url: str | None, *, keep: str, statuses: tuple[str, ...], dry_run: bool) -> None:
     """
-    Delete runs that have ended, with their logs. STORE is a file or URL; without it the store of this folder.
+    Delete runs that have ended, with their logs. STORE is a file or URL, as --db-url.
 
     Runs that have not ended, that have queued messages or dead letters, or whose parent has not ended always stay.
     """
-    url = default_url() if store is None else store_url(store)
+    url = url_of(store or db_url)
     path = store_path(url)
     if path is not None and not path.exists():
         raise StoreError(f"database {path}: there is no such file")

@@ -14,10 +14,8 @@ import os
 import socket
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stabilize_nb.store.beacon import FileBeacon
 from stabilize_nb.store.codec import dumps, loads
 
 if TYPE_CHECKING:
@@ -145,10 +143,9 @@ def takers(database: Database, connection: Connection) -> dict[str, frozenset[st
     return {owner: frozenset(loads(takes)) for owner, takes in rows if not is_gone(database, connection, owner)}
 
 
-def is_at_work(connection: Connection, owner: str) -> bool:
-    """Whether a processor is there, by a connection to its file alone."""
-    path = f"{connection.path}.alive"
-    return _is_there(FileBeacon(path) if Path(path).exists() else None, connection, owner)
+def is_at_work(beacon: Beacon | None, connection: Connection, owner: str) -> bool:
+    """Whether a processor is there, by a connection alone."""
+    return _is_there(beacon, connection, owner)
 
 
 def _is_there(beacon: Beacon | None, connection: Connection, owner: str) -> bool:
