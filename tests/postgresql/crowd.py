@@ -147,12 +147,10 @@ class Crowd:
         return found + ([f"{len(begun)} bodies"] if len(begun) != len(STAGES) * self._runs else [])
 
     def _start(self) -> None:
-        with Engine(self._url) as engine:
+        with Engine(self._url, only=("nothing",)) as engine:  # bodies are for the workers
             flow = made(self.notes, self._takes)
-            engine.processor.stop()
             for order in range(self._runs):
                 engine.start(flow, order=order)
-            engine.processor.stop()
 
     def _done(self) -> bool:
         with suppress(psycopg.OperationalError), psycopg.connect(self._server.address, autocommit=True) as session:
