@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -182,3 +184,15 @@ def test_steps_that_wait_in_a_circle_are_done_again(database: Database) -> None:
 
     assert sequences == [7, 7]
     assert sum(tries) > 2
+
+
+def test_rates_are_those_of_the_page() -> None:
+    """What several processes do beside one, as `python -m tests.postgresql.rates` has seen it."""
+    docs = Path(__file__).parents[2] / "docs"
+    found = json.loads((docs / "postgresql-rates.json").read_text())
+    page = " ".join((docs / "postgresql.md").read_text().split())
+
+    assert found["no-op"]["ratio"] >= 1.4
+    assert found["naps"]["ratio"] >= 2.5
+    for name in ("no-op", "naps"):
+        assert f"{found[name]['ratio']:.1f} times" in page
