@@ -27,6 +27,10 @@ from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.run_diff import CHANGES
 
 PLACE: Final = re.compile(r"\{\{(\w+)(?: ([^}]+))?\}\}")
+#: Numbers of patterns, and where the columns of frames are stated: the guide has them in a list.
+_LEFT_OUT: Final = re.compile(r" \(WCP-[\d, ]+\)|(?<=\(the first), WCP-9|; columns as `[\w.]+` (?:states|has) them")
+#: The option that most commands take; it is said above their list.
+_EVERYWHERE: Final = "db_url"
 #: The method whose signature has the words of a stage; others say `**words`.
 _HAS_WORDS: Final = "stage"
 _FIRST_WORD: Final = "after"
@@ -136,8 +140,8 @@ def _default(value: Any) -> str:
 
 
 def _text(doc: str | None, indent: str = "", *, is_brief: bool = False) -> str:
-    """Return a docstring, or its first paragraph, with further lines indented and without numbers of patterns."""
-    text = re.sub(r" \(WCP-[\d, ]+\)|(?<=\(the first), WCP-9", "", inspect.cleandoc(doc or ""))
+    """Return a docstring, or its first paragraph, with further lines indented and without what is said elsewhere."""
+    text = _LEFT_OUT.sub("", inspect.cleandoc(doc or ""))
     first, *rest = (text.partition("\n\n")[0] if is_brief else text).splitlines()
     return "\n".join([first, *(f"{indent}{line}".rstrip() for line in rest)])
 
@@ -152,6 +156,7 @@ def _usage(name: str, command: click.Command) -> str:
     context = click.Context(command)
     arguments = [each.make_metavar(context) for each in command.params if isinstance(each, click.Argument)]
     options = [each for each in command.params if isinstance(each, click.Option) and not each.hidden]
+    options = [each for each in options if each.name != _EVERYWHERE]
     return " ".join(["stabilize-nb", name, *arguments, *(_option(each, context) for each in options)])
 
 

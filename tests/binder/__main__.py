@@ -52,7 +52,7 @@ def build(clone: Path, prefix: Path) -> dict[str, str]:
         **kept, "PATH": f"{prefix / 'bin'}{os.pathsep}{os.environ['PATH']}", "NB_PYTHON_PREFIX": str(prefix),
         "JUPYTER_CONFIG_DIR": str(prefix / "home"), "JUPYTER_DATA_DIR": str(prefix / "home" / "data"),
     }  # fmt: skip
-    install = ["python", "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    install = ["python", "-m", "pip", "install", "-q", "--no-compile", "--disable-pip-version-check"]
     _run([*install, "-r", "binder/requirements.txt"], clone, environment)
     _run(["binder/postBuild"], clone, environment)
     return environment
