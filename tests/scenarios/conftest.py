@@ -1,15 +1,5 @@
-"""Where scenarios are carried out: none is about a disk, and on one they would wait for it most of their time."""
+"""No scenario is about a disk."""
 
-from collections.abc import Iterator
-from pathlib import Path
+from tests.memory import tmp_path
 
-import pytest
-
-from stabilize_nb.testing.forks import scratch
-
-
-@pytest.fixture
-def tmp_path() -> Iterator[Path]:
-    """A folder in memory, if possible."""
-    with scratch() as folder:
-        yield Path(folder)
+__all__ = ["tmp_path"]
