@@ -84,6 +84,8 @@ def bring_notebooks(app: Sphinx) -> None:
 def link_notebooks(app: Sphinx, page: str, source: list[str]) -> None:
     """Have links to files of the repository lead to the pages made of them."""
     source[0] = re.sub(r"\]\((?:\.\./)?notebooks/(\w+\.ipynb)\)", rf"]({up(page)}notebooks/\1)", source[0])
+    if "/" not in page:  # other files above are not part of the documentation: they come as they are
+        source[0] = re.sub(r"\]\((\.\./[^)#]+\.md)\)", r"](path:\1)", source[0])
 
 
 def list_others(app: Sphinx, page: str, source: list[str]) -> None:
