@@ -65,7 +65,7 @@ def smoke(python: Path, folder: Path) -> None:
     """Use the package and its command in an empty folder."""
     folder.mkdir()
     shutil.copy(HERE / "smoke.py", folder)
-    _run([str(python), "-W", "error", "smoke.py"], folder)
+    _run([str(python), "-W", "error", "smoke.py"], folder, silent=True)
     command = python.with_name("stabilize-nb")
     for arguments in (["--version"], ["runs"], ["mg-status", "--db-url", "smoke.db"], ["doctor", "smoke.db"]):
         _run([str(command), *arguments], folder, quiet=arguments != ["--version"])
@@ -90,11 +90,15 @@ def _interpreters() -> Iterator[str]:
         yield found
 
 
-def _run(command: Sequence[str], folder: Path | None = None, *, quiet: bool = False) -> None:
+def _run(command: Sequence[str], folder: Path | None = None, *, quiet: bool = False, silent: bool = False) -> None:
+    """Run a command that has to succeed; `quiet`: without its output, `silent`: it must write no error either."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE if quiet else None, check=False, text=True
-    )
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE if quiet else None,
+        stderr=subprocess.PIPE if silent else None, check=False, text=True,
+    )  # fmt: skip
+    if silent and done.stderr:
+        sys.exit(f"{' '.join(command)} wrote:\n{done.stderr}")
     if done.returncode:
         sys.exit(f"{' '.join(command)} gave {done.returncode}{': ' + done.stdout if quiet else ''}")
 

@@ -126,11 +126,11 @@ class QueueProcessor(Workshop):
 
     def rest(self) -> None:
         """Begin nothing more until `start`, and return at once: an interrupt may ask for it."""
-        self.database.post(lambda: self._close_shop(0.0))
+        self.database.post(lambda: self.close_shop(0.0))
 
     def stop(self, wait: bool = True, timeout: float = 30.0) -> None:
         """Begin nothing more; with `wait` return once the bodies at work are committed, at most after `timeout` s."""
-        reply = self.database.spawn(lambda: self._close_shop(timeout if wait else 0.0), "stabilize-stop")
+        reply = self.database.spawn(lambda: self.close_shop(timeout if wait else 0.0), "stabilize-stop")
         reply.wait(timeout + 1 if wait else 1)
 
     @property
@@ -203,7 +203,7 @@ class QueueProcessor(Workshop):
                 raise desk.trouble
         finally:
             if own:
-                self._close_shop(EXIT_BUDGET)
+                self.close_shop(EXIT_BUDGET)
                 with desk.changed:
                     desk.allowance = None
                     desk.slots = self.config.max_workers
@@ -244,7 +244,8 @@ class QueueProcessor(Workshop):
             self._keeper = keeper
         keeper.start()
 
-    def _close_shop(self, timeout: float) -> None:
+    def close_shop(self, timeout: float) -> None:
+        """Begin nothing more, and wait in this thread for the bodies at work, at most so many seconds."""
         desk = self.desk
         deadline = time.monotonic() + timeout
         with desk.changed:
@@ -470,7 +471,7 @@ class QueueProcessor(Workshop):
 def _stop_all() -> None:
     for processor in list(_processors):
         if not processor.closed:
-            processor.stop(timeout=EXIT_BUDGET)
+            processor.close_shop(EXIT_BUDGET)  # in this thread: Python 3.12 starts none any more when it ends
         processor.leave_bodies()
 
 
