@@ -93,6 +93,7 @@ class Rehearsal:
 
     def play(self) -> None:
         """Do what is queued and all that follows from it; returns when nothing is left but what waits for people."""
+        self._store.database.call(self._processor.look_for_dead)
         while (due := self._next_work()) is not None:
             self._clock.reach(due)
             if not self._processor.process_one(PATIENCE):

@@ -106,7 +106,9 @@ def _in_order(node: ast.AST) -> Iterator[ast.AST]:
 def _gives(body: ast.Module) -> Iterator[str]:
     for node in ast.walk(body):
         match node:
-            case ast.Assign(targets=[ast.Name(id="outputs")], value=ast.Dict(keys=keys)):
+            case ast.Assign(targets=[ast.Name(id="outputs")], value=ast.Dict(keys=keys)) | ast.Return(
+                ast.Dict(keys=keys)
+            ):
                 yield from (key.value for key in keys if isinstance(key, ast.Constant) and isinstance(key.value, str))
             case ast.Assign(targets=[ast.Subscript(value=ast.Name(id="outputs"), slice=ast.Constant(value=str(key)))]):
                 yield key

@@ -157,8 +157,17 @@ def _count(number: int) -> str:
     return "1 stage" if number == 1 else f"{number} stages"
 
 
+#: What a loop itself gives.
+_OF_LOOPS: Final = frozenset({"iteration_count", "max_iterations", "loop_exhausted"})
+
+
 def _inputs(flow: Flow) -> Iterator[str]:
-    inputs = [name if needed else f"{name} (optional)" for name, needed in flow.inputs.items()]
+    """Say what a run is given; what a stage can be seen to put out is left out, unless the first stages need it."""
+    stages = flow.stages.values()
+    needed = {name for stage in stages for name, is_needed in stage.wants().items() if is_needed}
+    put_out = {name for stage in stages for name in stage.gives} | (_OF_LOOPS if flow.loops else frozenset())
+    names = [name for name, is_needed in flow.inputs.items() if is_needed or name not in put_out]
+    inputs = [name if name in needed else f"{name} (optional)" for name in names]
     if inputs:
         yield f"inputs: {', '.join(inputs)}"
 

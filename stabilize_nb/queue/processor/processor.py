@@ -308,7 +308,7 @@ class QueueProcessor(Workshop):
                     self._renew()
                 if now >= next_look:
                     next_look = now + LOOK_FOR_DEAD
-                    self._look_for_dead()
+                    self.look_for_dead()
                 if self.running and timetable.go_on():
                     self.wake()
                     self.database.changes.notify(origin=self.wake)
@@ -360,7 +360,8 @@ class QueueProcessor(Workshop):
             self.database.changes.notify(origin=self.wake)
         return version
 
-    def _look_for_dead(self) -> None:
+    def look_for_dead(self) -> None:
+        """Free what processors held that have died; called by an engine thread."""
         self._presence.say(frozenset().union(*self.names()))
         if not self.database.in_memory and self.database.read(self._presence.any_dead):
             freed = self.database.write(self._presence.free_dead)
