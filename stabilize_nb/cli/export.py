@@ -10,7 +10,6 @@ import click
 from markupsafe import Markup
 
 from stabilize_nb.cli.stores import db_url, opened, run_of
-from stabilize_nb.notebook.views import run_bundle
 from stabilize_nb.plain import obeyed_by_none
 from stabilize_nb.secrets.patterns import masked_value
 
@@ -73,7 +72,7 @@ def _write_json(run: Run, path: Path) -> None:
 
 
 def _write_html(run: Run, path: Path) -> None:
-    page = _PAGE.format(obeyed_by_none(f"{run.name} · {run.id}"), Markup(run_bundle(run)["text/html"]))  # noqa: S704 - text is escaped in it
+    page = _PAGE.format(obeyed_by_none(f"{run.name} · {run.id}"), Markup(run._repr_mimebundle_()["text/html"]))  # noqa: S704 - text is escaped in it
     path.write_text(page, encoding="utf-8", errors="replace")
 
 
