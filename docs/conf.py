@@ -88,14 +88,6 @@ def link_notebooks(app: Sphinx, page: str, source: list[str]) -> None:
         source[0] = re.sub(r"\]\((\.\./[^)#]+\.md)\)", r"](path:\1)", source[0])
 
 
-def list_others(app: Sphinx, page: str, source: list[str]) -> None:
-    """Put the pages that the index does not name where it says so: a new page is never out of reach."""
-    if page == "index":
-        named = set(re.findall(r"^(?:.*<)?([\w-]+)>?$", source[0], re.MULTILINE))
-        others = sorted(each for each in app.env.found_docs if "/" not in each and each not in {"index", *named})
-        source[0] = source[0].replace("(others)", "\n".join(others))
-
-
 def as_rst(app: Sphinx, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
     """Make reStructuredText of a docstring: what is in backticks is code, what is indented by itself is a block."""
     text, made = "\n".join(lines), []
@@ -120,6 +112,5 @@ def setup(app: Sphinx) -> None:
     """Make the parts of this file known."""
     app.connect("builder-inited", bring_notebooks)
     app.connect("source-read", link_notebooks)
-    app.connect("source-read", list_others)
     app.connect("autodoc-process-docstring", as_rst)
     app.add_transform(LightAndDark)

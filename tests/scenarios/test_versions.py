@@ -129,7 +129,7 @@ def test_same_code_goes_on_after_a_restart(tmp_path):
 
 
 def test_retry_uses_the_code_that_is_defined_now(engine):
-    """Whoever mends a stage and runs it again means the mended one."""
+    """Whoever mends a stage and runs it again means the mended one; the stored run says so, whoever goes on with it."""
 
     def broken(draft: str) -> str:
         return draft[10]
@@ -138,12 +138,15 @@ def test_retry_uses_the_code_that_is_defined_now(engine):
     run.until_gate(PATIENCE)
     run.approve()
     run.wait(PATIENCE)
-    engine.define(essay(second))
+    mended = essay(second)
+    engine.define(mended)
     run.retry()
     while run.status is WorkflowStatus.TERMINAL:
         engine.database.changes.ticket().wait(0.05)
 
     assert run.result(PATIENCE) == "second A"
+    stored, meant = (flow.stage_by_ref_id("review").tasks[0] for flow in (run.workflow, mended.build(question="a")))
+    assert stored.implementing_class == meant.implementing_class
 
 
 def test_print_tells_code_apart_and_nothing_else():

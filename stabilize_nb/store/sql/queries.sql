@@ -213,7 +213,8 @@ INSERT INTO task (id, stage_id, position, name, implementing_class, status, atte
        first_started_at, started_at, ended_at)
 VALUES (:id, :stage_id, :position, :name, :implementing_class, :status, :attempt, :retries, :polls, :due, :signal, :error,
        :first_started_at, :started_at, :ended_at)
-ON CONFLICT (stage_id, position) DO UPDATE SET status = excluded.status, attempt = excluded.attempt,
+ON CONFLICT (stage_id, position) DO UPDATE SET name = excluded.name,
+       implementing_class = excluded.implementing_class, status = excluded.status, attempt = excluded.attempt,
        retries = excluded.retries, polls = excluded.polls, due = excluded.due, signal = excluded.signal, error = excluded.error,
        first_started_at = excluded.first_started_at, started_at = excluded.started_at, ended_at = excluded.ended_at;
 
