@@ -1,8 +1,8 @@
 """The past of a fork: the log of another run, told of rows of its own.
 
-Every id of a row of that run becomes one of the fork; what people and tasks wrote stays as it is. Locks and slots are
-the store's, so what the other run did with them is left out: whatever waited for one is not finished, and will ask for
-it anew.
+Every id of a row of that run becomes one of the fork; what people and tasks wrote stays as it is. Locks, slots and
+permits are the store's, so what the other run did with them is left out: whatever waited for one is not finished,
+and will ask for it anew.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 #: Fields of facts that hold ids of rows, alone or inside lists and mappings.
 _IDS = ("stage", "row", "via", "source", "triggers", "inherited", "signal", "heirs", "holder")
 #: What happened to things of the store.
-_SHARED = {kind.__name__ for kind in (f.SlotTaken, f.SlotReleased, f.SlotDeclined, f.WorkflowBuffered)}
+_SHARED = {kind.__name__ for kind in (f.SlotTaken, f.SlotReleased, f.SlotDeclined, f.WorkflowBuffered, f.PermitTaken)}
 _CLAIMS = {kind.__name__ for kind in (f.Claimed, f.Released, f.ChoiceMade)}
 #: What makes rows.
 _MAKERS = {kind.__name__ for kind in (f.JoinFired, f.InstanceAdded, f.SignalBuffered)}

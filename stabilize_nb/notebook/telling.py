@@ -196,6 +196,8 @@ _SENTENCES: Final[Mapping[str, Callable[[_Told], str]]] = {
     "Claimed": lambda told: f"{told.stage} took {_claim(told)}",
     "Released": _released,
     "ChoiceMade": lambda told: f"the choice fell on {told.stage}",
+    "PermitTaken": lambda told: f"{told.stage} has its turn under the limit {told['limit']}",
+    "AttributesSet": lambda told: f"{told.stage} set" + _said(told["attributes"]).removeprefix(" with"),
     "SlotTaken": lambda _: "the run took a slot",
     "SlotReleased": lambda _: "the run gave its slot back",
     "SlotDeclined": lambda _: "the run waits for a slot no longer",

@@ -244,8 +244,6 @@ def define(workflow: Workflow, key: str = "") -> dict[str, Any]:
         raise InvalidWorkflowError(workflow.name, ["two stages have the same id; leave the id out to get a new one"])
     stages = []
     for stage in workflow.stages:
-        if LIMIT in stage.context:
-            limit_of(stage.context[LIMIT])
         for reducer in stage.output_reducers.values():
             check_reducer(reducer)
         entry: dict[str, Any] = {
@@ -253,6 +251,8 @@ def define(workflow: Workflow, key: str = "") -> dict[str, Any]:
             "spec": plain(spec_to_data(stage), f"{name} stage {stage.ref_id!r}"),
         }
         context = hidden(plain_mapping(with_plain_stages(stage.context), f"{name} stage {stage.ref_id!r} context"))
+        if LIMIT in context:
+            limit_of(context[LIMIT])
         if context:
             entry["context"] = context
         stages.append(entry)

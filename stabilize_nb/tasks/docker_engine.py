@@ -11,7 +11,7 @@ import contextvars
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -130,7 +130,11 @@ class Containers:
             self.api.start(id_)
 
     def follow(self, id_: str, takers: Mapping[str, Callable[[bytes], None]]) -> None:
-        """Give what a container prints to a taker for each of "stdout" and "stderr", from its beginning to its end."""
+        """
+        Give what a container prints to a taker for each of "stdout" and "stderr", from its beginning to its end.
+
+        One that is gone has printed all that it will.
+        """
         with ThreadPoolExecutor(len(takers), "stabilize-docker") as pool, told(f"log of container {id_[:12]}"):
             pumps = [
                 pool.submit(contextvars.copy_context().run, self._pump, id_, stream, taker)
@@ -141,8 +145,9 @@ class Containers:
 
     def _pump(self, id_: str, stream: str, taker: Callable[[bytes], None]) -> None:
         wanted = {"stdout": stream == "stdout", "stderr": stream == "stderr"}
-        for part in self._streams.logs(id_, stream=True, follow=True, **wanted):
-            taker(part)
+        with suppress(self._missing):
+            for part in self._streams.logs(id_, stream=True, follow=True, **wanted):
+                taker(part)
 
     def end(self, name: str, *, remove: bool) -> None:
         """Kill a container, if there is one, and remove it."""

@@ -96,6 +96,11 @@ class FailThenGive(Task):
         return TaskResult.terminal("broken") if self.calls == 1 else TaskResult.success(outputs={"ok": True})
 
 
+def tag(stage):
+    """Have the run found by an attribute."""
+    stage.set_attributes(customer="ann")
+
+
 def loop_back(stage):
     """Jump to the stage `target` until that was done twice."""
     round_ = stage.context.get("_jump_count", 0)
@@ -125,8 +130,9 @@ def work(bench: Bench, flow: Workflow) -> None:
 def tasks() -> dict[str, Any]:
     """Make the tasks of the scenes, fresh."""
     return {
-        "give": give, "talk": talk, "fail": fail, "once": FailOnce(), "poll": PollTwice(), "second": FailThenGive(),
-        "loop": loop_back, "gate": ApprovalTask, "approval": ApprovalTask, "stubborn": Stubborn(),
+        "give": give, "talk": talk, "tag": tag, "fail": fail, "once": FailOnce(), "poll": PollTwice(),
+        "second": FailThenGive(), "loop": loop_back,
+        "gate": ApprovalTask, "approval": ApprovalTask, "stubborn": Stubborn(),
     }  # fmt: skip
 
 
@@ -248,7 +254,8 @@ def _again(bench: Bench, flow: Workflow) -> None:
 
 def _fork(bench: Bench, flow: Workflow) -> None:
     """Make a fork that takes something else for what the first stage had put out."""
-    host = SimpleNamespace(database=bench.database, processor=bench.processor, registry=bench.registry, rehearsal=None)
+    parts = {"database": bench.database, "processor": bench.processor, "registry": bench.registry}
+    host = SimpleNamespace(**parts, owner=bench.processor.owner, rehearsal=None)
     fork(Run(host, flow.id), "n", {}, {"a": {"done": "otherwise"}}, "recorded")
 
 
@@ -286,6 +293,10 @@ SCENES = [
         play=(_die_at_work, work, _settle, work),
     ),
     Scene(name="poll", flow=lambda: workflow(stage("a", task="poll"))),
+    Scene(
+        name="a limit and an attribute",
+        flow=lambda: workflow(stage("a", task="tag", context={"_limit": "crm: 500/min"}), stage("b", "a", task="give")),
+    ),
     Scene(
         name="gate decided twice",
         flow=lambda: workflow(stage("gate", task="approval")),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from stabilize_nb.core.view import ArrivalKey, RoundKey, SignalKey, StageKey, TaskKey
+from stabilize_nb.core.rows import AttributeRow
+from stabilize_nb.core.view import ArrivalKey, AttributeKey, RoundKey, SignalKey, StageKey, TaskKey
 from stabilize_nb.store import rows
 from stabilize_nb.store.codec import dumps
 from stabilize_nb.store.reader import load_head
@@ -31,11 +32,12 @@ def stored(connection: Connection, workflow_id: str) -> tuple[Any, dict[Any, Any
         there[ArrivalKey(*row[:4])] = rows.arrival(row)
     for row in found("id, position, stage_id, name, data", "signal"):
         there[SignalKey(row[0])] = rows.signal(row)
+    there |= {AttributeKey(row[0]): AttributeRow(*row) for row in found("name, value", "attribute")}
     return load_head(connection, workflow_id), there
 
 
 def rebuilt(view: View) -> tuple[Any, dict[Any, Any]]:
     """Return the header and every row of a fold, by key."""
-    of_the_store = ("claim", "waiter")
+    of_the_store = ("claim", "waiter", "permit")
     rows = {key: row for key, row in view.changed.items() if row is not None and key.kind not in of_the_store}
     return view.head, rows

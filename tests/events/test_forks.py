@@ -27,6 +27,11 @@ class Host(Bench):
 
     rehearsal = None
 
+    @property
+    def owner(self):
+        """Who works at what is begun here."""
+        return self.processor.owner
+
     def work(self, _run_id=None):
         """Do what is queued."""
         self.processor.process_all(timeout=PATIENCE)
