@@ -26,7 +26,7 @@ from stabilize_nb.testing.bar import Bar
 from stabilize_nb.testing.forks import Child, ForkError, Say, Work, fan_out, forked, scratch, told_by, warm
 from stabilize_nb.testing.fuse import Moment
 from stabilize_nb.testing.outside import Harm, Seen, differences
-from stabilize_nb.testing.subject import Decision, Subject, read_notes
+from stabilize_nb.testing.subject import Decision, Subject, read_notes, rehearse
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -168,6 +168,7 @@ def _be_silent() -> None:
 
 
 def _swept(subject: Subject, folder: Path, limit: int, jobs: int) -> Iterator[tuple[str, Any]]:
+    rehearse()
     warm()
     trial = Trial(subject, folder)
     try:

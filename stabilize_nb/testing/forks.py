@@ -29,6 +29,7 @@ Say = Callable[[Any], None]
 Work = Callable[[Say], None]
 #: A folder in memory, where the system has one: a killed process loses nothing there, and nothing waits for a disk.
 MEMORY = Path("/dev/shm")  # noqa: S108 - folders in it are made by tempfile
+_NUMBER = 4  # bytes that the number of an item takes
 
 
 class ForkError(StabilizeError):
@@ -51,15 +52,16 @@ def forked(work: Callable[[], Any]) -> Any:
 
 def fan_out(work: Callable[[T], Any], items: Sequence[T], jobs: int) -> Iterator[Any]:
     """Yield what `work` returns for each item, as it comes, from `jobs` processes; raises ForkError."""
+    with tempfile.TemporaryFile() as numbers:  # forks read from one place in it: whoever is free takes the next item
+        numbers.write(b"".join(number.to_bytes(_NUMBER, "big") for number in range(len(items))))
+        numbers.seek(0)
+        place = numbers.fileno()
 
-    def share(first: int) -> Work:
-        def each(say: Say) -> None:
-            for item in items[first::jobs]:
-                say(work(item))
+        def share(say: Say) -> None:
+            while number := os.read(place, _NUMBER):
+                say(work(items[int.from_bytes(number, "big")]))
 
-        return each
-
-    return told_by([Child(share(first)) for first in range(min(jobs, len(items)))])
+        yield from told_by([Child(share) for _ in range(min(jobs, len(items)))])
 
 
 def told_by(children: Sequence[Child], silence: float | None = None) -> Generator[Any, None, None]:

@@ -14,6 +14,7 @@ from typing import Any
 from stabilize_nb.core.draft import Limits
 from stabilize_nb.decisions import order
 from stabilize_nb.engine import BUILT_IN, Definition
+from stabilize_nb.flow import Flow
 from stabilize_nb.gates import Gate, gates_in
 from stabilize_nb.models.stage import StageExecution
 from stabilize_nb.models.status import WorkflowStatus
@@ -25,6 +26,7 @@ from stabilize_nb.store.database import Database
 from stabilize_nb.store.store import WorkflowStore
 from stabilize_nb.tasks.registry import TaskRegistry
 from stabilize_nb.testing.bodies import Watcher
+from stabilize_nb.testing.forks import scratch
 from stabilize_nb.testing.fuse import Fuse, Moment
 from stabilize_nb.testing.outside import Seen, World, look, marked, value
 
@@ -143,6 +145,31 @@ class Authors:
             for thing, _ in {*now.items()} ^ {*self._known.items()}:
                 self.changed[thing].add(body)
             self._known = now
+
+
+def rehearse() -> None:
+    """Drive a small workflow in this process, so that its forks find read, compiled and cached what every run needs."""
+    flow = Flow("rehearsal")
+    flow.stage(after=[flow.stage(_first)])(_second)
+    with scratch() as place:
+        folder = Path(place)
+        subject = Subject(
+            work=flow, inputs={}, registry=TaskRegistry(), decisions={}, files=(), setup=None, effects=None, timeout=30
+        )
+        subject.define()
+        subject.prepare(folder)
+        with Database.open(_url(folder)) as database:
+            subject._drive(database)  # noqa: SLF001 - of this file
+            _results(WorkflowStore(database))
+        look(folder)
+
+
+def _first() -> int:
+    return 1
+
+
+def _second(_first: int) -> int:
+    return _first
 
 
 def read_notes(folder: Path) -> list[dict[str, Any]]:
