@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import apsw
 import pytest
 
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.tasks.interface import NoOpTask
 from stabilize_nb.verification import CallableVerifier
+from tests.benchmarks.counts import Counts, called, counted, held
 from tests.makers import Bench, chain, stage, workflow
 
 if TYPE_CHECKING:
@@ -18,34 +18,8 @@ if TYPE_CHECKING:
     from stabilize_nb.models.workflow import Workflow
 
 pytestmark = pytest.mark.sqlite
-
-
-class Meter:
-    """Counts the commits, rows and virtual machine steps of a connection."""
-
-    def __init__(self, connection: apsw.Connection) -> None:
-        self.connection = connection
-        self.commits = 0
-        self.rows_read = 0
-        self.steps = 0
-        self._changes = connection.total_changes()
-        connection.set_commit_hook(self._commit)
-        connection.trace_v2(apsw.SQLITE_TRACE_ROW | apsw.SQLITE_TRACE_PROFILE, self._trace)
-
-    def _commit(self) -> bool:
-        self.commits += 1
-        return False
-
-    def _trace(self, event: dict) -> None:
-        if event["code"] == apsw.SQLITE_TRACE_ROW:
-            self.rows_read += 1
-        else:
-            self.steps += event["stmt_status"]["SQLITE_STMTSTATUS_VM_STEP"]
-
-    @property
-    def rows_written(self) -> int:
-        """Rows inserted, updated or deleted."""
-        return self.connection.total_changes() - self._changes
+#: Calls of Python functions that a stage with a task that does nothing may take.
+CALLS = 650
 
 
 class Verified(NoOpTask):
@@ -54,31 +28,29 @@ class Verified(NoOpTask):
     verifier = CallableVerifier(lambda stage: stage.outputs == {})
 
 
-def run_metered(folder: Path, flow: Workflow) -> Meter:
+def metered(folder: Path, flow: Workflow) -> Counts:
     """Store, start and run a workflow to its end; everything is counted."""
     url = f"sqlite:///{folder}/{flow.id}.db"
     with Bench(url, durability="normal", tasks={"verified": Verified}) as bench:
-        meter = Meter(bench.database.writer.raw)
-        done = bench.run(flow, timeout=300)
-        assert done.status is WorkflowStatus.SUCCEEDED
-        meter.rows_written_in_all = meter.rows_written
-    return meter
+        counts = counted(bench.database, lambda: bench.run(flow, timeout=300))
+        assert bench.store.retrieve(flow.id).status is WorkflowStatus.SUCCEEDED
+    return counts
 
 
 @pytest.mark.parametrize("task", ["noop", "verified"])
 def test_chain_makes_one_commit_a_stage(tmp_path: Path, task: str) -> None:
     """A chain of 100 tasks makes at most 110 commits in all, storing, starting and verifying included."""
-    meter = run_metered(tmp_path, chain(100, task))
+    counts = metered(tmp_path, chain(100, task))
 
-    print(f"commits for a chain of 100: {meter.commits}")
-    assert meter.commits <= 110
+    print(f"commits for a chain of 100: {counts.commits}")
+    assert counts.commits <= 110
 
 
 def test_cost_of_a_stage_does_not_grow(tmp_path: Path) -> None:
     """A chain of 5,000 costs per stage at most 1.3 times what a chain of 100 costs in rows read and written."""
-    small, large = run_metered(tmp_path, chain(100)), run_metered(tmp_path, chain(5_000))
+    small, large = metered(tmp_path, chain(100)), metered(tmp_path, chain(5_000))
 
-    for name in ("rows_read", "rows_written_in_all", "steps"):
+    for name in ("commits", "queries", "rows_read", "rows_written", "steps"):
         a, b = getattr(small, name) / 100, getattr(large, name) / 5_000
         print(f"{name} a stage: {a:.1f} in a chain of 100, {b:.1f} in a chain of 5,000 ({b / a:.2f} times)")
         assert b <= 1.3 * a
@@ -91,9 +63,40 @@ def test_wide_join_reads_a_constant_number_of_rows_a_branch(tmp_path: Path) -> N
         branches = [stage(f"b{at}", "a") for at in range(width)]
         return workflow(stage("a"), *branches, stage("j", *(f"b{at}" for at in range(width))))
 
-    small, large = run_metered(tmp_path, fan(50)), run_metered(tmp_path, fan(400))
+    small, large = metered(tmp_path, fan(50)), metered(tmp_path, fan(400))
 
-    for name in ("rows_read", "rows_written_in_all"):
+    for name in ("rows_read", "rows_written"):
         a, b = getattr(small, name) / 50, getattr(large, name) / 400
         print(f"{name} a branch: {a:.1f} in a fan of 50, {b:.1f} in a fan of 400 ({b / a:.2f} times)")
         assert b <= 1.3 * a
+
+
+def test_cost_of_a_stage_does_not_grow_with_what_was_done_before(tmp_path: Path) -> None:
+    """In a store with 300 runs a chain makes no more queries than in an empty one, which read no more."""
+    with Bench(f"sqlite:///{tmp_path}/runs.db", durability="normal") as bench:
+        empty = counted(bench.database, lambda: bench.run(chain(50)))
+        bench.begin(*(chain(3) for _ in range(300)))
+        bench.processor.process_all()
+        full = counted(bench.database, lambda: bench.run(chain(50)))
+
+    print(f"a chain of 50 in an empty store: {empty}, after 300 runs: {full}")
+    assert (full.commits, full.rows_written) == (empty.commits, empty.rows_written)
+    for name in ("queries", "rows_read", "steps"):
+        assert getattr(full, name) <= 1.05 * getattr(empty, name)
+
+
+def test_calls_of_a_stage_do_not_grow(tmp_path: Path) -> None:
+    """A stage calls as many functions in a chain of 200 as in one of 50, and a processor keeps no memory of it."""
+    with Bench(f"sqlite:///{tmp_path}/runs.db", durability="normal") as bench:
+        bench.run(chain(20))
+        bench.begin(chain(50))
+        few = called(bench.processor.process_all) / 50
+        bench.begin(chain(200))
+        many = called(bench.processor.process_all) / 200
+        bench.begin(chain(200))
+        kept = held(bench.processor.process_all)
+
+    print(f"calls a stage: {few:.0f} in a chain of 50, {many:.0f} in a chain of 200; {kept} blocks of memory kept")
+    assert many <= 1.05 * few
+    assert many <= CALLS
+    assert kept < 200
