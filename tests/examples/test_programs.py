@@ -1,0 +1,50 @@
+"""The small programs of examples/, in this process: each prints what its page says, and that is right."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+PROGRAMS = ["http_checks", "shell_pipeline"]
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path, monkeypatch):
+    """Programs write below the folder in which they are started."""
+    monkeypatch.chdir(tmp_path)
+
+
+def program(name):
+    return import_module(f"examples.{name}.__main__")
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_program_prints_what_its_page_says(name, capsys):
+    """The block of text in its README is its output."""
+    page = (EXAMPLES / name / "README.md").read_text(encoding="utf-8")
+    [shown] = re.findall(r"^```text\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+
+    program(name).main()
+
+    assert capsys.readouterr().out == shown
+
+
+def test_suite_that_fails_stops_the_pipeline(tmp_path, capsys):
+    """What follows the tests does not begin, and the error names the one that failed."""
+    pipeline = program("shell_pipeline")
+    project = shutil.copytree(pipeline.PROJECT, tmp_path / "project")
+    source = project / "src" / "roman.py"
+    source.write_text(source.read_text(encoding="utf-8").replace('"IX": 9', '"IX": 8'), encoding="utf-8")
+
+    pipeline.main(project)
+
+    *stages, error = capsys.readouterr().out.splitlines()
+    assert re.split(r" +", stages[5]) == ["build", "NOT_STARTED"]
+    assert [line.split()[1] for line in stages if "_instance_" in line] == ["SUCCEEDED", "SUCCEEDED", "TERMINAL"]
+    assert "stage 'tests_instance_2' failed" in error
+    assert "FAILED (failures=1)" in error
