@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from stabilize_nb.store.connection import Connection
-    from stabilize_nb.store.driver import Driver
+    from stabilize_nb.store.driver import Driver, Sweeper
     from stabilize_nb.tasks.registry import TaskRegistry
 
 T = TypeVar("T")
@@ -128,7 +128,7 @@ class Database:
             raise
         self._reader = self._writer if self.in_memory else driver.reader(durability)
         self._read_lock = self._write_lock if self.in_memory else threading.Lock()
-        self._sweeper = driver.sweeper(durability)
+        self._sweeper: Sweeper | None = None  # opened when there is something to sweep
         self._sweep_lock = threading.Lock()
         self._unswept = 0
         self._jobs: SimpleQueue[Callable[[], Any] | None] = SimpleQueue()
@@ -184,8 +184,8 @@ class Database:
         with self._write_lock:
             self.driver.leave(self._writer)
             self._writer.close()
-        if self._sweeper is not None:
-            with self._sweep_lock:
+        with self._sweep_lock:
+            if self._sweeper is not None:
                 self._sweeper.close()
         if self._reader is not self._writer:
             with self._read_lock:
@@ -239,14 +239,10 @@ class Database:
 
         A writer that does this itself makes whoever waits for its commit wait for it too.
         """
-        if self._sweeper is None or self._unswept < SWEEP:
+        if self._unswept < SWEEP:
             return
         self._unswept = 0
-        try:
-            with self._sweep_lock:
-                self._sweeper.checkpoint()
-        except self.driver.errors as error:
-            raise self.driver.said(error) from error
+        self._swept(lambda sweeper: sweeper.checkpoint())
 
     def shrink(self, pages: int, patience_ms: int) -> None:
         """Give free pages back to the disk, so many in a transaction, then what the WAL takes."""
@@ -256,11 +252,15 @@ class Database:
             if left >= before:
                 break  # a database in memory gives nothing back
             before = left
-        if self._sweeper is None:
-            return
+        self._swept(lambda sweeper: sweeper.empty_wal(patience_ms))
+
+    def _swept(self, work: Callable[[Sweeper], None]) -> None:
+        """Do something with the WAL, where there is one."""
         try:
             with self._sweep_lock:
-                self._sweeper.empty_wal(patience_ms)
+                self._sweeper = self._sweeper or self.driver.sweeper(self.durability)
+                if self._sweeper is not None:
+                    work(self._sweeper)
         except self.driver.errors as error:
             raise self.driver.said(error) from error
 
