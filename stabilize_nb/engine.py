@@ -75,7 +75,8 @@ class Engine:
     `secrets`: where stages find what `secret(...)` names, a mapping or a function from name to value; without it in
     the environment. `only`: the queues or tasks whose bodies run here; `executor`: a `concurrent.futures.Executor` that
     runs them (docs/workers.md). `workers=0`: nothing is worked at here; runs are started, watched and decided, and
-    others carry them out. `rehearsal` is set in deterministic mode (see `stabilize_nb.deterministic`).
+    others carry them out. `rehearsal` is set in deterministic mode (see `stabilize_nb.deterministic`), unless this
+    engine only watches.
     """
 
     def __init__(
@@ -118,8 +119,8 @@ class Engine:
             if name not in self.registry:
                 self.registry.register(name, task)
         self.processor = QueueProcessor(self.queue, config, self.store, self.registry)
-        self.rehearsal = Rehearsal(self.store, self.processor) if is_deterministic() else None
-        self.watches = workers == 0 and self.rehearsal is None
+        self.watches = workers == 0
+        self.rehearsal = Rehearsal(self.store, self.processor) if is_deterministic() and not self.watches else None
         self.processor.watches = self.watches
         self._closed = False
 

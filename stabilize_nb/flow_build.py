@@ -91,7 +91,7 @@ class Assembly:
         return made
 
     def _plain(self, stage: FlowStage) -> StageExecution:
-        made = self._stage(stage.name, stage, self._code(stage), _fixed(stage))
+        made = self._stage(stage.name, stage, self._code(stage), _fixed(stage, self.names.ends))
         self._place(made, stage, *self._ALL)
         for word, function in stage.around_it:
             self._add_around(stage, made, word, function)
@@ -189,7 +189,7 @@ class Assembly:
         *instances, join = made
         for instance in instances:
             instance.tasks = self._code(stage)
-            instance.context = {**_fixed(stage), **instance.context}
+            instance.context = {**_fixed(stage, self.names.ends), **instance.context}
             self._place(instance, stage, "mutex", "region", "on_crash")
         join.tasks = [self._task(f"{stage.name}.gather", GatherTask(self.names, stage.name))]
         self._place(join, stage, "region", "cancels", "ends")
@@ -201,7 +201,7 @@ class Assembly:
         words = {"mutex_key": "mutex", "cancel_region": "region", "on_crash": "on_crash"}
         shared = {name: stage.settings.get(word) for name, word in words.items()}
         instance = {
-            "type": stage.kind, "name": stage.title, "context": _fixed(stage),
+            "type": stage.kind, "name": stage.title, "context": _fixed(stage, self.names.ends),
             "tasks": [[task.name, task.implementing_class] for task in self._code(stage)],
             **{name: value for name, value in shared.items() if value},
         }  # fmt: skip
@@ -294,13 +294,13 @@ def _given(stage: FlowStage | FlowLoop) -> dict[str, Any]:
     return dict(stage.settings.get("context", {}))
 
 
-def _fixed(stage: FlowStage) -> dict[str, Any]:
+def _fixed(stage: FlowStage, ends: Mapping[str, str]) -> dict[str, Any]:
     """Return the own context of a stage, or of each of its instances."""
     words = stage.settings
     context = _given(stage)
     if stage.is_gate:
         context |= {
-            "message": words["question"], "show_key": words["show"],
+            "message": words["question"], "show_key": words["show"], "show_stage": ends.get(words["show"]),
             "form": dict(words["form"]), "approval_reject_continues": words["reject_continues"], **words["asked"],
         }  # fmt: skip
     if "timeout" in words:

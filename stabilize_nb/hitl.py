@@ -39,8 +39,9 @@ class ApprovalTask(Task):
     `approval`.
 
     Read from the stage's context, for whoever shows the gate: `message`, the question; `show`, what is approved
-    (`show_key`: the value or the stage that it is taken from when the gate begins to wait); `form`, field -> type
-    ("str", "int", "float", "bool", "date", with "?" where it may be left empty) or list of values.
+    (`show_key`: the value or the stage that it is taken from when the gate begins to wait; `show_stage`: that stage,
+    where it is called otherwise); `form`, field -> type ("str", "int", "float", "bool", "date", with "?" where it may
+    be left empty) or list of values.
 
     `choices`: the decisions on offer, such as ["approve", "revise", "reject"]. Every one but "reject" approves; which
     one it was is `decision` in the data and among the outputs. A decision that is not on offer is refused.
@@ -71,8 +72,9 @@ def _shown(stage: StageExecution) -> Any:
     key = stage.context.get("show_key")
     if key is None:
         return stage.context.get("show")
-    if stage.runtime is not None and key in stage.upstream:
-        return dict(stage.upstream[key][-1].outputs)
+    source = stage.context.get("show_stage") or key
+    if stage.runtime is not None and source in stage.upstream:
+        return dict(stage.upstream[source][-1].outputs)
     return stage.context.get(key)
 
 

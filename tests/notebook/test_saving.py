@@ -131,3 +131,12 @@ def test_engine_that_watches_leaves_the_work_to_others(tmp_path):
         assert list(run.decisions["user"]) == ["Ada"]
         assert here.processor.running is False
         assert repr(here).endswith("watching)")
+
+
+def test_engine_that_watches_runs_nothing_in_deterministic_mode_either(notebook, tmp_path):
+    """What others do, and when, is not rehearsed here."""
+    notebook.run("%config StabilizeNB.display = 'deterministic'")
+    names = {}
+    exec(WATCHED, names)
+    with Engine(tmp_path / "runs.db", workers=0) as here:
+        assert here.start(names["flow"]).explain() == ["nothing has begun yet"]

@@ -129,6 +129,34 @@ def test_a_gate_that_is_asked_again_is_another_question(engine: Engine) -> None:
     assert run.gates == [after]
 
 
+def test_a_gate_shows_what_a_stage_for_each_item_and_a_loop_return(engine: Engine) -> None:
+    """The list of results, or what the last pass gave, also where a condition stands before the gate."""
+    flow = Flow("shown")
+
+    @flow.stage(each="numbers")
+    def double(number):
+        return 2 * number
+
+    with flow.loop("grow", until="size > 2"):
+
+        @flow.stage
+        def step(size=0):
+            return {"size": size + 1}
+
+    flow.approval("All?", name="all", show=double)
+    flow.approval("Some?", name="some", show="double", when="numbers")
+    flow.approval("Big?", name="big", show="grow")
+    run = engine.start(flow, numbers=[3, 4])
+
+    shown = {}
+    while gates := run.until_gate(PATIENCE):
+        shown |= {gate.name: gate.show for gate in gates}
+        run.approve(gates[0])
+
+    assert shown["all"] == shown["some"] == {"result": [6, 8]}
+    assert shown["big"]["size"] == 3
+
+
 def test_a_decision_by_name_needs_no_fingerprint(engine: Engine) -> None:
     """From Python, and before the gate waits, a decision counts whatever is shown; the log has what was shown."""
     run = engine.start(publishing())
