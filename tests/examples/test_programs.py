@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from stabilize_nb import Engine, RunFailedError
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
-PROGRAMS = ["http_checks", "shell_pipeline"]
+PROGRAMS = ["data_pipeline", "dynamic_routing", "event_sourcing", "http_checks", "shell_pipeline"]
 
 
 @pytest.fixture(autouse=True)
@@ -48,3 +50,31 @@ def test_suite_that_fails_stops_the_pipeline(tmp_path, capsys):
     assert [line.split()[1] for line in stages if "_instance_" in line] == ["SUCCEEDED", "SUCCEEDED", "TERMINAL"]
     assert "stage 'tests_instance_2' failed" in error
     assert "FAILED (failures=1)" in error
+
+
+def test_table_that_cannot_be_right_stops_the_pipeline(monkeypatch, capsys):
+    """The error says what is wrong with how many penguins, and no report is written."""
+    monkeypatch.setitem(import_module("examples.data_pipeline.pipeline").PLAUSIBLE, "body_mass_g", (2500, 6000))
+
+    with pytest.raises(RunFailedError, match="2 penguins with an impossible body_mass_g"):
+        program("data_pipeline").main()
+
+    assert capsys.readouterr().err == "100% 344 penguins\n100% 333 of 344 penguins kept\n"
+    assert sorted(path.name for path in Path(".stabilize/data_pipeline").glob("*.[cm]*")) == [
+        "notes.csv",
+        "penguins.csv",
+    ]
+
+
+def test_new_route_is_data():
+    """A desk that is added to the table gets the tickets that its condition is true for."""
+    desk = import_module("examples.dynamic_routing.desk")
+    routes = {"returns": "'broken' in words", "billing": "amount > 0"}
+
+    with Engine(":memory:") as engine:
+        desk.register(engine.registry)
+        run = engine.start(desk.workflow("It came broken.", routes))
+        run.wait(30)
+        way = program("dynamic_routing").way(run)
+
+    assert way == "read, returns, answer, check, clerk, letter, letter_mi_join"
