@@ -13,6 +13,7 @@ from stabilize_nb.deciding import Inbox
 from stabilize_nb.deterministic import Rehearsal, is_deterministic
 from stabilize_nb.errors import ConfigError, WorkflowNotFoundError
 from stabilize_nb.events.frames import dead_letters_frame, runs_frame
+from stabilize_nb.flow_words import is_text
 from stabilize_nb.gates import gates_in
 from stabilize_nb.hitl import ApprovalTask
 from stabilize_nb.models.attributes import attributes_of
@@ -153,6 +154,7 @@ class Engine:
         Raises what `WorkflowStore.store` raises, before anything is stored.
         """
         if not isinstance(work, Workflow):
+            refuse_undefined(work)
             if key and "key" in work.inputs:
                 inputs, key = {**inputs, "key": key}, ""
             if priority and "priority" in work.inputs:
@@ -243,6 +245,7 @@ class Engine:
 
     def define(self, flow: Definition) -> None:
         """Make the code of a flow known, so that runs that wait for it go on."""
+        refuse_undefined(flow)
         flow.register(self.registry)
 
     def resume(self, run_id: str | None = None) -> list[Run]:
@@ -354,6 +357,12 @@ class Engine:
         return f"Engine({self.database.url!r}, {state})"
 
 
+def refuse_undefined(work: object) -> None:
+    """Raise ConfigError for what is no Definition, such as the name of one, or its class."""
+    if isinstance(work, type) or not all(hasattr(work, word) for word in ("inputs", "register", "build")):
+        raise ConfigError(f"{work!r} is not what an engine runs; a Flow or a Workflow is expected")
+
+
 def ids_of(letters: str | Iterable[str] | pd.DataFrame) -> list[str] | None:
     """Return the ids of dead letters by one of the ways to name them; None for all. Raises ConfigError."""
     if isinstance(letters, str):
@@ -375,6 +384,8 @@ def store_url(url: str | os.PathLike[str] | None) -> str:
     """
     if url is None:
         return default_url()
+    if not is_text(url) and not hasattr(url, "__fspath__"):
+        raise ConfigError(f"{url!r} is no store; a file, a URL, or nothing for that of this notebook is expected")
     text = os.fspath(url)
     if text == ":memory:":
         return "sqlite:///:memory:"
@@ -387,7 +398,7 @@ def store_url(url: str | os.PathLike[str] | None) -> str:
             "postgresql://host/database"
         )
         raise ConfigError(msg)
-    return f"sqlite:///{text}"
+    return f"sqlite:///{Path.home() / text[2:] if text.startswith('~/') else text}"
 
 
 def default_url() -> str:

@@ -32,6 +32,7 @@ from stabilize_nb.flow_words import (
     asked_of,
     close,
     condition,
+    is_text,
     mentioned,
     name_of,
     read,
@@ -74,6 +75,8 @@ class Flow:
     """
 
     def __init__(self, name: str, *, description: str = "", budget: Budget | None = None) -> None:
+        if not is_text(name):
+            raise ConfigError(f"{name!r} is no name of a flow; text is expected, such as Flow('essay')")
         self.name = name
         self.description = description
         self.budget = budget
@@ -117,11 +120,15 @@ class Flow:
         - `collect`: outputs of its branches to gather as lists. `reduce`: output -> reducer. `retry`: how often it is
           tried again after a transient error. `on_crash`: what is done when its process died while it ran, "retry"
           (default), "fail", or "ask" a person; with these two it runs at most once. `queue="gpu"`: the label of those
-          workers that take it. `priority`: from 0 to 100, each step is worth a minute of waiting. `timeout`: seconds.
-          `limit="openai: 60/min"`: of all that name it so many begin in any such time, in all runs of the store.
-          `context`: fixed values for its parameters. `name`: its name (the function's). `title`: what people read.
+          workers that take it. `priority`: from 0 to 100, each step is worth a minute of waiting. `timeout`: seconds or
+          "10 min". `limit="openai: 60/min"`: of all that name it so many begin in any such time, in all runs of the
+          store. `context`: fixed values for parameters. `name`: its name (the function's). `title`: what people read.
         """
         if function is not None:
+            if not callable(function):
+                named = repr(function) if isinstance(function, str) else "..."
+                msg = f"@stage got {function!r}; a function is expected: @stage, or @stage(name={named})"
+                raise ConfigError(msg)
             return self._add(function, words)
         return lambda given: self._add(given, words)
 
@@ -162,6 +169,8 @@ class Flow:
         `reject_continues`: whether the flow goes on after a rejection (`when="approved"` then asks how it was decided);
         otherwise the run fails. The other words are those of a stage: `each="reviewers", enough=2` asks several.
         """
+        if not is_text(question):
+            raise ConfigError(f"approval({question!r}) asks nothing; a question is expected, such as 'Publish this?'")
         place = f"stage {name or question!r}"
         given = read(place, words, [*GateWords.__annotations__])
         stage = FlowStage(

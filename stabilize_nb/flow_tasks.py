@@ -163,7 +163,9 @@ class FunctionTask(Task):
 
     def _call(self, stage: StageExecution) -> partial[Any]:
         function: Any = self._stage.function
-        return partial(function, **self._arguments(stage))
+        named = self._arguments(stage)
+        first = [name for name, each in self._stage.parameters.items() if each.kind is each.POSITIONAL_ONLY]
+        return partial(function, *[named.pop(name) for name in first], **named)
 
     def back(self, call: Callable[[], Any]) -> TaskResult:
         """Make a result of what the function returns."""

@@ -13,11 +13,12 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import timedelta
 from typing import Any, Final, Protocol, TypedDict, TypeVar
 
 from stabilize_nb.errors import ConfigError
 from stabilize_nb.expressions import ExpressionError, check_expression
-from stabilize_nb.models.gate import fault_in, seconds_of
+from stabilize_nb.models.gate import REJECT, fault_in, seconds_of
 from stabilize_nb.models.limit import limit_of
 from stabilize_nb.models.priority import HIGHEST
 from stabilize_nb.models.settling import ON_CRASH
@@ -29,6 +30,8 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 #: How alike two names are (0 to 1) for one to be suggested for the other.
 CLOSE = 0.75
+#: The same for words, of which there are few.
+SIMILAR = 0.6
 _QUORUM = re.compile(r"^\s*(\d+)\s*(?:of\s*(\d+))?\s*$")
 JOINS: Final[Mapping[str, JoinType]] = {
     "all": JoinType.AND,  # every branch that was taken has come (WCP-3)
@@ -93,7 +96,7 @@ class StageWords(CallWords, total=False):
     """What may be said of a function."""
 
     retry: int  # how often it is tried again after a transient error
-    timeout: float  # seconds
+    timeout: float | str | timedelta  # seconds, or such as "10 min"
     on_crash: str  # "retry", "fail" or "ask": what is done when its process died while it ran
     queue: str  # the label of the workers that take it: `stabilize-nb worker --only gpu`
     limit: str  # "openai: 60/min": so many begin in any such time, in all runs of a store
@@ -180,7 +183,7 @@ def read(place: str, given: Mapping[str, Any], known: Collection[str]) -> dict[s
     words: dict[str, Any] = {}
     for word, value in given.items():
         if word not in known:
-            hint = close(word, known) or f"; known are {', '.join(known)}"
+            hint = close(word, known, SIMILAR) or f"; known are {', '.join(known)}"
             raise ConfigError(f"{place}: {word}=... is not known{hint}")
         if value is None:
             continue
@@ -284,10 +287,15 @@ def _identifier(given: Any) -> str:
     return given
 
 
+def is_text(given: object) -> bool:
+    """Whether a value is text that says something."""
+    return isinstance(given, str) and bool(given.strip())
+
+
 def _text(given: Any) -> str:
-    if not isinstance(given, str) or not given:
+    if not is_text(given):
         raise Refusal("is no name; text is expected")
-    return given
+    return str(given)
 
 
 def _flag(given: Any) -> bool:
@@ -316,9 +324,10 @@ def _limit(given: Any) -> str:
 
 
 def _seconds(given: Any) -> float:
-    if isinstance(given, bool) or not isinstance(given, int | float) or given <= 0:
-        raise Refusal("is no time; seconds above 0 are expected")
-    return given
+    try:
+        return seconds_of(given)
+    except ValueError as wrong:
+        raise Refusal(str(wrong)) from None
 
 
 def _one_of(*known: str) -> Callable[[Any], str]:
@@ -395,6 +404,8 @@ def renamed(words: dict[str, Any], old: str, new: str) -> None:
 
 def asked_of(place: str, choices: Iterable[str], timeout: Any, on_timeout: str) -> dict[str, Any]:
     """Return the choices and the deadline of a gate as its context has them; raises ConfigError."""
+    if timeout is None and on_timeout != REJECT:
+        raise ConfigError(f"{place}: on_timeout={on_timeout!r} is about a deadline; say it, as in timeout='2h'")
     asked: dict[str, Any] = {"choices": [choices] if isinstance(choices, str) else list(choices)}
     if timeout is not None:
         asked |= {"timeout": timeout, "on_timeout": on_timeout}

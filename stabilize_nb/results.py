@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from stabilize_nb.errors import RunFailedError
 from stabilize_nb.models.multi_instance import PARENT_REF_ID, is_instance, join_ref
 from stabilize_nb.models.status import WorkflowStatus
+from stabilize_nb.plain import obeyed_by_none
 from stabilize_nb.tasks.result import returned
 
 if TYPE_CHECKING:
@@ -16,6 +20,9 @@ if TYPE_CHECKING:
     from stabilize_nb.models.workflow import Workflow
 
 S = WorkflowStatus
+#: A frame of a traceback as text, with its lines of source, and the folder of this package.
+_FRAME: Final = re.compile(r'  File "(?P<file>[^"]*)", line \d+.*\n(?:    .*\n)*')
+_HERE: Final = f"{Path(__file__).parent}{os.sep}"
 
 
 def result_of(workflow: Workflow) -> Any:
@@ -25,14 +32,14 @@ def result_of(workflow: Workflow) -> Any:
     That is the return value of the one stage nothing follows, or ref_id -> value when several are last.
     """
     if workflow.status is not S.SUCCEEDED:
-        failures = {
-            stage.ref_id: stage.error or str(stage.status)
-            for stage in workflow.stages
-            if stage.status in (S.TERMINAL, S.STOPPED)
-        }
+        failed = [stage for stage in workflow.stages if stage.status in (S.TERMINAL, S.STOPPED)]
+        failures = {stage.ref_id: stage.error or str(stage.status) for stage in failed}
         if not failures and workflow.error:
             failures = {workflow.name: workflow.error}
-        raise RunFailedError(workflow.id, str(workflow.status), failures)
+        error = RunFailedError(workflow.id, str(workflow.status), failures)
+        for note in filter(None, map(where_it_failed, failed)):
+            error.add_note(note)
+        raise error
     followed = {ref for stage in workflow.stages for ref in stage.requisite_stage_ref_ids}
     followed |= {stage.ref_id for stage in workflow.stages if _is_part(stage, workflow)}
     last = [
@@ -42,6 +49,16 @@ def result_of(workflow: Workflow) -> Any:
     ]
     values = {stage.ref_id: returned(stage.outputs, stage.context) for stage in last}
     return next(iter(values.values())) if len(values) == 1 else (values or None)
+
+
+def where_it_failed(stage: StageExecution) -> str:
+    """Return the traceback of the code of a failed stage, without the frames of this package; "" for none."""
+    match stage.context.get("exception"):
+        case {"details": {"traceback": str(whole)}}:
+            trace = _FRAME.sub(lambda frame: "" if frame["file"].startswith(_HERE) else frame[0], whole)
+            return f"stage {stage.ref_id!r}: {obeyed_by_none(trace.strip())}" if _FRAME.search(trace) else ""
+        case _:
+            return ""
 
 
 def _is_part(stage: StageExecution, workflow: Workflow) -> bool:

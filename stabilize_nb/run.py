@@ -39,7 +39,7 @@ from stabilize_nb.store.waiting import look
 from stabilize_nb.store.waiting import settle as show_all
 from stabilize_nb.tasks.prints import plain_name
 from stabilize_nb.versions import missing_code, newer_code
-from stabilize_nb.waiting import AwaitInterrupted, have_looked_at, interruptible, look_after, stuck_at
+from stabilize_nb.waiting import AwaitInterrupted, deadline_of, have_looked_at, interruptible, look_after, stuck_at
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -242,7 +242,7 @@ class Run:
 
         Raises WaitTimeoutError after `timeout` seconds; the run goes on.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = deadline_of(timeout)
         while True:
             ticket = self.engine.database.changes.ticket()
             status = self.status
@@ -260,7 +260,7 @@ class Run:
         Raises WaitingForCode when a task is not defined here, WaitTimeoutError after `timeout` seconds; the run itself
         goes on.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = deadline_of(timeout)
         while True:
             ticket = self.engine.database.changes.ticket()
             gates = self._undecided()
@@ -284,7 +284,7 @@ class Run:
         Raises WaitingForApproval at a gate, WaitingForCode when a task is not defined here, RunFailedError when the run
         ended without success, WaitTimeoutError after `timeout` seconds. The run itself goes on.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = deadline_of(timeout)
         while True:
             ticket = self.engine.database.changes.ticket()
             workflow = self._finished()

@@ -14,6 +14,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeVar
 
 from stabilize_nb.errors import (
+    ConfigError,
     WaitingForApproval,
     WaitingForCode,
     WaitingForRedrive,
@@ -77,6 +78,15 @@ class Watch:
 
 
 WATCH: Final = Watch()
+
+
+def deadline_of(timeout: object) -> float | None:
+    """Return until when to wait, by the monotonic clock; raises ConfigError for what is no time."""
+    if timeout is None:
+        return None
+    if not isinstance(timeout, int | float):
+        raise ConfigError(f"timeout={timeout!r} is no time to wait; a number of seconds is expected")
+    return time.monotonic() + timeout
 
 
 def rest(run: Run) -> None:

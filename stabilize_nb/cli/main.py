@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stabilize_nb.errors import StabilizeError
+from stabilize_nb.flow_words import SIMILAR, close
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,6 +49,14 @@ class Commands(click.Group):
             return None
         command: click.Command = getattr(importlib.import_module(self.table[cmd_name]), cmd_name.replace("-", "_"))
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command; the error for one that there is not names what it may have been."""
+        if args[0] not in self.table and (like := close(args[0], self.table, SIMILAR)):
+            ctx.fail(f"No such command {args[0]!r}{like}")
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -12,6 +12,7 @@ from rich.text import Text
 from stabilize_nb.cli.stores import db_url, opened, run_of
 from stabilize_nb.cli.terminal import Terminal
 from stabilize_nb.errors import ConfigError
+from stabilize_nb.results import where_it_failed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -70,6 +71,7 @@ def show(run: str, db_url: str | None, *, as_json: bool) -> None:
     for each in flow.stages:
         table.add_row(each.ref_id, each.status.name, _line(json.dumps(each.outputs)))
     _print(Text.assemble((flow.name, "bold"), f"  {flow.id}  {flow.status.name}"), table, *said)
+    _print(*filter(None, map(where_it_failed, flow.stages)))
     for gate in gates:
         how = f"stabilize-nb approve {flow.id}/{gate.name}"
         _print(Text.assemble((gate.name, "bold"), f": {gate.question}  ({how})"))

@@ -48,10 +48,10 @@ def rendered(shell: Shell, error: BaseException) -> list[str]:
         return lines
     if isinstance(error, CellSyntaxError):
         return [*_syntax_lines(shell, error.fault), f"{_coloured(shell, 'SyntaxError')}: {error}"]
-    lines = [f"{_coloured(shell, type(error).__name__)}: {error}", *(f"  {note}" for note in _notes(error))]
-    if isinstance(error, RunFailedError):
-        return lines + [f"  {ref}: {place}" for ref, place in _failures(shell, error)]
-    return lines + list(_place(shell, error))
+    said = f"{_coloured(shell, type(error).__name__)}: {error}"
+    if isinstance(error, RunFailedError) and (found := dict(_failures(shell, error))):
+        return [said, *(f"  {ref}: {place}" for ref, place in found.items())]
+    return [said, *(f"  {note}" for note in _notes(error)), *_place(shell, error)]
 
 
 def _notes(error: BaseException) -> list[str]:

@@ -120,7 +120,8 @@ def refuse_damaged_head(path: str) -> None:
     if header is None:
         seen = "zeros" if not any(start) else repr(start[:16])
         raise _damaged(path, f"it is not a SQLite database: it begins with {seen}")
-    if header.application not in (APPLICATION_ID, 0):
+    has_tables = header.pages > 1 and not journal
+    if header.application != APPLICATION_ID and (header.application or has_tables):
         msg = f"database {path}: it is of another program (application_id {header.application:#x}); choose another file"
         raise SchemaError(f"{msg} ({advice(path)})")
     if not wal and not journal and size < header.pages * header.page_size:

@@ -171,6 +171,8 @@ class WorkflowStore:
 
         `where`: only of workflows with these attributes; name first what the fewest have.
         """
+        if type(limit) is not int or limit < 0:
+            raise ConfigError(f"limit={limit!r} is no number of runs; an integer of 0 or more is expected")
         params: dict[str, Any] = {"application": application, "most": limit}
         wanted = attributes_of(where, "where")
         if not wanted:

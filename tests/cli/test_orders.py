@@ -169,6 +169,32 @@ def test_wrong_orders_are_refused(run_id: str, arguments: list[str], sentence: s
     assert refused.output.startswith("Error: ")
 
 
+def test_command_that_is_not_known_is_guessed() -> None:
+    """A slip in the name of a command is answered with the name that is near."""
+    refused = call("rnus")
+
+    assert refused.exit_code == 2
+    assert "No such command 'rnus'; did you mean 'runs'?" in refused.output
+
+
+def test_run_that_failed_shows_where(folder: Path) -> None:
+    """What is shown of a failed run has the lines of the code that failed."""
+    flow = Flow("birds")
+
+    @flow.stage
+    def count(text: str) -> int:
+        return int(text)
+
+    with Engine("runs.db") as engine:
+        engine.start(flow, text="many").wait(PATIENCE)
+
+    shown = call("show", "last", "--db-url", "runs.db").output
+
+    assert f'  File "{__file__}", line ' in shown
+    assert "return int(text)" in shown
+    assert "bodies.py" not in shown
+
+
 @pytest.mark.parametrize("command", ["runs", "show x", "approve x", "cancel x", "retry x"])
 def test_store_that_is_not_there_is_not_made(folder: Path, command: str) -> None:
     """A mistyped name makes no empty store."""

@@ -945,7 +945,7 @@ AT_ONCE = [
     Refused("after", lambda: one(after=3), "after=3 is no name; the name of a stage, or a list of names, is expected"),
     Refused("after [3]", lambda: one(after=[3]), "after=[3] names no stage by 3"),
     Refused("retry", lambda: one(retry=-1), "retry=-1 is no number that fits; an integer of 0 or more is expected"),
-    Refused("timeout", lambda: one(timeout="5s"), "timeout='5s' is no time; seconds above 0 are expected"),
+    Refused("timeout", lambda: one(timeout="5 ages"), "timeout='5 ages' is no time: seconds above 0, a timedelta"),
     Refused("context", lambda: one(context=[1]), "context=[1] is no mapping from names to values"),
     Refused("show", lambda: Flow("f").approval("Go?", show=3), "stage 'Go?': show names no stage by 3"),
     Refused("no condition", lambda: looped(until=None), "loop 'again' needs one condition: until='...'"),

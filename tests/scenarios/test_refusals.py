@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from stabilize_nb import Engine, Flow, StageExecution, Workflow
-from stabilize_nb.errors import ConfigError, StabilizeError
+from stabilize_nb.errors import ConfigError, RunFailedError, SchemaError, StabilizeError
 from stabilize_nb.models.stage import JoinType
 from tests.makers import Bench, stage
 
@@ -139,6 +141,17 @@ def test_flow_knows_what_its_stages_return() -> None:
         assert engine.start(flow, question="what?").result(10) == ["what?", "why?", "what?"]
 
 
+def one() -> Flow:
+    flow = Flow("one")
+    flow.stage(lambda: 1, name="only")
+    return flow
+
+
+def in_memory(ask: Callable[[Engine], Any]) -> Any:
+    with Engine(":memory:") as engine:
+        return ask(engine)
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -149,6 +162,19 @@ def test_flow_knows_what_its_stages_return() -> None:
         (lambda: Engine(":memory:", workers=0), "a store in memory has none"),
         (lambda: Flow("f").stage(lambda: 1 ), "cannot be a parameter name"),
         (lambda: Flow("f").stage(aftr="x")(len), "did you mean 'after'"),
+        (lambda: Flow("f").stage(retries=3)(len), "did you mean 'retry'"),
+        (lambda: Flow("f").stage("load"), "a function is expected: @stage, or @stage(name='load')"),
+        (lambda: Flow(3), "3 is no name of a flow"),
+        (lambda: Flow(" "), "' ' is no name of a flow"),
+        (lambda: Flow("f").approval(3), "approval(3) asks nothing"),
+        (lambda: Flow("f").approval("Go?", on_timeout="approve"), "is about a deadline; say it, as in timeout='2h'"),
+        (lambda: Engine(3), "3 is no store"),
+        (lambda: Engine(""), "'' is no store"),
+        (lambda: Engine(":memory:", workers="3"), "max_workers is '3'; a number above 0"),
+        (lambda: in_memory(lambda engine: engine.start("sums")), "'sums' is not what an engine runs; a Flow"),
+        (lambda: in_memory(lambda engine: engine.define(Flow)), "is not what an engine runs; a Flow"),
+        (lambda: in_memory(lambda engine: engine.runs(limit="x")), "limit='x' is no number of runs"),
+        (lambda: in_memory(lambda engine: engine.start(one()).wait("9s")), "timeout='9s' is no time to wait"),
     ],
 )  # fmt: skip
 def test_setting_that_is_wrong_is_named(call: Callable[[], Any], words: str) -> None:
@@ -179,3 +205,66 @@ def test_file_of_another_program_is_refused(tmp_path) -> None:
 
     with pytest.raises(StabilizeError, match="not a SQLite database"):
         Engine(path)
+
+
+@pytest.mark.sqlite
+def test_database_of_another_program_stays_as_it_is(tmp_path) -> None:
+    """A database with tables of another program is refused, and neither it nor its folder is changed."""
+    path = tmp_path / "birds.db"
+    with closing(sqlite3.connect(path)) as birds:
+        birds.execute("CREATE TABLE birds (name)")
+    before = path.read_bytes()
+
+    with pytest.raises(SchemaError, match="of another program"):
+        Engine(path)
+
+    assert path.read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == ["birds.db"]
+
+
+@pytest.mark.sqlite
+def test_store_may_be_in_the_home_folder(tmp_path, monkeypatch) -> None:
+    """`~/` at the beginning of a file is the user's folder."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    with Engine("~/birds.db"):
+        assert (tmp_path / "birds.db").exists()
+
+
+def test_result_of_a_failed_run_says_where_its_code_failed() -> None:
+    """The error of a failed run has a note for each stage whose code raised: its frames, and none of the engine's."""
+    flow = Flow("birds")
+
+    def count(text):
+        return int(text)
+
+    @flow.stage
+    def read(text):
+        return count(text)
+
+    @flow.stage
+    def kinds():
+        return {"auk"}
+
+    with Engine(":memory:") as engine, pytest.raises(RunFailedError) as failed:
+        engine.start(flow, text="many").result(20)
+
+    [note] = failed.value.__notes__
+    assert note.startswith("stage 'read': Traceback (most recent call last):")
+    assert [line.strip() for line in note.splitlines() if "File" in line] == [
+        f'File "{__file__}", line {read.function.__code__.co_firstlineno + 2}, in read',
+        f'File "{__file__}", line {count.__code__.co_firstlineno + 1}, in count',
+    ]
+    assert note.endswith("ValueError: invalid literal for int() with base 10: 'many'")
+
+
+def test_parameters_may_be_positional_only() -> None:
+    """A function that takes arguments by place alone is a stage as any other."""
+    flow = Flow("birds")
+
+    @flow.stage
+    def pair(first, /, second):
+        return [first, second]
+
+    with Engine(":memory:") as engine:
+        assert engine.start(flow, first=1, second=2).result(20) == [1, 2]

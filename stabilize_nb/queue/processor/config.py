@@ -79,6 +79,6 @@ class QueueProcessorConfig:
             "max_deliveries",
         ):
             value = getattr(self, name)
-            if value <= 0:
-                msg = f"QueueProcessorConfig.{name} is {value}; a number above 0 is expected"
+            if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+                msg = f"QueueProcessorConfig.{name} is {value!r}; a number above 0 is expected"
                 raise ConfigError(msg)
