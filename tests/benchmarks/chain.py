@@ -1,10 +1,11 @@
 """Stages per second of a chain of no-op tasks, beside the same number of bare transactions.
 
-    python -m tests.benchmarks.chain [--repeat 5] [--sizes 10,100,1000,5000] [--json FILE]
+    python -m tests.benchmarks.chain [--repeat 5] [--sizes 10,100,1000,5000] [--sync MS] [--json FILE]
 
 The bare limit is apsw doing one INSERT, one UPDATE and one COMMIT for each stage and nothing else, in the same journal
 mode and with the same `synchronous`. Both are run in turn and the median of the pairs' ratios is printed: the seconds
 of one machine mean nothing elsewhere. A chain's time is from the order to start until the workflow has ended.
+What a durable commit costs is the disk's affair: `--sync 1` has every sync take a ms longer, for both.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from tests.benchmarks.slow_disk import SlowDisk
 from tests.makers import Bench, chain
 
 #: What the issue asks for: chain time over bare time, and growth per stage from 100 stages to the largest size.
@@ -78,10 +80,13 @@ def measure(stages: int, durability: str, repeat: int) -> dict[str, float]:
 @click.command()
 @click.option("--repeat", default=3, show_default=True, help="Interleaved pairs for each line.")
 @click.option("--sizes", default="10,100,1000,5000", show_default=True, help="Numbers of stages.")
+@click.option("--sync", type=float, default=0.0, help="ms that a sync of the disk takes longer than it does.")
 @click.option("--json", "target", type=click.Path(path_type=Path), help="Also write the figures there.")
-def main(repeat: int, sizes: str, target: Path | None) -> None:
+def main(repeat: int, sizes: str, sync: float, target: Path | None) -> None:
     """Measure and print the table."""
     console = Console()
+    if sync:
+        SlowDisk(sync)
     table = Table("durability", "stages", "stages/s", "µs/stage", "bare tx/s", "chain / bare", "bound")
     figures = []
     for durability, bound in BOUNDS.items():
