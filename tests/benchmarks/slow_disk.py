@@ -15,7 +15,7 @@ class SlowDisk(apsw.VFS):
         super().__init__("slow", "unix", makedefault=True)
         self.seconds = sync / 1_000
 
-    def xOpen(self, name: Any, flags: list[int]) -> _File:
+    def xOpen(self, name: Any, flags: list[int]) -> _File:  # noqa: N802 - a name of apsw
         return _File(self, name, flags)
 
 
@@ -24,6 +24,6 @@ class _File(apsw.VFSFile):
         super().__init__("unix", name, flags)
         self._disk = disk
 
-    def xSync(self, flags: int) -> None:
+    def xSync(self, flags: int) -> None:  # noqa: N802 - a name of apsw
         time.sleep(self._disk.seconds)
         super().xSync(flags)
