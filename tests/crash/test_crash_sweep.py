@@ -12,18 +12,8 @@ from stabilize_nb.errors import ConfigError, PreconditionError
 from stabilize_nb.events import get_event_bus
 from stabilize_nb.testing import crash_sweep, effect
 from tests.crash import habits
+from tests.crash.forty import sweep
 from tests.makers import stage, workflow
-
-#: Tasks of a workflow: half of them good, half bad, one behind the other.
-TOGETHER = 4
-
-
-def chained(name, bodies):
-    flow = Flow(name)
-    before = ()
-    for body in bodies:
-        before = (flow.stage(after=before)(body).name,)
-    return flow
 
 
 def verdicts(report):
@@ -33,20 +23,11 @@ def verdicts(report):
 @pytest.mark.timeout(400)
 def test_forty_habits(record_property):
     """20 of 20 tasks that do not bear it are found, and none of 20 that do is accused."""
-    pairs = [task for pair in zip(habits.GOOD, habits.BAD, strict=True) for task in pair]
-    found, scenarios, seconds = {}, 0, 0.0
-    for at in range(0, len(pairs), TOGETHER):
-        report = crash_sweep(chained(f"habits{at}", pairs[at : at + TOGETHER]), setup=habits.setup)
-        found |= verdicts(report)
-        scenarios += report.attrs["scenarios"]
-        seconds += report.attrs["seconds"]
+    found = sweep()
 
-    caught = [body.__name__ for body in habits.BAD if found[body.__name__] not in ("repeated", "lost")]
-    accused = [body.__name__ for body in habits.GOOD if found[body.__name__] != "safe"]
-    record_property("line", f"crash_sweep: {scenarios} scenarios, {scenarios / seconds:.0f} a second; "
-                            f"{20 - len(caught)} of 20 found, {len(accused)} of 20 accused")  # fmt: skip
-    assert caught == []
-    assert accused == []
+    record_property("line", str(found))
+    assert len(found.caught) == len(habits.BAD) == 20
+    assert found.accused == []
 
 
 def test_process_that_has_awaited_bodies_and_has_listeners_can_sweep():
