@@ -122,7 +122,8 @@ class Flow:
           (default), "fail", or "ask" a person; with these two it runs at most once. `queue="gpu"`: the label of those
           workers that take it. `priority`: from 0 to 100, each step is worth a minute of waiting. `timeout`: seconds or
           "10 min". `limit="openai: 60/min"`: of all that name it so many begin in any such time, in all runs of the
-          store. `context`: fixed values for parameters. `name`: its name (the function's). `title`: what people read.
+          store. `continue_on_failure=True`: when it fails for good what follows goes on, with None for it.
+          `context`: fixed values for parameters. `name`: its name (the function's). `title`: what people read.
         """
         if function is not None:
             if not callable(function):

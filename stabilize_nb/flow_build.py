@@ -311,6 +311,8 @@ def _fixed(stage: FlowStage, ends: Mapping[str, str]) -> dict[str, Any]:
         context[PRIORITY] = words["priority"]
     if "retry" in words:
         context["_max_attempts"] = words["retry"] + 1
+    if words.get("continue_on_failure"):
+        context["continuePipelineOnFailure"] = True
     return context
 
 

@@ -90,6 +90,7 @@ class CallWords(GateWords, total=False):
     collect: str | Iterable[str]  # outputs of its branches to gather as lists
     reduce: Mapping[str, str]  # output of its branches -> reducer
     context: Mapping[str, Any]  # fixed values for its parameters
+    continue_on_failure: bool  # whether what follows, and the run, go on when it fails
 
 
 class StageWords(CallWords, total=False):
@@ -116,7 +117,6 @@ class ShellWords(StageWords, total=False):
     expected_codes: list[int]  # codes that are no failure
     secrets: list[str]  # values that are masked in what it prints
     binary: bool  # whether it prints bytes, which come as stdout_b64
-    continue_on_failure: bool  # whether what follows goes on when it fails
 
 
 class HTTPWords(StageWords, total=False):
@@ -143,7 +143,6 @@ class HTTPWords(StageWords, total=False):
     allow_private_urls: bool  # whether this machine and private networks may be asked
     allowed_hosts: list[str]  # the only names and networks that may be asked
     allowed_ports: list[int]  # the only ports
-    continue_on_failure: bool  # whether what follows goes on when it fails
 
 
 def close(name: str, known: Iterable[str], cutoff: float = CLOSE) -> str:
@@ -364,8 +363,8 @@ _READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "choose": _one_of("one", "any"), "each": _each, "as_": _identifier, "enough": _whole(1), "race": _text,
     "mutex": _text, "region": _text, "cancels": names_of, "milestone": _milestone, "until": name_of,
     "ends": _one_of("SUCCEEDED", "CANCELED"), "title": _text, "name": _text, "collect": names_of, "reduce": _mapping,
-    "context": _mapping, "retry": _whole(0), "timeout": _seconds, "on_crash": _one_of(*ON_CRASH),
-    "queue": _text, "limit": _limit, "priority": _whole(0, HIGHEST), "verify": _verify,
+    "context": _mapping, "continue_on_failure": _flag, "retry": _whole(0), "timeout": _seconds,
+    "on_crash": _one_of(*ON_CRASH), "queue": _text, "limit": _limit, "priority": _whole(0, HIGHEST), "verify": _verify,
 }  # fmt: skip
 
 

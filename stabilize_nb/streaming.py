@@ -33,7 +33,14 @@ Source = Literal["live", "replay"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamItem:
-    """One event of a stream; `data` of progress has `message` and `stage_ref_id`. `sequence` is 0 for progress."""
+    """One event of a stream.
+
+    `event_type` is equal to its text, such as "stage.completed". `entity_type` is "workflow", "stage" or "task", and
+    `entity_id` the id of that workflow or stage. `sequence` is the number of the fact in the log, and `data` what the
+    log has of it. Progress, "custom.progress", is live only and has the number 0; its `data` are `message`, `fraction`,
+    `stage_ref_id` and whatever else the body gave, side by side. `source` is "live", or "replay" for what was read
+    from the log.
+    """
 
     event_type: EventType
     entity_type: str
@@ -56,20 +63,23 @@ class WorkflowStream:
         self._closed = False
 
     def on_event(self, listener: Callable[[StreamItem], Any]) -> Callable[[StreamItem], Any]:
-        """Have `listener` called with every live item, by a thread of the bus; returns it, so it may decorate."""
+        """
+        Have `listener` called with every item from now on, in order, by a thread of the bus; returns it, so it may
+        decorate. One that raises is reported and called again.
+        """
         self._listeners.append(listener)
         self._subscribe()
         return listener
 
     def replay(self) -> list[StreamItem]:
-        """Return what the log has now."""
+        """Return what the log has now: no progress, which is not kept."""
         return [_item(event, "replay") for event in self._logged(0)]
 
     def follow(self, include_history: bool = True) -> Iterator[StreamItem]:
         """
-        Iterate over what happens from now on, with what had happened before in front of it when asked for.
+        Iterate over what happens from now on, with what the log has of before in front of it unless that is unwanted.
 
-        Ends when the workflow has ended and everything was shown, or when the stream is closed.
+        Ends when the workflow has ended and everything was shown, at once if it has, or when the stream is closed.
         """
         inbox: SimpleQueue[Event | None] = SimpleQueue()
         self._inboxes.append(inbox)
@@ -78,9 +88,11 @@ class WorkflowStream:
         history = self._logged(0)
         return following.items(history) if include_history else following.after(history)
 
-    def close(self) -> None:
-        """Stop listening; iterations end."""
+    def close(self, timeout: float = 5.0) -> None:
+        """Stop listening: iterations end, and listeners get what was told before, for at most `timeout` seconds."""
         self._closed = True
+        if self._listeners:
+            get_event_bus().flush(timeout)
         get_event_bus().unsubscribe(self._name)
         for inbox in self._inboxes:
             inbox.put(None)

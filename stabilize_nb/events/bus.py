@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
 from stabilize_nb.core.facts import event_type, to_data
@@ -142,7 +143,7 @@ class EventBus:
 
     def __init__(self) -> None:
         self._subscribers: dict[str, _Subscriber] = {}
-        self._queue: SimpleQueue[Sequence[Event] | threading.Event] = SimpleQueue()
+        self._queue: SimpleQueue[Sequence[Event] | SimpleQueue[None]] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
@@ -180,18 +181,19 @@ class EventBus:
         self._queue.put(tuple(events))
 
     def flush(self, timeout: float = 5.0) -> None:
-        """Wait until everything published so far has been delivered, at most `timeout` seconds."""
+        """Wait until everything published so far has been delivered, at most `timeout` seconds. May be interrupted."""
         if self._thread is None or threading.current_thread() is self._thread:
             return
-        done = threading.Event()
+        done: SimpleQueue[None] = SimpleQueue()
         self._queue.put(done)
-        done.wait(timeout)
+        with suppress(Empty):
+            done.get(timeout=timeout)
 
     def _deliver(self) -> None:
         while True:
             batch = self._queue.get()
-            if isinstance(batch, threading.Event):
-                batch.set()
+            if isinstance(batch, SimpleQueue):
+                batch.put(None)
                 continue
             for event in batch:
                 for name, subscriber in list(self._subscribers.items()):

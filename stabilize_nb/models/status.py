@@ -5,13 +5,13 @@ Source: the reference documents (api.md 2.3). Only a reset (jump or restart) lea
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 from stabilize_nb.errors import StabilizeFatalError
 
 
-class WorkflowStatus(Enum):
-    """Where a workflow, a stage or a task stands."""
+class WorkflowStatus(StrEnum):
+    """Where a workflow, a stage or a task stands; equal to its name: `run.status == "SUCCEEDED"`."""
 
     NOT_STARTED = "NOT_STARTED"  # nothing of it has run
     RUNNING = "RUNNING"  # work is being done or is queued
@@ -26,11 +26,8 @@ class WorkflowStatus(Enum):
     SKIPPED = "SKIPPED"  # not carried out: disabled, or on a branch not taken
     BUFFERED = "BUFFERED"  # waits for a slot
 
-    #: Members are singletons: their identity is a hash, and a quicker one than that of their name.
-    __hash__ = object.__hash__
-
-    def __str__(self) -> str:
-        return self.name
+    #: That of the text it is equal to, and quicker than that of Enum.
+    __hash__ = str.__hash__
 
     @property
     def is_complete(self) -> bool:

@@ -136,8 +136,12 @@ def start_child(definition: Mapping[str, Any]) -> TaskResult:
 
 
 def returned(outputs: Mapping[str, Any], context: Mapping[str, Any]) -> Any:
-    """Return what a stage function gave back: its outputs, or the one value that it returned instead of a mapping."""
+    """
+    Return what a stage function gave back: its outputs, or the one value that it returned instead of a mapping; None
+    for one that failed and gave nothing.
+    """
     kind = context.get("_returns")
     if kind == "value":
         return outputs.get("result")
-    return None if kind == "nothing" else dict(outputs)
+    has_failed = "error" in context and not outputs
+    return None if kind == "nothing" or has_failed else dict(outputs)

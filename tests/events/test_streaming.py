@@ -1,10 +1,11 @@
 import _thread
 import threading
+import time
 from datetime import timedelta
 
 import pytest
 
-from stabilize_nb import StreamItem, TaskResult, WorkflowStream, emit_progress
+from stabilize_nb import Engine, Flow, StreamItem, TaskResult, WorkflowStream, emit_progress
 from stabilize_nb.core import facts as f
 from stabilize_nb.events import EventType, SqliteEventStore, configure_event_sourcing, get_event_bus
 from stabilize_nb.events.log import EventLog
@@ -276,3 +277,54 @@ def test_interrupt_ends_only_the_waiting():
             bench.processor.start()
 
             assert numbers(again) == list(range(1, EventLog(bench.database).count(flow.id) + 1))
+
+
+def test_closing_lets_listeners_have_what_was_told():
+    """A stream that is closed as soon as the run has ended gives a slow listener all of it first."""
+    flow = Flow("pieces")
+
+    @flow.stage
+    def tell(count, progress):
+        for number in range(count):
+            progress(None, str(number))
+
+    heard = []
+    with Engine(":memory:") as engine:
+        engine.define(flow)
+        work = flow.build(count=100)
+        with WorkflowStream(work.id) as stream:
+            stream.on_event(lambda item: (time.sleep(0.001), heard.append(item)))
+            engine.start(work).wait(30)
+
+    told = [item.data["message"] for item in heard if item.event_type == "custom.progress"]
+    assert told == [str(number) for number in range(100)]
+    assert kinds([heard[0], heard[-1]]) == ["workflow.created", "workflow.completed"]
+
+
+def test_closing_does_not_wait_for_ever():
+    """A listener that never comes back holds up who closes its stream for no longer than was said."""
+    entered, leave = threading.Event(), threading.Event()
+    with Bench() as bench:
+        flow = workflow(stage("a"))
+        stream = WorkflowStream(flow.id)
+        stream.on_event(lambda _: (entered.set(), leave.wait(30)))
+        bench.store.store(flow)
+        assert entered.wait(30)
+        begun = time.monotonic()
+        stream.close(timeout=0.05)
+        waited = time.monotonic() - begun
+        leave.set()
+
+    assert 0.05 <= waited < 10
+
+
+def test_a_listener_may_close_its_stream():
+    """It hears nothing more, and nobody waits for itself."""
+    heard = []
+    with Bench() as bench:
+        flow = workflow(stage("a"))
+        stream = WorkflowStream(flow.id)
+        stream.on_event(lambda item: (heard.append(item), stream.close()))
+        bench.run(flow)
+
+    assert kinds(heard) == ["workflow.created"]

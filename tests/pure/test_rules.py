@@ -142,6 +142,18 @@ def test_moves_are_those_of_the_table(current: WorkflowStatus):
     assert current in legal
 
 
+@pytest.mark.parametrize("status", list(S), ids=str)
+def test_a_status_is_the_text_of_its_name(status: WorkflowStatus):
+    """It is compared, looked up, printed and stored as its name, and no two are the same."""
+    name = status.name
+
+    assert (status == name, name == status, {name: 1}[status], {status: 1}[name]) == (True, True, 1, 1)
+    assert (str(status), f"{status:>15}", json.dumps(status), WorkflowStatus(name)) == (
+        name, f"{name:>15}", f'"{name}"', status,
+    )  # fmt: skip
+    assert [other for other in S if other == name] == [status]
+
+
 def test_illegal_move_says_what_is_legal():
     """The error names the entity, both statuses and the legal moves."""
     with pytest.raises(InvalidStateTransitionError, match=r"stage s1 cannot go from PAUSED to SKIPPED.*CANCELED, RUNN"):
