@@ -83,9 +83,10 @@ class Elsewhere:
 
 
 class Server:
-    """One server in a folder of its own."""
+    """One server in a folder of its own; `settings` go before those of tests."""
 
-    def __init__(self) -> None:
+    def __init__(self, **settings: str) -> None:
+        self._settings = {**SETTINGS, **settings}
         self._root = Path(tempfile.mkdtemp(prefix="stabilize-pg-"))
         self._data = self._root / "data"
         self._process: subprocess.Popen[bytes] | None = None
@@ -120,7 +121,7 @@ class Server:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        options = [word for name, value in SETTINGS.items() for word in ("-c", f"{name}={value}")]
+        options = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
         with (self._root / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [self._bin / "postgres", "-D", self._data, "-p", str(self.port), "-k", self._root, *options],

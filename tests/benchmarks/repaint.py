@@ -1,0 +1,117 @@
+"""
+What a pane sends and computes to repaint the graph of a run of 500 stages: one line of JSON.
+
+    python -m tests.benchmarks.repaint [--stages 500] [--times 30]
+
+The kernel's side alone: bytes of the messages of widgets as JSON, and ms of CPU time for reading the run and painting
+the pane after a stage has ended. The picture that stays in the notebook is counted by itself: it is sent at most every
+two seconds, for all stages that have ended meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import comm
+from comm.base_comm import BaseComm
+from IPython.core.displaypub import DisplayPublisher
+from IPython.core.interactiveshell import InteractiveShell
+
+from stabilize_nb import Engine, Flow
+
+#: Stages of a row of the graph; rows follow one another.
+WIDE = 20
+#: Bytes of messages of widgets, and of pictures.
+sent = {"widgets": 0, "pictures": 0}
+
+
+class Counted(BaseComm):
+    """A channel to a page that counts what goes through it."""
+
+    def publish_msg(self, msg_type: str, data: Any = None, metadata: Any = None, buffers: Any = None, **_: Any) -> None:
+        sent["widgets"] += len(json.dumps(data, default=str)) + sum(len(each) for each in buffers or ())
+
+
+class Publisher(DisplayPublisher):
+    """Counts what cells show."""
+
+    def publish(self, data: Any, *_: Any, **__: Any) -> None:
+        sent["pictures"] += len(json.dumps(data))
+
+
+def grid(stages: int, turn: threading.Semaphore) -> Flow:
+    """Make rows of stages, each of which follows the one above it; every body waits for its turn."""
+
+    def body() -> None:
+        turn.acquire()
+
+    flow = Flow("grid")
+    for at in range(stages):
+        flow.stage(name=f"s{at}", after=[f"s{at - WIDE}"] if at >= WIDE else [])(body)
+    return flow
+
+
+def measure(folder: Path, stages: int, times: int) -> dict[str, float]:
+    """Let stages end one by one, and read and paint after each."""
+    from stabilize_nb.notebook.panes import run_pane
+    from stabilize_nb.notebook.panes.afterlife import Pictures
+    from stabilize_nb.notebook.panes.snapshot import RunReader
+    from stabilize_nb.notebook.views import run_bundle
+
+    run_pane.PICTURE = 1e9  # type: ignore[misc] - pictures are counted by themselves
+    turn = threading.Semaphore(stages // 2)
+    with Engine(f"sqlite:///{folder}/runs.db") as engine:
+        run = engine.start(grid(stages, turn))
+        pictures = Pictures(run.id)
+        pane, read = run_pane.RunPane(run, pictures), RunReader(run)
+        _settle(run, stages // 2)
+        first = _cost(lambda: pane.paint(read()), "widgets")
+        found = []
+        for number in range(times):
+            turn.release()
+            _settle(run, stages // 2 + number + 1)
+            found.append(_cost(lambda: pane.paint(read()), "widgets"))
+        picture = _cost(lambda: pictures.add(run_bundle(run)), "pictures")
+        turn.release(stages)
+        run.wait(120)
+    repaint = [statistics.median(each[place] for each in found) for place in (0, 1)]
+    return {
+        "stages": stages, "bytes": repaint[0], "ms": repaint[1], "first_bytes": first[0], "first_ms": first[1],
+        "picture_bytes": picture[0], "picture_ms": picture[1],
+    }  # fmt: skip
+
+
+def _cost(work: Any, what: str) -> tuple[int, float]:
+    """Return the bytes sent and the ms of CPU time of this thread for something."""
+    before, begun = sent[what], time.thread_time()
+    work()
+    return sent[what] - before, (time.thread_time() - begun) * 1_000
+
+
+def _settle(run: Any, ended: int) -> None:
+    """Wait until so many stages have ended."""
+    while sum(stage.status.is_complete for stage in run.workflow.stages) < ended:
+        time.sleep(0.01)
+
+
+@click.command()
+@click.option("--stages", default=500, show_default=True, help="Stages of the run.")
+@click.option("--times", default=30, show_default=True, help="Repaints that are measured.")
+def main(stages: int, times: int) -> None:
+    """Measure and print."""
+    comm.create_comm = Counted
+    shell = InteractiveShell.instance(display_pub_class=Publisher)
+    shell.run_line_magic("load_ext", "stabilize_nb")
+    with tempfile.TemporaryDirectory() as folder:
+        click.echo(json.dumps(measure(Path(folder), stages, times)))
+
+
+if __name__ == "__main__":
+    main()
