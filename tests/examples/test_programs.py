@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from stabilize_nb import Engine, RunFailedError
+from stabilize_nb.events import EventType, get_event_bus
+from tests.tasks.sshd import Sshd
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-PROGRAMS = ["data_pipeline", "dynamic_routing", "event_sourcing", "http_checks", "shell_pipeline"]
+PROGRAMS = ["data_pipeline", "dynamic_routing", "event_sourcing", "http_checks", "langgraph_inside", "shell_pipeline"]
 
 
 @pytest.fixture(autouse=True)
@@ -25,15 +27,19 @@ def program(name):
     return import_module(f"examples.{name}.__main__")
 
 
+def shown(name):
+    """Return what the page of a program says that it prints."""
+    page = (EXAMPLES / name / "README.md").read_text(encoding="utf-8")
+    [text] = re.findall(r"^```text\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    return text
+
+
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_program_prints_what_its_page_says(name, capsys):
     """The block of text in its README is its output."""
-    page = (EXAMPLES / name / "README.md").read_text(encoding="utf-8")
-    [shown] = re.findall(r"^```text\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-
     program(name).main()
 
-    assert capsys.readouterr().out == shown
+    assert capsys.readouterr().out == shown(name)
 
 
 def test_suite_that_fails_stops_the_pipeline(tmp_path, capsys):
@@ -78,3 +84,28 @@ def test_new_route_is_data():
         way = program("dynamic_routing").way(run)
 
     assert way == "read, returns, answer, check, clerk, letter, letter_mi_join"
+
+
+def test_fleet_gets_its_release(tmp_path, capsys):
+    """Hosts that answer get the release, one after the other; the one that does not stops nothing."""
+    (tmp_path / "ssh").mkdir()
+    server = Sshd(tmp_path / "ssh")
+    with (server.folder / "config").open("a") as config:
+        config.write("ListenAddress 127.0.0.3\n")
+    known = server.known.read_text()
+    server.known.write_text(known + known.replace("127.0.0.1", "127.0.0.3"))
+    login = {"--port": server.port, "--key": server.folder / "user_key", "--known-hosts": server.known}
+    options = [str(part) for option in {**login, "--folder": tmp_path / "there"}.items() for part in option]
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "release").write_text("7\n")
+
+    released, bus = [], get_event_bus()
+    bus.subscribe("released", released.append, {EventType.CLAIM_RELEASED})
+    with server:
+        fleet = program("ssh_fleet")
+        fleet.main.main([*options, "--release", "8", "127.0.0.1", "127.0.0.2", "127.0.0.3"], standalone_mode=False)
+    bus.flush()
+    bus.unsubscribe("released")
+
+    assert capsys.readouterr().out == shown("ssh_fleet")
+    assert ["to_holder" in event.data for event in released] == [True, False]  # the second host had waited
