@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 
+from stabilize_nb.queue.processor import processor as processing
 from tests.makers import Bench
 
 
@@ -36,3 +38,23 @@ def test_a_worker_that_waited_for_the_last_commit_goes_home():
 
         assert not waiting.is_alive()
         assert desk.workers == 0
+
+
+def test_commits_of_others_are_looked_for_less_often_when_nothing_happens(tmp_path, monkeypatch):
+    """An engine that waits for a person for days costs next to nothing; work makes it look often again."""
+    now = 1_000.0
+    monkeypatch.setattr(processing, "time", SimpleNamespace(monotonic=lambda: now))
+    with Bench(f"sqlite:///{tmp_path}/runs.db", tasks={}) as bench:
+        processor, often = bench.processor, bench.processor.config.poll_frequency_ms / 1_000
+        version = processor._look_outside(-2)  # another process has committed
+        assert processor._pause() == often
+
+        now += processing.CALM
+        assert processor._look_outside(version) == version
+        assert processor._pause() == often * processing.SELDOM
+
+        with processor.desk.changed:
+            processor.desk.leading = True
+            assert processor._pause() == often
+            processor.desk.leading = False
+        assert processor._pause() == often

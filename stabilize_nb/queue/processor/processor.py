@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("stabilize_nb")
 #: Seconds between looks for processors that have died (C8 allows one second in all).
 LOOK_FOR_DEAD = 0.4
+#: Seconds without work or a commit of others after which commits of others are looked for less often, and how much.
+CALM = 10.0
+SELDOM = 4
 #: Seconds between two entries in the log of what a body prints.
 KEEP_OUTPUT = 2.0
 #: Seconds between two looks for messages that have long been done.
@@ -101,6 +104,7 @@ class QueueProcessor(Workshop):
         self._drain_at_work: Drain | None = None
         self._keeper: threading.Thread | None = None
         self._keeping = False
+        self._stirred = 0.0  # monotonic time at which the keeper last saw work, or a commit of another process
         self._serial = 0
         self.closed = False
         self.registry.subscribe(self._registered)
@@ -286,6 +290,7 @@ class QueueProcessor(Workshop):
 
     def _keep(self) -> None:
         """Be present, look for the dead, renew claims, end what takes too long, see commits of others."""
+        self._stirred = time.monotonic()
         try:
             self._presence.enter()
             self.database.write(self._presence.free_dead)
@@ -348,7 +353,10 @@ class QueueProcessor(Workshop):
         if self.database.in_memory:
             deadlines = [running.deadline for running in self.desk.running.values()]
             return min(1.0, max(0.01, min(deadlines, default=math.inf) - time.monotonic()))
-        return self.config.poll_frequency_ms / 1_000
+        now = time.monotonic()
+        if self.desk.holds():
+            self._stirred = now
+        return self.config.poll_frequency_ms / 1_000 * (1 if now - self._stirred < CALM else SELDOM)
 
     def _look_outside(self, seen: int) -> int:
         """See whether another process has committed."""
@@ -356,6 +364,7 @@ class QueueProcessor(Workshop):
             return seen
         version = self.database.write_version(seen)
         if version != seen:
+            self._stirred = time.monotonic()
             self.wake()
             self.database.changes.notify(origin=self.wake)
         return version
