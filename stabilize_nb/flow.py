@@ -103,7 +103,9 @@ class Flow:
 
         - `after`: stages it follows beside those. `join`: when it starts, "all" (default: every branch that was taken),
           "any" (the first, WCP-9), a number or "2 of 3" (WCP-30), "each" (once for each branch, WCP-8), "taken"
-          (WCP-7). `cancel_rest=True`: withdraw what is then not needed any more (WCP-29, 32). `blocking=True`: WCP-28.
+          (WCP-7). None of them puts up with a branch that fails: `continue_on_failure` of that branch does.
+          `cancel_rest=True`: withdraw what is then not needed any more (WCP-29, 32). `blocking=True`: a branch that
+          comes again waits until all others have come (WCP-28).
         - `when="score > 3"`: a condition over inputs and outputs; a stage by its name is what it returned, and is
           followed. Of several stages with conditions behind one each runs whose own is true (WCP-6); `choose="one"` at
           that one: only the first (WCP-4). `otherwise=True`: when none is. `when={"plan": ...}`: for that edge alone.

@@ -98,9 +98,10 @@ class Names:
         return {name: self.value(stage, name) for name in names if self.has(stage, name)}
 
     def reduced(self, stage: StageExecution, reducers: Mapping[str, str]) -> dict[str, Any]:
-        """Return what reducers make of the outputs of the branches; each instance is a branch."""
+        """Return what reducers make of the outputs of the branches; each instance is a branch; of none: an empty list."""
         outputs = [each for ref, runs in stage.upstream.items() for run in runs for each in self._outputs(ref, run)]
-        return apply_output_reducers(reducers, outputs)
+        nothing: dict[str, Any] = {name: [] for name, reducer in reducers.items() if reducer == "collect"}
+        return nothing | apply_output_reducers(reducers, outputs)
 
     def _outputs(self, ref: str, run: Upstream) -> Iterator[Mapping[str, Any]]:
         if ref not in self.lists:

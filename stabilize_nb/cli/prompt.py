@@ -7,7 +7,6 @@ code is read: places such as `{{class stabilize_nb.Run}}` in it stand for signat
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import pkgutil
 import re
@@ -20,17 +19,17 @@ import click
 
 import stabilize_nb
 from stabilize_nb.comparing import COMPARISON
-from stabilize_nb.events.bus import EventType
 from stabilize_nb.events.frames import FRAMES
 from stabilize_nb.flow_words import StageWords
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.run_diff import CHANGES
 
 PLACE: Final = re.compile(r"\{\{(\w+)(?: ([^}]+))?\}\}")
-#: Numbers of patterns, and where the columns of frames are stated: the guide has them in a list.
-_LEFT_OUT: Final = re.compile(r" \(WCP-[\d, ]+\)|(?<=\(the first), WCP-9|; columns as `[\w.]+` (?:states|has) them")
-#: The option that most commands take; it is said above their list.
-_EVERYWHERE: Final = "db_url"
+#: What leads elsewhere: numbers of patterns, pages, other modules.
+_LEFT_OUT: Final = re.compile(
+    r"\s+\((?:WCP-[\d, ]+|contract C\d+|docs/[\w-]+\.md|see `[\w.]+`)\)|, WCP-[\d, ]+(?=\))|; see docs/[\w-]+\.md"
+    r"|; columns as `[\w.]+` (?:states|has) them"
+)
 #: The method whose signature has the words of a stage; others say `**words`.
 _HAS_WORDS: Final = "stage"
 _FIRST_WORD: Final = "after"
@@ -65,6 +64,14 @@ def _described(name: str, members: Sequence[str], *, is_brief: bool) -> str:
     chosen = [member for member in members if not member.startswith("-")] or _public(found)
     lines = [_member(found, member, is_brief=is_brief) for member in chosen if member not in without]
     return "\n".join([f"### `{_shown(name)}{_signature(found)}`", "", _text(found.__doc__), "", *lines]).rstrip()
+
+
+def _members(name: str, *members: str) -> str:
+    """Describe a class that nobody calls: in short with these members, or without any by all that it says."""
+    found = pkgutil.resolve_name(name)
+    lines = [_member(found, member, is_brief=True) for member in members]
+    text = _text(found.__doc__, is_brief=bool(members))
+    return "\n".join([f"### `{_shown(name)}`", "", text, "", *lines]).rstrip()
 
 
 def _public(kind: type) -> Iterator[str]:
@@ -146,46 +153,9 @@ def _text(doc: str | None, indent: str = "", *, is_brief: bool = False) -> str:
     return "\n".join([first, *(f"{indent}{line}".rstrip() for line in rest)])
 
 
-def _commands() -> str:
-    table = importlib.import_module("stabilize_nb.cli.main").COMMANDS
-    found = {name: getattr(importlib.import_module(module), name.replace("-", "_")) for name, module in table.items()}
-    return "\n".join(f"- `{_usage(name, found[name])}`: {found[name].short_help}" for name in sorted(found))
-
-
-def _usage(name: str, command: click.Command) -> str:
-    context = click.Context(command)
-    arguments = [each.make_metavar(context) for each in command.params if isinstance(each, click.Argument)]
-    options = [each for each in command.params if isinstance(each, click.Option) and not each.hidden]
-    options = [each for each in options if each.name != _EVERYWHERE]
-    return " ".join(["stabilize-nb", name, *arguments, *(_option(each, context) for each in options)])
-
-
-def _option(option: click.Option, context: click.Context) -> str:
-    value = "" if option.is_flag else f" {option.make_metavar(context)}"
-    return f"[{max(option.opts, key=len)}{value}]"
-
-
-def _magics() -> str:
-    commands = importlib.import_module("stabilize_nb.notebook.commands").COMMANDS.values()
-    return "\n".join(f"- `{each.usage}`: {each.help}" for each in commands)
-
-
 def _columns() -> str:
     tables = {**FRAMES, "diff": CHANGES, "comparison": COMPARISON}
     return "\n".join(f"- {name}: {', '.join(column.name for column in tables[name])}" for name in tables)
-
-
-def _events() -> str:
-    """Return the kinds of facts by what they are about."""
-    groups: dict[str, list[str]] = {}
-    for kind in EventType:
-        about, _, what = kind.partition(".")
-        groups.setdefault(about, []).append(what)
-    return "; ".join(f"`{about}.`" + ", ".join(groups[about]) for about in groups if any(groups[about]))
-
-
-def _names() -> str:
-    return ", ".join(name for name in dir(stabilize_nb) if not name.startswith("_"))
 
 
 _PARTS: Final[Mapping[str, Callable[..., str]]] = {
@@ -193,10 +163,7 @@ _PARTS: Final[Mapping[str, Callable[..., str]]] = {
     "class": _class,
     "function": _function,
     "columns": _columns,
-    "commands": _commands,
-    "magics": _magics,
-    "names": _names,
-    "events": _events,
+    "members": _members,
     "statuses": lambda: ", ".join(status.name for status in WorkflowStatus),
     "version": lambda: stabilize_nb.__version__,
 }

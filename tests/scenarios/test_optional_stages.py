@@ -70,6 +70,15 @@ def test_late_and_failed_branches_are_left_out(engine: Engine) -> None:
     assert engine.start(flow).result(PATIENCE) == [None, None, {"finding": "well"}, ["well"]]
 
 
+def test_what_is_collected_of_nobody_is_an_empty_list(engine: Engine) -> None:
+    """Where no branch has what is collected, a stage can still look how many there are."""
+    flow = Flow("nobody")
+    flow.stage(name="ill", continue_on_failure=True)(lambda: 1 / 0)
+    flow.stage(name="count", collect="finding")(lambda ill, finding: [ill, finding])
+
+    assert engine.start(flow).result(PATIENCE) == [None, []]
+
+
 def test_instances_and_calls_may_fail(engine: Engine) -> None:
     """An instance that failed is None in the list; so is a run of another flow."""
     inner = Flow("inner")
