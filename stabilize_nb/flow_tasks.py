@@ -98,7 +98,7 @@ class Names:
         return {name: self.value(stage, name) for name in names if self.has(stage, name)}
 
     def reduced(self, stage: StageExecution, reducers: Mapping[str, str]) -> dict[str, Any]:
-        """Return what reducers make of the outputs of the branches; each instance is a branch; of none: an empty list."""
+        """Return what reducers make of the outputs of the branches, of which each instance is one."""
         outputs = [each for ref, runs in stage.upstream.items() for run in runs for each in self._outputs(ref, run)]
         nothing: dict[str, Any] = {name: [] for name, reducer in reducers.items() if reducer == "collect"}
         return nothing | apply_output_reducers(reducers, outputs)
