@@ -81,9 +81,25 @@ def bring_notebooks(app: Sphinx) -> None:
         shutil.copy(notebook, target)
 
 
-def link_notebooks(app: Sphinx, page: str, source: list[str]) -> None:
+def bring_examples(app: Sphinx) -> None:
+    """Make a page of each example: its README, and then its code."""
+    target = HERE / "examples"
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir()
+    for page in sorted((ROOT / "examples").glob("*/README.md")):
+        code = [
+            f"## `{path.name}`\n\n```{{literalinclude}} ../../{path.relative_to(ROOT).as_posix()}\n```\n"
+            for path in sorted(page.parent.glob("*.py"))
+        ]
+        text = "\n".join([page.read_text(encoding="utf-8"), *code])
+        (target / f"{page.parent.name}.md").write_text(text, encoding="utf-8")
+
+
+def link_pages(app: Sphinx, page: str, source: list[str]) -> None:
     """Have links to files of the repository lead to the pages made of them."""
-    source[0] = re.sub(r"\]\((?:\.\./)?notebooks/(\w+\.ipynb)\)", rf"]({up(page)}notebooks/\1)", source[0])
+    source[0] = re.sub(r"\]\((?:\.\./)*notebooks/(\w+\.ipynb)\)", rf"]({up(page)}notebooks/\1)", source[0])
+    source[0] = re.sub(r"\]\((?:\.\./)*examples/(\w+)/README\.md\)", rf"]({up(page)}examples/\1.md)", source[0])
+    source[0] = re.sub(r"\]\((?:\.\./)+docs/([^)]+)\)", rf"]({up(page)}\1)", source[0])
     if "/" not in page:  # other files above are not part of the documentation: they come as they are
         source[0] = re.sub(r"\]\((\.\./[^)#]+\.md)\)", r"](path:\1)", source[0])
 
@@ -111,6 +127,7 @@ def up(page: str) -> str:
 def setup(app: Sphinx) -> None:
     """Make the parts of this file known."""
     app.connect("builder-inited", bring_notebooks)
-    app.connect("source-read", link_notebooks)
+    app.connect("builder-inited", bring_examples)
+    app.connect("source-read", link_pages)
     app.connect("autodoc-process-docstring", as_rst)
     app.add_transform(LightAndDark)

@@ -25,13 +25,15 @@ def main() -> None:
         for ticket, run in zip(TICKETS, runs, strict=True):
             run.wait(timeout=30)
             done = run.outputs["letter_mi_join"]
-            print(ticket, f"  way: {way(run)}", f"  letter to {done['readers']}: {done['letter']}", sep="\n")
+            print(ticket, f"  way: {way(run)}", f"  letter: {done['letter']}", sep="\n")
+            print(f"  readers: {', '.join(done['readers']) or 'none'}")
 
 
 def way(run: Run) -> str:
-    """Return the stages that a run went through, and how often."""
+    """Return the stages that a run went through, and how often; the single letters are left out."""
     times = run.stages.groupby("ref_id")["run"].max()
-    taken = [stage.ref_id for stage in run.workflow.stages if stage.status is WorkflowStatus.SUCCEEDED]
+    done = [stage for stage in run.workflow.stages if stage.status is WorkflowStatus.SUCCEEDED]
+    taken = [stage.ref_id for stage in done if stage.type != "send"]
     return ", ".join(f"{name} ×{times[name]}" if times[name] > 1 else name for name in taken)
 
 

@@ -26,20 +26,31 @@ def workflow(ticket: str, routes: Mapping[str, str]) -> Workflow:
     read = stage("read", split_type=SplitType.OR, split_conditions=dict(routes), split_default=DEFAULT)
     answer = stage("answer", *desks, join_type=JoinType.OR, output_reducers={"said": "collect"})
     check = stage(
-        "check", "answer", jump_targets={"answer"},
-        split_type=SplitType.XOR, split_conditions={"manager": "amount > 100"}, split_default="clerk",
-    )  # fmt: skip
+        "check",
+        "answer",
+        jump_targets={"answer"},
+        split_type=SplitType.XOR,
+        split_conditions={"manager": "amount > 100"},
+        split_default="clerk",
+    )
     letter = stage("letter", "clerk", "manager", join_type=JoinType.OR)
     *_, closed = MultiInstanceBuilder.create_from_collection(letter, "addresses", "address", instance_type="send")
     closed.tasks, closed.output_reducers = [only("close")], {"sent": "collect"}
     return Workflow.create(
-        "support", "ticket",
+        "support",
+        "ticket",
         [
-            read, *(stage(desk, "read", task="desk") for desk in desks), answer, check,
-            stage("clerk", "check", task="sign"), stage("manager", "check", task="sign"), letter, closed,
+            read,
+            *(stage(desk, "read", task="desk") for desk in desks),
+            answer,
+            check,
+            stage("clerk", "check", task="sign"),
+            stage("manager", "check", task="sign"),
+            letter,
+            closed,
         ],
         context={"ticket": ticket},
-    )  # fmt: skip
+    )
 
 
 def stage(ref_id: str, *after: str, task: str | None = None, **fields: Any) -> StageExecution:

@@ -14,9 +14,13 @@ def checks(base: str) -> Flow:
     """Return the flow that asks the services at an address."""
     flow = Flow("checks")
     flow.http(
-        base + "/health/{service}", name="health", each="services", retry=3, continue_on_failure=True,
+        base + "/health/{service}",
+        name="health",
+        each="services",
+        retry=3,
+        continue_on_failure=True,
         allow_private_urls=True,
-    )  # fmt: skip
+    )
 
     @flow.stage
     def review(health: list[dict[str, Any]], services: list[str]) -> dict[str, Any]:
@@ -25,9 +29,17 @@ def checks(base: str) -> Flow:
         return {"found": found, "unwell": len(unwell), "incident": {"about": unwell}}
 
     flow.http(
-        base + "/incidents", name="filed", method="POST", json="{incident}", parse_json=True, after=review,
-        when="unwell > 0", retry=3, retry_non_idempotent=True, allow_private_urls=True,
-    )  # fmt: skip
+        base + "/incidents",
+        name="filed",
+        method="POST",
+        json="{incident}",
+        parse_json=True,
+        after=review,
+        when="unwell > 0",
+        retry=3,
+        retry_non_idempotent=True,
+        allow_private_urls=True,
+    )
     return flow
 
 

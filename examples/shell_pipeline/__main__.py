@@ -29,12 +29,20 @@ def checkout(project: str, folder: str) -> Outputs:
 flow.shell("{python} -m compileall -q src", name="compiled", after=checkout, cwd="{tree}")
 flow.shell(
     """awk 'length > 79 {print FILENAME ":" FNR; long = 1} END {exit long}' src/*.py""",
-    name="style", after=checkout, cwd="{tree}", continue_on_failure=True,
-)  # fmt: skip
-flow.shell("{python} -m unittest {suite}", name="tests", each="suites", cwd="{tree}", env={"PYTHONPATH": "src"},
-           timeout=120)  # fmt: skip
-flow.shell("{python} -m zipapp src --main roman:main --output roman.pyz", name="build", after=["compiled", "tests"],
-           cwd="{tree}")  # fmt: skip
+    name="style",
+    after=checkout,
+    cwd="{tree}",
+    continue_on_failure=True,
+)
+flow.shell(
+    "{python} -m unittest {suite}", name="tests", each="suites", cwd="{tree}", env={"PYTHONPATH": "src"}, timeout=120
+)
+flow.shell(
+    "{python} -m zipapp src --main roman:main --output roman.pyz",
+    name="build",
+    after=["compiled", "tests"],
+    cwd="{tree}",
+)
 
 
 @flow.stage(after="build")
