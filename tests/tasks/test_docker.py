@@ -391,7 +391,7 @@ def test_lists(engine, api):
     run_in(engine, command="hang", detach=True, name="server")
 
     assert '"name": "server"' in run_in(engine, action="ps").outputs["stdout"]
-    assert "db" not in run_in(engine, action="ps").outputs["stdout"]
+    assert '"name": "db"' not in run_in(engine, action="ps").outputs["stdout"]
     assert "tools:latest" in run_in(engine, action="images").outputs["stdout"]
     assert run_in(engine, action="pull", image="big").outputs["image_id"] == "sha256:big"
 
