@@ -95,30 +95,24 @@ class StageTable:
         return sorted(shown, key=_place)
 
     def _html(self, rows: Sequence[StageExecution]) -> Markup:
-        table = Table(NAMES, [self._row(stage) for stage in rows]).shown()
+        parts = self._instances()
+        table = Table(NAMES, [self._row(stage, parts.get(stage.ref_id, [])) for stage in rows]).shown()
         body = join(_ROW.format(join(_CELL.format(cell) for cell in row)) for row in table.rows)
         return _TABLE.format(join(_HEAD.format(name) for name in table.columns), body)
 
-    def _row(self, stage: StageExecution) -> list[str]:
+    def _row(self, stage: StageExecution, parts: Sequence[StageExecution]) -> list[str]:
         attempts = sum(task.attempt for task in stage.tasks)
         return [
-            badge(self._status(stage)),
+            badge(_status(stage, parts)),
             stage.ref_id + (f" (round {stage.generation + 1})" if stage.generation else ""),
-            self._bar(stage),
+            self._bar(stage, parts),
             moment(stage.start_time, self.now),
             took(stage, self.now),
             str(attempts) if attempts and not is_approval(stage) else "",
             shorten((stage.error or "").strip().rpartition("\n")[2], COLUMNS),
         ]
 
-    def _status(self, stage: StageExecution) -> WorkflowStatus:
-        """Return the status of a stage; one that a flow runs for each of something runs until all have ended."""
-        parts = self._instances().get(stage.ref_id, ()) if EACH in stage.context else ()
-        at_work = stage.status is S.SUCCEEDED and any(part.status in OPEN for part in parts)
-        return S.RUNNING if at_work else stage.status
-
-    def _bar(self, stage: StageExecution) -> str:
-        parts = self._instances().get(stage.ref_id)
+    def _bar(self, stage: StageExecution, parts: Sequence[StageExecution]) -> str:
         if parts:
             return _bar_of(parts, stage)
         if stage.status is not S.RUNNING:
@@ -130,11 +124,18 @@ class StageTable:
         return _bar(stage, percent, 100, f"{percent} %" + (f" {shorten(told.message)}" if told.message else ""))
 
     def _instances(self) -> Mapping[str, list[StageExecution]]:
+        """Return the instances of stages by the ref_id of what they are instances of."""
         found: dict[str, list[StageExecution]] = {}
         for stage in self.workflow.stages:
             if is_instance(stage.context):
                 found.setdefault(str(stage.context.get(PARENT_REF_ID)), []).append(stage)
         return found
+
+
+def _status(stage: StageExecution, parts: Sequence[StageExecution]) -> WorkflowStatus:
+    """Return the status of a stage; one that a flow runs for each of something runs until all have ended."""
+    at_work = EACH in stage.context and stage.status is S.SUCCEEDED and any(part.status in OPEN for part in parts)
+    return S.RUNNING if at_work else stage.status
 
 
 def _place(stage: StageExecution) -> tuple[bool, bool]:
