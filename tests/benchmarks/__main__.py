@@ -1,7 +1,7 @@
 """
 Measure everything, print tables of medians, and keep the figures: docs/performance.md is made of them.
 
-    python -m tests.benchmarks [PART ...] [--quick] [--rounds 5] [--peers FOLDER] [--json FILE]
+    python -m tests.benchmarks [PART ...] [--quick] [--rounds 5] [--minutes M] [--peers FOLDER] [--json FILE]
 
 Parts: chain, fan, many, recovery, answers, events, import, load_ext, idle, repaint, counts; all of them unless some are
 named. FOLDER has the environments of other engines, which `python -m tests.benchmarks.peers FOLDER` makes. A file that
@@ -66,13 +66,14 @@ def measured(place: Place, parts: set[str], rounds: int, *, quick: bool) -> Repo
 @click.argument("parts", nargs=-1, type=click.Choice(PARTS))
 @click.option("--quick", is_flag=True, help="Small sizes and few rounds: whether it works, no figures.")
 @click.option("--rounds", type=int, help="Rounds of chains, fans and the like: 5, or 2 if quick.")
+@click.option("--minutes", default=1e9, help="No round of a part is begun later than this.")
 @click.option("--peers", type=click.Path(path_type=Path), help="Where environments of other engines are.")
 @click.option("--postgres/--no-postgres", default=True, help="Whether PostgreSQL is measured too.")
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Where the figures are kept.")
 @click.option("--page", "write_page", is_flag=True, help="Write the page's tables from the kept figures.")
 def main(
-    parts: tuple[str, ...], *, quick: bool, rounds: int | None, peers: Path | None, postgres: bool, file: Path | None,
-    write_page: bool,
+    parts: tuple[str, ...], *, quick: bool, rounds: int | None, minutes: float, peers: Path | None, postgres: bool,
+    file: Path | None, write_page: bool,
 ) -> None:  # fmt: skip
     """Measure, print, keep."""
     if write_page:
@@ -82,7 +83,7 @@ def main(
     with ExitStack() as ends:
         folder = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="benchmarks-")))
         server = ends.enter_context(Server(fsync="on")) if postgres else None
-        place = Place(folder, peers, server, lambda line: console.print(line, style="dim", highlight=False))
+        place = Place(folder, peers, server, lambda line: console.print(line, style="dim", highlight=False), minutes)
         found = measured(place, {*(parts or PARTS)}, rounds or (2 if quick else 5), quick=quick)
         versions = {
             "Python": platform.python_version(), "SQLite": apsw.sqlite_lib_version(),

@@ -39,14 +39,16 @@ class Steps:
         rows = report.get("steps", {}).get("rows", [])
         self.rows = {(row["work"], row["store"], row["size"], row["who"]): row for row in rows}
 
-    def us(self, work: str, store: str, size: int, who: str = OURS) -> list[float | None] | None:
+    def measured(
+        self, work: str, store: str, size: int, who: str = OURS, *, what: str = "us"
+    ) -> list[float | None] | None:
         """Return what a stage took in each round; None where it was not measured."""
         row = self.rows.get((work, store, size, who))
-        return row["us"] if row else None
+        return row[what] if row else None
 
-    def ratio(self, one: tuple[Any, ...], other: tuple[Any, ...]) -> float | None:
+    def ratio(self, one: tuple[Any, ...], other: tuple[Any, ...], *, what: str = "us") -> float | None:
         """Return how often the time of another's stage one's takes."""
-        these, those = self.us(*one), self.us(*other)
+        these, those = self.measured(*one, what=what), self.measured(*other, what=what)
         return None if these is None or those is None else ratio(these, those)
 
 
@@ -123,7 +125,7 @@ def _once(report: Report) -> Iterator[Bound]:
 
 def over(times: dict[str, list[float]], who: str) -> float:
     """Return the ms that something took more than nothing, in the median of the turns."""
-    return statistics.median(a - b for a, b in zip(times[who], times["bare"], strict=True))
+    return statistics.median(a - b for a, b in zip(times[who], times["bare"], strict=False))
 
 
 def _told(store: str) -> str:

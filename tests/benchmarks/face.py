@@ -14,9 +14,11 @@ from typing import Any
 from tests.benchmarks import frames
 from tests.benchmarks.counts import called, counted
 from tests.benchmarks.peers import OTHERS
-from tests.benchmarks.rounds import ROOT, Place
+from tests.benchmarks.rounds import ROOT, Place, environment
 from tests.makers import Bench, chain
 
+#: Turns in which others are imported, which takes them seconds.
+OFTEN = 5
 #: A process that does nothing but be there for so many seconds, with an engine whose one run waits for an approval.
 IDLE = """
 import sys, time
@@ -55,8 +57,12 @@ def imports(place: Place, times: int) -> dict[str, list[float]]:
         present = {who: other for who, other in OTHERS.items() if other.python(place.environments).exists()}
         sources |= {who: f"import {other.imports}" for who, other in present.items()}
     found: dict[str, list[float]] = {who: [] for who in sources}
-    for _ in range(times):
+    for who, source in sources.items():
+        _python(place, source, python=place.python(who))  # compiles what was never imported
+    for turn in range(times):
         for who, source in sources.items():
+            if who in OTHERS and turn >= OFTEN:
+                continue
             begun = time.perf_counter()
             _python(place, source, python=place.python(who))
             found[who].append(round((time.perf_counter() - begun) * 1_000, 2))
@@ -83,7 +89,7 @@ def idle(place: Place, seconds: float) -> dict[str, float]:
         children = {
             store: subprocess.Popen(
                 [sys.executable, "-c", IDLE if url else SLEEP, url, str(seconds)], stdout=subprocess.PIPE, text=True,
-                env=_env(),
+                env=environment(),
             )
             for store, url in stores.items()
         }  # fmt: skip
@@ -96,7 +102,7 @@ def idle(place: Place, seconds: float) -> dict[str, float]:
 def repaint(place: Place, stages: int, times: int) -> dict[str, float]:
     """Return what tests.benchmarks.repaint says."""
     command = [sys.executable, "-m", "tests.benchmarks.repaint", "--stages", str(stages), "--times", str(times)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=place.folder, env=_env())
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=place.folder, env=environment())
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
@@ -150,15 +156,11 @@ def _on_postgresql(url: str, size: int) -> dict[str, int]:
         return found
 
 
-def _env() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT)}
-
-
 def _python(place: Place, source: str, *words: str, python: Path | None = None, folder: str | None = None) -> str:
     """Run Python source in a fresh interpreter and return what it prints; modules in `folder` can be imported."""
     others = python is not None and python != Path(sys.executable)
     path = os.pathsep.join(filter(None, [folder, None if others else str(ROOT)]))
     return subprocess.run(
         [str(python or sys.executable), "-c", source, *words], capture_output=True, text=True, check=True,
-        cwd=place.folder, env={**os.environ, "PYTHONPATH": path},
+        cwd=place.folder, env=environment(path),
     ).stdout  # fmt: skip

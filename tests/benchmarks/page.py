@@ -50,7 +50,9 @@ def tables(report: Report) -> list[Table]:
     steps = Steps(report)
     made = [
         Table(name="bounds", columns=["", "asked for", "measured", "holds"], rows=list(_bounds(report))),
-        Table(name="stages", columns=["µs a stage", *_pairs("× bare")], rows=list(_stages(steps))),
+        Table(name="stages", columns=["µs a stage", *_pairs("× bare")], rows=list(_stages(steps, "us"))),
+        Table(name="cpu", columns=["µs of CPU a stage", *_pairs("× bare")], rows=list(_stages(steps, "cpu_us"))),
+        Table(name="commits", columns=["µs a commit", *STORES.values()], rows=list(_commits(steps))),
         Table(name="others", columns=["times ours", *_kinds()], rows=list(_others(steps))),
         Table(name="memory", columns=["peak MB", *STORES.values()], rows=list(_memory(steps))),
         Table(name="waiting", columns=["ms", *STORES.values()], rows=list(_waiting(report))),
@@ -100,19 +102,26 @@ def _bounds(report: Report) -> Iterator[list[str]]:
         ]  # fmt: skip
 
 
-def _stages(steps: Steps) -> Iterator[list[str]]:
+def _stages(steps: Steps, what: str) -> Iterator[list[str]]:
     named = {
         "chain": lambda size: f"chain of {size:,}", "fan": lambda size: f"1 → {size:,} → 1",
         "many": lambda size: f"{size} workflows of 3",
     }  # fmt: skip
-    seen = dict.fromkeys((work, size, who) for work, _, size, who in steps.rows if who.startswith((OURS, "bare,")))
-    for work, size, who in sorted(seen, key=lambda key: (list(named).index(key[0]), key[1], key[2] != OURS)):
-        words = {OURS: "", f"{OURS}, stored": ", once they are stored", "bare, two": ": bare, with two updates"}[who]
+    seen = dict.fromkeys((work, size, who) for work, _, size, who in steps.rows if who.startswith(OURS))
+    for work, size, who in sorted(seen, key=lambda key: (list(named).index(key[0]), key[1], key[2])):
         cells = []
         for store in STORES:
-            cells.append(_number(median(steps.us(work, store, size, who) or [])))
-            cells.append(_number(steps.ratio((work, store, size, who), (work, store, size, "bare"))))
-        yield [named[work](size) + words, *cells]
+            one = work, store, size, who
+            cells.append(_number(median(steps.measured(*one, what=what) or [])))
+            cells.append(_number(steps.ratio(one, (work, store, size, "bare"), what=what)))
+        yield [named[work](size) + (", once they are stored" if who != OURS else ""), *cells]
+
+
+def _commits(steps: Steps) -> Iterator[list[str]]:
+    for who, told in (("bare", "one INSERT, one UPDATE"), ("bare, two", "one INSERT, two UPDATEs")):
+        found = [median(steps.measured("chain", store, 100, who) or []) for store in STORES]
+        if any(found):
+            yield [told, *map(_number, found)]
 
 
 def _others(steps: Steps) -> Iterator[list[str]]:
@@ -169,6 +178,7 @@ def _face(report: Report) -> Iterator[list[str]]:
             told = f"graph of {found['stages']} stages, {words}"
             yield [f"{told}: kB", _number(found[f"{name}bytes"] / 1_000), NOTHING]
             yield [f"{told}: ms of CPU", _number(found[f"{name}ms"]), NOTHING]
+            yield ["of them for the layout, in a process of its own", _number(found[f"{name}layout_ms"]), NOTHING]
 
 
 def _counts(report: Report) -> Iterator[list[str]]:

@@ -55,12 +55,17 @@ class Job:
 
 @dataclass
 class Place:
-    """Where work is done: a folder for stores, the environments of others, and a server if there is one."""
+    """
+    Where work is done: a folder for stores, the environments of others, and a server if there is one.
+
+    No round of a part is begun when `minutes` have passed since its first one.
+    """
 
     folder: Path
     environments: Path | None
     server: Server | None
     told: Callable[[str], None]
+    minutes: float = field(default=1e9)
     _made: int = field(default=0)
 
     def has(self, job: Job) -> bool:
@@ -97,9 +102,7 @@ class Place:
         """Have it done, and return what the adapter says; what was to be killed says nothing."""
         script = {"stabilize_nb": "ours", "bare": "bare"}.get(job.who) or OTHERS[job.who].script
         command = [self.python(job.who), SCRIPTS / f"{script}.py", work, "--size", job.size, "--variant", job.variant]
-        given = {**os.environ, "DO_NOT_TRACK": "1", "LANGSMITH_TRACING": "false", "PYTHONPATH": ""}
-        if job.who not in OTHERS:
-            given["PYTHONPATH"] = str(ROOT)
+        given = environment("" if job.who in OTHERS else str(ROOT))
         with tempfile.TemporaryFile("w+") as said:
             child = subprocess.Popen(
                 [*map(str, command), *words], stdout=subprocess.PIPE, stderr=said, text=True, env=given,
@@ -115,6 +118,12 @@ class Place:
                 said.seek(0)
                 raise RuntimeError(f"{job.name} failed at {job.work} of {job.size}: {said.read()[-2_000:]}")
             return dict(json.loads(out.splitlines()[-1]))
+
+
+def environment(path: str = str(ROOT)) -> dict[str, str]:
+    """Return what processes are given: nobody is to compile what it imports each time, nor to tell of it."""
+    given = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**given, "PYTHONPATH": path, "DO_NOT_TRACK": "1", "LANGSMITH_TRACING": "false"}
 
 
 def _end(child: subprocess.Popen[str]) -> None:
@@ -133,7 +142,10 @@ def in_rounds(
     """Do all jobs in so many rounds; return a record for each round, or None where a job was left out."""
     possible = [job for job in jobs if place.has(job)]
     done: dict[Job, list[Record | None]] = {job: [] for job in possible}
+    begun_at = time.monotonic()
     for number in range(rounds):
+        if number and time.monotonic() - begun_at > place.minutes * 60:
+            break
         first = number * len(possible) // rounds
         for job in possible[first:] + possible[:first]:
             if number >= job.rounds:

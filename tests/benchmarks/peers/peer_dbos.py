@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from contract import STEPS, Peer, alike, play, ran, timed, until
-from dbos import DBOS
+from dbos import DBOS, SetWorkflowID
 
 
 @DBOS.step()
@@ -48,6 +48,7 @@ class Dbos(Peer):
     """Its poll for messages on SQLite is set to a millisecond, which is a second otherwise."""
 
     def open(self) -> None:
+        self._made = 0
         if not self.url:
             alike(self.durability)
         DBOS(config={
@@ -58,7 +59,9 @@ class Dbos(Peer):
         DBOS.launch()
 
     def chain(self, size: int) -> float:
-        return timed(lambda: chain(size))
+        self._made += 1
+        with SetWorkflowID(f"chain{self._made}"):
+            return timed(lambda: chain(size))
 
     def fan(self, size: int) -> float:
         async def work() -> float:
@@ -79,7 +82,7 @@ class Dbos(Peer):
         """Wait: what was left is taken up by itself."""
 
         def is_done() -> bool:
-            return not DBOS.list_workflows(status="PENDING")
+            return DBOS.get_workflow_status("chain1").status == "SUCCESS"
 
         return timed(lambda: until(is_done, 0.02))
 
