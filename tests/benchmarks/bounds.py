@@ -18,11 +18,16 @@ DURABLE = ("dbos", "langgraph", "burr")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
-    """A line that is to be shown; `unit` stands behind the figure. `least`: the figure must not be below it."""
+    """
+    A line that is to be shown; `unit` stands behind the figure. `least`: the figure must not be below it.
+
+    `cpu` is the same ratio of CPU time, which decides nothing.
+    """
 
     text: str
     figure: float
     bound: float
+    cpu: float | None = None
     unit: str = ""
     least: bool = False
 
@@ -51,6 +56,15 @@ class Steps:
         these, those = self.measured(*one, what=what), self.measured(*other, what=what)
         return None if these is None or those is None else ratio(these, those)
 
+    def bound(
+        self, text: str, one: tuple[Any, ...], other: tuple[Any, ...], bound: float, *, least: bool = False
+    ) -> Iterator[Bound]:
+        """Yield the line of a ratio, if both were measured."""
+        found = self.ratio(one, other)
+        if found is not None:
+            cpu = self.ratio(one, other, what="cpu_us")
+            yield Bound(text=text, figure=found, bound=bound, unit="×", least=least, cpu=cpu)
+
 
 def bounds(report: Report) -> list[Bound]:
     """Return the lines of which the report says something."""
@@ -62,43 +76,30 @@ def bounds(report: Report) -> list[Bound]:
 
 def _limits(steps: Steps) -> Iterator[Bound]:
     for work, store, bound in (("chain", "normal", 10), ("chain", "full", 2), ("fan", "normal", 8), ("fan", "full", 1)):
-        found = steps.ratio((work, store, 100), (work, store, 100, "bare"))
-        if found is not None:
-            yield Bound(text=f"{work} of 100, `{store}`: times the bare limit", figure=found, bound=bound, unit="×")
+        one = work, store, 100
+        yield from steps.bound(f"{work} of 100, `{store}`: times the bare limit", one, (*one, "bare"), bound)
 
 
 def _others(steps: Steps) -> Iterator[Bound]:
     asked = [("stabilize", "normal", 200), ("stabilize, mended", "normal", 10)]
     asked += [(who, store, 2) for who in DURABLE for store in OTHERS[who].stores]
     for who, store, bound in asked:
-        found = steps.ratio(("chain", store, 100, who), ("chain", store, 100))
-        if found is not None:
-            version = " 0.33.1" if who == "stabilize" else ""
-            yield Bound(
-                text=f"chain of 100, {_told(store)}: faster than {who}{version}", figure=found, bound=bound, unit="×",
-                least=True,
-            )  # fmt: skip
+        text = f"chain of 100, {_told(store)}: faster than {who.replace('stabilize', 'stabilize 0.33.1')}"
+        ours = "chain", store, 100
+        yield from steps.bound(text, (*ours, who), ours, bound, least=True)
 
 
 def _together(steps: Steps) -> Iterator[Bound]:
     for who, words in ((OURS, ""), (f"{OURS}, stored", ", once they are stored")):
         for store, work, bound in (("normal", "fan", 1), ("full", "fan", 1), ("full", "chain", 4)):
-            found = steps.ratio((work, store, 100), ("many", store, 200, who))
-            if found is not None:
-                yield Bound(
-                    text=f"200 workflows of 3{words}, `{store}`: stages a second, times those of a {work} of 100",
-                    figure=found, bound=bound, unit="×", least=True,
-                )  # fmt: skip
+            text = f"200 workflows of 3{words}, `{store}`: stages a second, times those of a {work} of 100"
+            yield from steps.bound(text, (work, store, 100), ("many", store, 200, who), bound, least=True)
 
 
 def _growth(steps: Steps) -> Iterator[Bound]:
     for work in ("chain", "fan"):
-        found = steps.ratio((work, "normal", 10_000), (work, "normal", 100))
-        if found is not None:
-            yield Bound(
-                text=f"{work} of 10,000, `normal`: cost of a stage, times that in one of 100", figure=found, bound=1.25,
-                unit="×",
-            )  # fmt: skip
+        text = f"{work} of 10,000, `normal`: cost of a stage, times that in one of 100"
+        yield from steps.bound(text, (work, "normal", 10_000), (work, "normal", 100), 1.25)
 
 
 def _answers(report: Report) -> Iterator[Bound]:

@@ -49,7 +49,7 @@ def tables(report: Report) -> list[Table]:
     """Return the tables of whatever was measured."""
     steps = Steps(report)
     made = [
-        Table(name="bounds", columns=["", "asked for", "measured", "holds"], rows=list(_bounds(report))),
+        Table(name="bounds", columns=["", "asked for", "measured", "of CPU time", "holds"], rows=list(_bounds(report))),
         Table(name="stages", columns=["µs a stage", *_pairs("× bare")], rows=list(_stages(steps, "us"))),
         Table(name="cpu", columns=["µs of CPU a stage", *_pairs("× bare")], rows=list(_stages(steps, "cpu_us"))),
         Table(name="commits", columns=["µs a commit", *STORES.values()], rows=list(_commits(steps))),
@@ -98,7 +98,7 @@ def _bounds(report: Report) -> Iterator[list[str]]:
         sign = "≥" if each.least else "≤"
         yield [
             each.text, f"{sign} {each.bound:g}{each.unit}", f"{_number(each.figure)}{each.unit}",
-            "yes" if each.holds else "**no**",
+            NOTHING if each.cpu is None else f"{_number(each.cpu)}{each.unit}", "yes" if each.holds else "**no**",
         ]  # fmt: skip
 
 
