@@ -76,8 +76,15 @@ def _only(run: Run) -> Gate:
     waiting = run.gates
     if len(waiting) == 1:
         return waiting[0]
-    names = ", ".join(repr(each.name) for each in waiting) or "none"
-    raise StageNotReadyError(f"run {run.id} has not exactly one gate that waits (waiting now: {names}); name the gate")
+    names = ", ".join(repr(each.name) for each in waiting)
+    if waiting:
+        raise StageNotReadyError(f"run {run.id} waits for decisions at {names}: name the gate that is meant")
+    if run.status.is_complete:
+        raise StageNotReadyError(f"run {run.id} waits for no decision: it ended {run.status}")
+    raise StageNotReadyError(
+        f"run {run.id} waits for no decision yet: wait for it with run.until_gate(), or name the gate, and the decision "
+        "is kept until it asks"
+    )
 
 
 def _named(run: Run, name: str) -> Gate:

@@ -34,7 +34,8 @@ def changes_between(database: Database, run_id: str, before: Moment, after: Mome
     Frame of what is different at two moments of a run, one row a value; columns: `CHANGES`.
 
     The run comes first, then its stages as they were written; None is the moment after the last fact. Statuses are
-    their names. Keys of the context with a leading underscore, the engine's own, are left out.
+    their names. Keys of the context with a leading underscore, the engine's own, are left out, and those that only
+    repeat the error of the stage.
     """
     past = Past(database, run_id)
     numbers = [sequence_of(past, before), past.last if after is None else sequence_of(past, after)]
@@ -60,7 +61,9 @@ def _facts(stage: StageState | None) -> dict[tuple[str, str | None], Any]:
     facts: dict[tuple[str, str | None], Any] = {
         (what, None): _plain(getattr(stage, what)) for what in ("status", "round", "attempts", "error")
     }
-    facts |= {("context", key): value for key, value in stage.context.items() if not key.startswith("_")}
+    told = ("error", "exception") if stage.error is not None and stage.context.get("error") == stage.error else ()
+    context = {key: value for key, value in stage.context.items() if key not in told and not key.startswith("_")}
+    facts |= {("context", key): value for key, value in context.items()}
     return facts | {("output", key): value for key, value in stage.outputs.items()}
 
 

@@ -71,6 +71,11 @@ class Watch:
             return f"nothing more is begun, what is at work ends as usual: %workflow resume {run.id} goes on"
         if self.heard is not None:
             self.heard(lambda: rest(run))
+        if self.look is None:
+            return (
+                f"only the waiting was stopped: run {run.id} goes on as long as this program does, and is kept in "
+                f"{run.engine.database.url}: engine.resume() goes on with it later, run.cancel() ends it"
+            )
         return (
             f"only the waiting was stopped: run {run.id} is still running in the background "
             f"(%workflow cancel {run.id} or run.cancel() ends it; a second interrupt begins nothing more)"

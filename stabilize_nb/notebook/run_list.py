@@ -39,6 +39,8 @@ class RunList(ShownFrame):
     def __repr__(self) -> str:
         if list(self.columns) != LISTED:
             return super().__repr__()
+        if self.empty:
+            return "no runs"
         return Table(SHOWN, [_row(row) for row in self.values]).text()
 
 

@@ -401,3 +401,20 @@ def test_stage_that_came_is_told_by_its_status(engine):
 
     assert made["what"].tolist() == ["status", "attempts", "context", "output"]
     assert (made["before"].iloc[0], made["after"].iloc[0]) == (None, "SUCCEEDED")
+
+
+def test_an_error_is_told_of_the_run_and_of_its_stage() -> None:
+    """What the engine notes of an error in the context of a stage is not told again."""
+    flow = Flow("birds")
+
+    @flow.stage
+    def count(text: str) -> int:
+        return int(text)
+
+    with Engine(":memory:") as engine:
+        run = engine.start(flow, text="many")
+        run.wait(20)
+        changed = run.diff(1)
+
+    told = changed[changed["after"].astype(str).str.contains("invalid literal")]
+    assert told[["stage", "what"]].fillna("").values.tolist() == [["", "error"], ["count", "error"]]

@@ -6,12 +6,13 @@ import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from stabilize_nb import Engine, Flow, StageExecution, Workflow
-from stabilize_nb.errors import ConfigError, RunFailedError, SchemaError, StabilizeError
+from stabilize_nb.errors import ConfigError, RunFailedError, SchemaError, StabilizeError, StageNotReadyError
 from stabilize_nb.models.stage import JoinType
 from tests.makers import Bench, stage
 
@@ -268,3 +269,27 @@ def test_parameters_may_be_positional_only() -> None:
 
     with Engine(":memory:") as engine:
         assert engine.start(flow, first=1, second=2).result(20) == [1, 2]
+
+
+def test_decision_without_a_gate_says_how_the_run_stands() -> None:
+    """A decision that names no gate is refused with what the run is at: nothing asks yet, several ask, it has ended."""
+    flow = Flow("letter")
+
+    @flow.stage
+    def draft():
+        done.wait(20)
+
+    for name in ("text", "price"):
+        flow.approval("Good?", name=name, after=draft)
+    done = Event()
+
+    with Engine(":memory:") as engine:
+        run = engine.start(flow)
+        with pytest.raises(StageNotReadyError, match="waits for no decision yet: wait for it with run.until_gate()"):
+            run.approve()
+        done.set()
+        for name in ("text", "price"):
+            run.approve(name)
+        run.wait(20)
+        with pytest.raises(StageNotReadyError, match="waits for no decision: it ended SUCCEEDED"):
+            run.approve()
