@@ -82,8 +82,8 @@ def _only(run: Run) -> Gate:
     if run.status.is_complete:
         raise StageNotReadyError(f"run {run.id} waits for no decision: it ended {run.status}")
     raise StageNotReadyError(
-        f"run {run.id} waits for no decision yet: wait for it with run.until_gate(), or name the gate, and the decision "
-        "is kept until it asks"
+        f"run {run.id} waits for no decision yet: wait for it with run.until_gate(), or name the gate, and what is "
+        "decided is kept until it asks"
     )
 
 

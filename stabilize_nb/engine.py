@@ -203,6 +203,8 @@ class Engine:
 
         Raises ConfigError for a plan that cannot be, and what `start` raises for a workflow that cannot be run.
         """
+        if not isinstance(work, Workflow):
+            refuse_undefined(work)
         plan = Plan(cron=cron, timezone=timezone, catch_up=catch_up)
         found_by = attributes_of(attributes)
         return schedule(self, work, plan, key, inputs, attributes=found_by, plain_secrets=allow_plain_secrets)

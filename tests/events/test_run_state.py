@@ -417,4 +417,4 @@ def test_an_error_is_told_of_the_run_and_of_its_stage() -> None:
         changed = run.diff(1)
 
     told = changed[changed["after"].astype(str).str.contains("invalid literal")]
-    assert told[["stage", "what"]].fillna("").values.tolist() == [["", "error"], ["count", "error"]]
+    assert told[["stage", "what"]].fillna("").to_numpy().tolist() == [["", "error"], ["count", "error"]]

@@ -174,6 +174,7 @@ def in_memory(ask: Callable[[Engine], Any]) -> Any:
         (lambda: Engine(":memory:", workers="3"), "max_workers is '3'; a number above 0"),
         (lambda: in_memory(lambda engine: engine.start("sums")), "'sums' is not what an engine runs; a Flow"),
         (lambda: in_memory(lambda engine: engine.define(Flow)), "is not what an engine runs; a Flow"),
+        (lambda: in_memory(lambda engine: engine.schedule("sums", cron="0 7 * * *")), "'sums' is not what an engine"),
         (lambda: in_memory(lambda engine: engine.runs(limit="x")), "limit='x' is no number of runs"),
         (lambda: in_memory(lambda engine: engine.start(one()).wait("9s")), "timeout='9s' is no time to wait"),
     ],
@@ -285,7 +286,7 @@ def test_decision_without_a_gate_says_how_the_run_stands() -> None:
 
     with Engine(":memory:") as engine:
         run = engine.start(flow)
-        with pytest.raises(StageNotReadyError, match="waits for no decision yet: wait for it with run.until_gate()"):
+        with pytest.raises(StageNotReadyError, match="waits for no decision yet: wait for it with run.until_gate"):
             run.approve()
         done.set()
         for name in ("text", "price"):
