@@ -286,7 +286,7 @@ def test_decision_without_a_gate_says_how_the_run_stands() -> None:
 
     with Engine(":memory:") as engine:
         run = engine.start(flow)
-        with pytest.raises(StageNotReadyError, match="waits for no decision yet: wait for it with run.until_gate"):
+        with pytest.raises(StageNotReadyError, match="waits for no decision yet: wait for it"):
             run.approve()
         done.set()
         for name in ("text", "price"):
