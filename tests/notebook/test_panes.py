@@ -295,6 +295,33 @@ def test_painter_paints_at_most_five_times_a_second_and_nothing_for_nothing(engi
     assert painter.turn() is None
 
 
+def test_painter_takes_a_quarter_of_the_time_at_most(engine):
+    """What takes long to paint is painted less often; after two seconds in any case."""
+    now, takes = [100.0], [0.3]
+    painter, canvas = Painter(lambda: now[0], threaded=False), Canvas()
+    times: list[float] = []
+
+    def read() -> None:
+        times.append(now[0])
+        now[0] += takes[0]
+
+    def painted_at(seconds: float) -> list[float]:
+        times.clear()
+        until = now[0] + seconds
+        while now[0] < until:
+            now[0] += 0.01
+            painter.stir(engine, "canvas")
+            painter.turn()
+        return [later - earlier for earlier, later in pairwise(times)]
+
+    painter.follow(engine, "canvas", read, canvas)
+
+    assert painted_at(12) == pytest.approx([1.2] * 9, abs=0.02)
+    takes[0] = 1.5
+    assert painted_at(20)[1:] == pytest.approx([2.0] * 8, abs=0.02)
+    painter.forget(canvas)
+
+
 def test_one_reading_serves_all_panes_of_a_thing(engine):
     """What two panes show is read once."""
     painter, first, second, read = Painter(threaded=False), Canvas(), Canvas(), []

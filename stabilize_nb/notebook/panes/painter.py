@@ -2,9 +2,9 @@
 One painter for all panes of this process.
 
 Threads of engines only commit; the painter hears of it (`database.changes`), reads each watched thing once for all its
-panes, at most five times a second, and has them painted. Its thread lives while there are panes. Whoever commits only
-rings a bell: a queue that takes no lock of Python, since a commit may be ordered by the main thread, which can be
-interrupted anywhere (see store/waiting.py).
+panes, at most five times a second and for a quarter of the time, and has them painted. Its thread lives while there are
+panes. Whoever commits only rings a bell: a queue that takes no lock of Python, since a commit may be ordered by the
+main thread, which can be interrupted anywhere (see store/waiting.py).
 
 Where a thread cannot paint (Colab shows changes of other threads only when the next cell runs, and Pyodide has no
 threads) there is none: those who wait for a run paint while they wait.
@@ -34,6 +34,10 @@ log = logging.getLogger("stabilize_nb")
 #: Seconds between two paintings of the same thing at least, and between signs of life.
 PERIOD: Final = 0.2
 BEAT: Final = 1.0
+#: From the beginning of a painting to that of the next one pass so many times what it took, but no more seconds than
+#: that: the picture of a large graph takes long, and bodies of stages want the interpreter too.
+SPARED: Final = 4
+LONGEST: Final = 2.0
 
 
 class Pane(Protocol):
@@ -58,6 +62,7 @@ class Watched:
         self.panes: list[Pane] = []
         self.stirred = True
         self.painted = self.beaten = float("-inf")
+        self.period = PERIOD
         self._ring = ring
         self._version = 0 if engine.database.in_memory else engine.database.write_version()
         engine.database.changes.subscribe(self.stir)
@@ -193,16 +198,17 @@ class Painter:
         if not watched.stirred and watched.is_deaf:
             _safely(watched, watched.look_outside)
         now = self._clock()
-        if watched.stirred and (hurry or now - watched.painted >= PERIOD):
+        if watched.stirred and (hurry or now - watched.painted >= watched.period):
             watched.stirred, watched.painted = False, now
             _safely(watched, lambda: _paint(watched))
+            watched.period = min(max(PERIOD, SPARED * (self._clock() - now)), LONGEST)
         if now - watched.beaten >= BEAT:
             watched.beaten = now
             for pane in list(watched.panes):
                 _safely(watched, pane.beat)
         patience = watched.beaten + BEAT - now
         if watched.stirred:
-            return max(0.0, min(patience, watched.painted + PERIOD - now))
+            return max(0.0, min(patience, watched.painted + watched.period - now))
         return min(patience, LOOK_OUTSIDE) if watched.is_deaf else patience
 
     # -- the thread -------------------------------------------------------------------------------
