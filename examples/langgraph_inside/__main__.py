@@ -35,7 +35,7 @@ def main() -> None:
     with Engine(":memory:") as engine, StoreSaver(engine) as saver:
         run = engine.start(notes(saver), question="Gentoo heavy?")
         for choice, words in [("reject", "gentoo flippers"), ("approve", "")]:
-            [gate] = run.until_gate(timeout=30)
+            [gate] = run.until_gate(timeout=60)
             print(f"found: {' '.join(gate.show['found'])}")
             run.decide(gate, choice, answer=words, user="ada")
             print(f"ada: {choice} {words}".rstrip())

@@ -15,6 +15,7 @@ from tests.tasks.sshd import Sshd
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PROGRAMS = ["data_pipeline", "dynamic_routing", "event_sourcing", "http_checks", "langgraph_inside", "shell_pipeline"]
+BODY = (EventType.TASK_STARTED, EventType.TASK_COMPLETED)
 
 
 @pytest.fixture(autouse=True)
@@ -99,13 +100,15 @@ def test_fleet_gets_its_release(tmp_path, capsys):
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "release").write_text("7\n")
 
-    released, bus = [], get_event_bus()
-    bus.subscribe("released", released.append, {EventType.CLAIM_RELEASED})
+    heard, bus = [], get_event_bus()
+    bus.subscribe("heard", heard.append, {EventType.CLAIM_TAKEN, *BODY})
     with server:
         fleet = program("ssh_fleet")
         fleet.main.main([*options, "--release", "8", "127.0.0.1", "127.0.0.2", "127.0.0.3"], standalone_mode=False)
     bus.flush()
-    bus.unsubscribe("released")
+    bus.unsubscribe("heard")
 
     assert capsys.readouterr().out == shown("ssh_fleet")
-    assert ["to_holder" in event.data for event in released] == [True, False]  # the second host had waited
+    holders = {event.data["holder"] for event in heard if event.event_type is EventType.CLAIM_TAKEN}
+    bodies = [event for event in heard if event.event_type in BODY and event.data["stage"] in holders]
+    assert [event.event_type for event in bodies] == [*BODY, *BODY]
