@@ -123,6 +123,19 @@ def compare(a: Run, b: Run) -> Comparison:
     Compare two runs, of one workflow or of two that have stages of the same names, as they are now.
 
     Stages are paired by their ref_id. Raises WorkflowNotFoundError when a run is not stored any more.
+
+    For example:
+
+        >>> from stabilize_nb import Engine, Flow, compare
+        >>> flow = Flow("sums")
+        >>> @flow.stage
+        ... def double(number):
+        ...     return {"twice": 2 * number}
+        >>> with Engine(":memory:") as engine:
+        ...     first, second = (engine.start(flow, number=number) for number in (1, 2))
+        ...     statuses = [run.wait() for run in (first, second)]
+        ...     compare(first, second).differences
+        {'': ['inputs'], 'double': ['outputs']}
     """
     first, second = a.workflow, b.workflow
     sides_a = _sides(a, first, _taken_over(a, first))

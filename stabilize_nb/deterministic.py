@@ -31,7 +31,24 @@ _chosen: bool | None = None
 
 
 def deterministic(on: bool = True) -> None:
-    """Turn the mode on (or off) for every engine made from now on; the environment variable is not asked any more."""
+    """
+    Turn the mode on (or off) for every engine made from now on; the environment variable is not asked any more.
+
+    For example:
+
+        >>> from stabilize_nb import Engine, Flow
+        >>> from stabilize_nb.testing import deterministic
+        >>> deterministic()
+        >>> flow = Flow("greeting")
+        >>> @flow.stage
+        ... def greet(name):
+        ...     return f"Hello {name}"
+        >>> with Engine(":memory:") as engine:
+        ...     run = engine.start(flow, name="Ada")  # done when the call returns
+        ...     print(run.id, run.status, run.events["time"][0])
+        run-0001 SUCCEEDED 2026-01-01 00:00:00+00:00
+        >>> deterministic(False)
+    """
     global _chosen  # noqa: PLW0603 - one mode a process
     _chosen = on
 

@@ -78,6 +78,18 @@ class Engine:
     runs them (docs/workers.md). `workers=0`: nothing is worked at here; runs are started, watched and decided, and
     others carry them out. `rehearsal` is set in deterministic mode (see `stabilize_nb.deterministic`), unless this
     engine only watches.
+
+    For example:
+
+        >>> from stabilize_nb import Engine, Flow
+        >>> flow = Flow("sums")
+        >>> @flow.stage
+        ... def total(numbers):
+        ...     return sum(numbers)
+        >>> with Engine("sums.db") as engine:
+        ...     run = engine.start(flow, numbers=[1, 2, 3])
+        ...     print(run.result(), run.status, len(engine.runs()))
+        6 SUCCEEDED 1
     """
 
     def __init__(
@@ -152,6 +164,19 @@ class Engine:
         one of these names it is that input.
 
         Raises what `WorkflowStore.store` raises, before anything is stored.
+
+        For example:
+
+            >>> from stabilize_nb import Engine, Flow
+            >>> flow = Flow("order")
+            >>> @flow.stage
+            ... def ship(item):
+            ...     return f"{item} is on its way"
+            >>> with Engine(":memory:") as engine:
+            ...     run = engine.start(flow, key="order-42", attributes={"customer": "ada"}, item="tea")
+            ...     again = engine.start(flow, key="order-42", item="tea")
+            ...     print(run.result(), run.id == again.id)
+            tea is on its way True
         """
         if not isinstance(work, Workflow):
             refuse_undefined(work)
@@ -251,7 +276,23 @@ class Engine:
         flow.register(self.registry)
 
     def resume(self, run_id: str | None = None) -> list[Run]:
-        """Go on with a run, or with all that have not ended, and return them: work begins where it stopped."""
+        """
+        Go on with a run, or with all that have not ended, and return them: work begins where it stopped.
+
+        For example:
+
+            >>> from stabilize_nb import Engine, Flow
+            >>> flow = Flow("letter")
+            >>> sign_off = flow.approval("Send it?", name="sign_off")
+            >>> with Engine("letters.db") as engine:
+            ...     gates = engine.start(flow).until_gate()
+            >>> with Engine("letters.db") as engine:  # another process, tomorrow
+            ...     engine.define(flow)
+            ...     (run,) = engine.resume()
+            ...     run.approve()
+            ...     print(run.wait())
+            SUCCEEDED
+        """
         ids = [run_id] if run_id is not None else [header["id"] for header in self.store.unfinished()]
         runs = [self.run(each) for each in ids]
         for run in runs:
@@ -275,6 +316,19 @@ class Engine:
         Return the runs of this store, newest first; columns as `events.frames.runs_frame` states them.
 
         `where={"customer": "x"}`: only those with these attributes; name first what the fewest have.
+
+        For example:
+
+            >>> from stabilize_nb import Engine, Flow
+            >>> flow = Flow("order")
+            >>> @flow.stage
+            ... def ship(item):
+            ...     return item
+            >>> with Engine(":memory:") as engine:
+            ...     for customer in ("ada", "ben"):
+            ...         status = engine.start(flow, item="tea", attributes={"customer": customer}).wait()
+            ...     engine.runs(where={"customer": "ada"})["status"].tolist()
+            ['SUCCEEDED']
         """
         return runs_frame(self.store.list(application, limit, where))
 
@@ -283,7 +337,24 @@ class Engine:
         return [Run(self, header["id"]) for header in self.store.unfinished()]
 
     def inbox(self) -> Inbox:
-        """Return every gate of every run that waits for a decision, oldest first; a notebook shows them as forms."""
+        """
+        Return every gate of every run that waits for a decision, oldest first; a notebook shows them as forms.
+
+        For example:
+
+            >>> from stabilize_nb import Engine, Flow
+            >>> flow = Flow("letter")
+            >>> sign_off = flow.approval("Send it?", name="sign_off")
+            >>> with Engine(":memory:") as engine:
+            ...     for to in ("Ada", "Ben"):
+            ...         gates = engine.start(flow, to=to).until_gate()
+            ...     for gate in engine.inbox():
+            ...         run = engine.run(gate.run_id)
+            ...         run.approve(gate)
+            ...         print(gate.question, run.inputs, run.wait())
+            Send it? {'to': 'Ada'} SUCCEEDED
+            Send it? {'to': 'Ben'} SUCCEEDED
+        """
         return Inbox(self, gates_in(self.database))
 
     def dead_letters(self) -> pd.DataFrame:

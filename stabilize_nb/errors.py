@@ -221,6 +221,20 @@ class TransientError(StabilizeError):
 
     `retry_after` is in seconds and is the least that is waited. `context_update` is merged into the
     stage's context before the next attempt.
+
+    For example:
+
+        >>> from stabilize_nb import Engine, Flow, TransientError
+        >>> flow, tries = Flow("patience"), []
+        >>> @flow.stage(retry=3)
+        ... def busy():
+        ...     tries.append("try")
+        ...     if len(tries) < 2:
+        ...         raise TransientError("the service is busy", retry_after=0.5)
+        ...     return len(tries)
+        >>> with Engine(":memory:") as engine:
+        ...     engine.start(flow).result()
+        2
     """
 
     def __init__(

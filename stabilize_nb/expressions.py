@@ -38,6 +38,12 @@ def evaluate_expression(expression: str, context: Mapping[str, Any]) -> Any:
     The values "1" and "0" alone are True and False. Comparing values of types that have no order is false.
 
     Raises ExpressionError when the text is not an expression, or when a value in `context` refuses to be compared.
+
+    For example:
+
+        >>> from stabilize_nb.expressions import evaluate_expression
+        >>> evaluate_expression("score > 0.5 and 'en' in languages", {"score": 0.7, "languages": ["en", "de"]})
+        True
     """
     return _result(_Evaluation(context), expression)
 

@@ -72,6 +72,20 @@ class Flow:
 
     Flow("analyst") collects stages by `@flow.stage`; `flow.run(question=...)` starts a run of it in the default engine.
     `budget`: what the model calls of a run may take together.
+
+    For example:
+
+        >>> from stabilize_nb import Engine, Flow
+        >>> greeting = Flow("greeting")
+        >>> @greeting.stage
+        ... def greet(name):
+        ...     return f"Hello {name}"
+        >>> @greeting.stage
+        ... def shout(greet):
+        ...     return greet.upper()
+        >>> with Engine(":memory:") as engine:
+        ...     engine.start(greeting, name="Ada").result()
+        'HELLO ADA'
     """
 
     def __init__(self, name: str, *, description: str = "", budget: Budget | None = None) -> None:
@@ -126,6 +140,32 @@ class Flow:
           "10 min". `limit="openai: 60/min"`: of all that name it so many begin in any such time, in all runs of the
           store. `continue_on_failure=True`: when it fails for good what follows goes on, with None for it.
           `context`: fixed values for parameters. `name`: its name (the function's). `title`: what people read.
+
+        For example:
+
+            >>> from stabilize_nb import Engine, Flow
+            >>> survey = Flow("survey")
+            >>> @survey.stage(each="topics", retry=2)
+            ... def ask(topic):
+            ...     return f"{topic} is good"
+            >>> @survey.stage
+            ... def report(ask):
+            ...     return ", ".join(ask)
+            >>> with Engine(":memory:") as engine:
+            ...     engine.start(survey, topics=["tea", "salt"]).result()
+            'tea is good, salt is good'
+
+        The first two of three, and the third is withdrawn:
+
+            >>> poll = Flow("poll")
+            >>> for name in ("anna", "ben", "cleo"):
+            ...     stage = poll.stage(lambda: "yes", name=name)
+            >>> @poll.stage(join="2 of 3", after=["anna", "ben", "cleo"], cancel_rest=True)
+            ... def verdict():
+            ...     return "two of them agree"
+            >>> with Engine(":memory:") as engine:
+            ...     engine.start(poll).result()
+            'two of them agree'
         """
         if function is not None:
             if not callable(function):
@@ -171,6 +211,26 @@ class Flow:
 
         `reject_continues`: whether the flow goes on after a rejection (`when="approved"` then asks how it was decided);
         otherwise the run fails. The other words are those of a stage: `each="reviewers", enough=2` asks several.
+
+        For example:
+
+            >>> from stabilize_nb import Engine, Flow
+            >>> letter = Flow("letter")
+            >>> @letter.stage
+            ... def draft(to):
+            ...     return {"text": f"Dear {to}"}
+            >>> sign_off = letter.approval("Send it?", name="sign_off", show="text", after=draft, form={"copies": int})
+            >>> @letter.stage
+            ... def send(text, sign_off):
+            ...     return sign_off["approval"]["copies"] * [text]
+            >>> with Engine(":memory:") as engine:
+            ...     run = engine.start(letter, to="Ada")
+            ...     for gate in run.until_gate():
+            ...         print(gate.question, gate.show)
+            ...         run.approve(gate, copies=2)
+            ...     run.result()
+            Send it? Dear Ada
+            ['Dear Ada', 'Dear Ada']
         """
         if not is_text(question):
             raise ConfigError(f"approval({question!r}) asks nothing; a question is expected, such as 'Publish this?'")
@@ -210,6 +270,17 @@ class Flow:
         It returns stdout, stderr and returncode (`check["stdout"]`), and fails when the code is not 0, or none of
         `expected_codes`. It is ended after `timeout` seconds, with all that it has begun. `retry=2`: a failure is tried
         again. The other words are those of a stage, and options of ShellTask.
+
+        For example:
+
+            >>> from stabilize_nb import Engine, Flow
+            >>> flow = Flow("words")
+            >>> count = flow.shell("echo {text} | wc -w", name="count")
+            >>> with Engine(":memory:") as engine:
+            ...     counted = engine.start(flow, text="one; two").result()
+            2
+            >>> counted["stdout"], counted["returncode"]
+            ('2', 0)
         """
         options = {word: words.pop(word) for word in [*words] if word in ShellTask.keys}
         options |= {"restart_on_failure": True} if words.get("retry") else {}
@@ -231,6 +302,17 @@ class Flow:
         status_code, headers, body and more (`weather["body_json"]`), and fails from status 400 on. It may go to public
         addresses, unless it or `Engine(egress=...)` says otherwise. `retry=2`: it is sent again when that may help. The
         other words are those of a stage, and options of HTTPTask.
+
+        For example:
+
+            >>> from stabilize_nb import Flow
+            >>> flow = Flow("weather")
+            >>> weather = flow.http("https://weather.test/{city}", name="weather", parse_json=True, retry=2)
+            >>> @flow.stage
+            ... def warm(weather):
+            ...     return weather["body_json"]["degrees"] > 20
+            >>> sorted(flow.inputs), flow.check()
+            (['city'], ())
         """
         options = {word: words.pop(word) for word in [*words] if word in KEYS}
         options |= {"retries": words.pop("retry")} if words.get("retry") else {}
@@ -253,6 +335,21 @@ class Flow:
 
         Its inputs are found like the parameters of a function, by name. It returns the outputs of all stages of that
         flow in one mapping, with `sub_workflow_id`, and fails when that flow fails. `each="topics"`: one run for each.
+
+        For example:
+
+            >>> from stabilize_nb import Engine, Flow
+            >>> study, studies = Flow("study"), Flow("studies")
+            >>> @study.stage
+            ... def look(topic):
+            ...     return {"found": topic.upper()}
+            >>> each = studies.call(study, each="topics")
+            >>> @studies.stage
+            ... def gather(study):
+            ...     return [one["found"] for one in study]
+            >>> with Engine(":memory:") as engine:
+            ...     engine.start(studies, topics=["tea", "salt"]).result()
+            ['TEA', 'SALT']
         """
         if not isinstance(flow, Flow):
             msg = f"flow {self.name!r} cannot call {flow!r}; a Flow is expected"
@@ -289,6 +386,20 @@ class Flow:
 
         To what follows, the loop is a stage of this name: it returns what the last stage of its body returned. The
         output `loop_exhausted` says whether `max` ended it; the run goes on then.
+
+        For example:
+
+            >>> from stabilize_nb import Engine, Flow
+            >>> root = Flow("root")
+            >>> with root.loop("improve", until="error < 0.001", max=20):
+            ...     @root.stage
+            ...     def guess(number, better=None):
+            ...         value = better or number / 2
+            ...         better = (value + number / value) / 2
+            ...         return {"better": better, "error": abs(better**2 - number)}
+            >>> with Engine(":memory:") as engine:
+            ...     round(engine.start(root, number=2).result()["better"], 3)
+            1.414
         """
         place = f"loop {name!r}"
         given = read(place, words, [*OrderWords.__annotations__])
@@ -395,6 +506,23 @@ class Flow:
         Contradictions are those for which `build` refuses a run. Where a stage function jumps there are only warnings.
 
         Raises InvalidWorkflowError that names all else that is wrong with the flow (with `inputs`: for a run of these).
+
+        For example:
+
+            >>> from stabilize_nb import Flow
+            >>> from stabilize_nb.errors import InvalidWorkflowError
+            >>> flow = Flow("survey")
+            >>> @flow.stage
+            ... def ask():
+            ...     return "yes"
+            >>> @flow.stage(join="2 of 3")
+            ... def verdict(ask):
+            ...     return ask
+            >>> try:
+            ...     flow.check()
+            ... except InvalidWorkflowError as error:
+            ...     print(error)
+            workflow 'survey' cannot be run: stage 'verdict' (line 1): join='2 of 3', but it has 1 branch (ask)
         """
         layout, given = Layout(self), None if inputs is None else set(inputs)
         wrong = [fault for stage in self.stages.values() for fault in self._faults(stage, layout, given)]

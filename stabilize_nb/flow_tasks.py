@@ -59,7 +59,25 @@ class JumpRequested(BaseException):
 
 
 def jump(target: str | Named, **context: Any) -> Any:
-    """Leave the stage function at once and go on at another stage, which finds `context` in its parameters (WCP-10)."""
+    """
+    Leave the stage function at once and go on at another stage, which finds `context` in its parameters (WCP-10).
+
+    For example:
+
+        >>> from stabilize_nb import Engine, Flow, jump
+        >>> essay = Flow("essay")
+        >>> @essay.stage
+        ... def write(words=10):
+        ...     return {"text": words * "a "}
+        >>> @essay.stage(after=write)
+        ... def review(text):
+        ...     if len(text) < 100:
+        ...         jump("write", words=50)
+        ...     return len(text)
+        >>> with Engine(":memory:") as engine:
+        ...     engine.start(essay).result()
+        100
+    """
     raise JumpRequested(target if isinstance(target, str) else target.name, context)
 
 

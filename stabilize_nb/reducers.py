@@ -43,7 +43,23 @@ _REDUCERS: dict[str, Reducer] = {
 
 
 def register_reducer(name: str, function: Reducer) -> None:
-    """Make `function` available as a reducer: it gets the branches' values in order and returns one value."""
+    """
+    Make `function` available as a reducer: it gets the branches' values in order and returns one value.
+
+    For example:
+
+        >>> from stabilize_nb import Engine, Flow, register_reducer
+        >>> register_reducer("longest", lambda values: max(values, key=len))
+        >>> flow = Flow("poll")
+        >>> for name, answer in [("anna", "yes"), ("ben", "perhaps")]:
+        ...     stage = flow.stage(lambda said=answer: {"said": said}, name=name)
+        >>> @flow.stage(after=["anna", "ben"], reduce={"said": "longest"})
+        ... def sum_up(said):
+        ...     return said
+        >>> with Engine(":memory:") as engine:
+        ...     engine.start(flow).result()
+        'perhaps'
+    """
     _REDUCERS[name] = function
 
 

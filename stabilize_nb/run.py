@@ -59,7 +59,21 @@ LOOK_OUTSIDE = 0.25
 
 
 class Run:
-    """One execution of a workflow in an engine. `await run` waits for its end and gives its result."""
+    """
+    One execution of a workflow in an engine. `await run` waits for its end and gives its result.
+
+    For example:
+
+        >>> from stabilize_nb import Engine, Flow
+        >>> flow = Flow("sums")
+        >>> @flow.stage
+        ... def double(number):
+        ...     return {"twice": 2 * number}
+        >>> with Engine(":memory:") as engine:
+        ...     run = engine.start(flow, number=4)
+        ...     print(run.wait(), run.inputs, run.outputs)
+        SUCCEEDED {'number': 4} {'double': {'twice': 8}}
+    """
 
     def __init__(self, engine: Engine, run_id: str) -> None:
         self.engine = engine
@@ -109,12 +123,50 @@ class Run:
 
     @property
     def events(self) -> pd.DataFrame:
-        """The log of the run; columns as `events.frames.EVENTS` states them."""
+        """
+        The log of the run; columns as `events.frames.EVENTS` states them.
+
+        For example:
+
+            >>> from stabilize_nb import Engine, Flow
+            >>> flow = Flow("greeting")
+            >>> @flow.stage
+            ... def greet(name):
+            ...     return f"Hello {name}"
+            >>> with Engine(":memory:") as engine:
+            ...     run = engine.start(flow, name="Ada")
+            ...     status = run.wait()
+            ...     run.events[["type", "stage"]].head(3)
+                           type  stage
+            0  workflow.created   <NA>
+            1  workflow.started   <NA>
+            2     stage.started  greet
+        """
         return events_frame(self.engine.database, self.id)
 
     @property
     def stages(self) -> pd.DataFrame:
-        """One row for each firing of a stage; columns as `events.frames.stages_frame` states them."""
+        """
+        One row for each firing of a stage; columns as `events.frames.stages_frame` states them.
+
+        For example:
+
+            >>> from stabilize_nb import Engine, Flow
+            >>> flow = Flow("greeting")
+            >>> @flow.stage
+            ... def greet(name):
+            ...     return f"Hello {name}"
+            >>> @flow.stage
+            ... def shout(greet):
+            ...     return greet.upper()
+            >>> with Engine(":memory:") as engine:
+            ...     run = engine.start(flow, name="Ada")
+            ...     status = run.wait()
+            ...     run.stages[["ref_id", "status", "attempts"]]
+              ref_id     status  attempts
+            0  greet  SUCCEEDED         1
+            1  shout  SUCCEEDED         1
+        """
         return stages_frame(self.engine.database, self.id)
 
     @property
@@ -162,7 +214,25 @@ class Run:
     def explain(self, stage: str) -> str: ...
 
     def explain(self, stage: str | None = None) -> list[str] | str:
-        """Return a sentence for each thing the run waits for or works at; for a stage why it stands where it stands."""
+        """
+        Return a sentence for each thing the run waits for or works at; for a stage why it stands where it stands.
+
+        For example:
+
+            >>> from stabilize_nb import Engine, Flow
+            >>> flow = Flow("letter")
+            >>> sign_off = flow.approval("Send it?", name="sign_off")
+            >>> @flow.stage
+            ... def send(sign_off):
+            ...     return "sent"
+            >>> with Engine(":memory:") as engine:
+            ...     run = engine.start(flow)
+            ...     gates = run.until_gate()
+            ...     run.explain()
+            ...     run.explain("send")
+            ["stage 'sign_off' waits for a decision or signal"]
+            "stage 'send' waits for 'sign_off' (suspended)"
+        """
         if stage is None:
             return explain(self)
         past = Past(self.engine.database, self.id)
@@ -180,6 +250,22 @@ class Run:
         Return the run as it was at a moment: after the fact of that number, or at a time.
 
         Raises ConfigError for a moment that the run does not have.
+
+        For example:
+
+            >>> from stabilize_nb import Engine, Flow
+            >>> flow = Flow("greeting")
+            >>> @flow.stage
+            ... def greet(name):
+            ...     return f"Hello {name}"
+            >>> with Engine(":memory:") as engine:
+            ...     run = engine.start(flow, name="Ada")
+            ...     status = run.wait()
+            ...     for number in (3, len(run.events)):
+            ...         then = run.at(number)
+            ...         print(then.status, then.outputs)
+            RUNNING {}
+            SUCCEEDED {'greet': {'result': 'Hello Ada'}}
         """
         return state_at(self.engine.database, self.id, moment)
 
@@ -211,6 +297,22 @@ class Run:
 
         Raises StageNotReadyError for a stage that never ran, StageNotFoundError, ConfigError for a moment that the run
         does not have or a replacement that fits nothing. Nothing is stored then.
+
+        For example:
+
+            >>> from stabilize_nb import Engine, Flow
+            >>> flow = Flow("essay")
+            >>> @flow.stage
+            ... def facts(topic):
+            ...     return f"facts about {topic}"  # expensive
+            >>> @flow.stage
+            ... def draft(facts, tone):
+            ...     return f"{facts}, {tone}"
+            >>> with Engine(":memory:") as engine:
+            ...     run = engine.start(flow, topic="tea", tone="plain")
+            ...     status = run.wait()
+            ...     run.fork("draft", inputs={"tone": "kind"}).result()
+            'facts about tea, kind'
         """
         made = Run(self.engine, fork(self, at, inputs or {}, outputs or {}, code))
         self.engine.work(made.id)
@@ -259,6 +361,19 @@ class Run:
 
         Raises WaitingForCode when a task is not defined here, WaitTimeoutError after `timeout` seconds; the run itself
         goes on.
+
+        For example:
+
+            >>> from stabilize_nb import Engine, Flow
+            >>> flow = Flow("trip")
+            >>> money = flow.approval("Can we pay for it?", name="money")
+            >>> time = flow.approval("Have we the time?", name="time", reject_continues=True)
+            >>> with Engine(":memory:") as engine:
+            ...     run = engine.start(flow)
+            ...     while gates := run.until_gate():
+            ...         run.approve(gates[0])
+            ...     print(run.status)
+            SUCCEEDED
         """
         deadline = deadline_of(timeout)
         while True:
@@ -283,6 +398,23 @@ class Run:
 
         Raises WaitingForApproval at a gate, WaitingForCode when a task is not defined here, RunFailedError when the run
         ended without success, WaitTimeoutError after `timeout` seconds. The run itself goes on.
+
+        For example:
+
+            >>> from stabilize_nb import Engine, Flow
+            >>> from stabilize_nb.errors import RunFailedError
+            >>> flow = Flow("division")
+            >>> @flow.stage
+            ... def divide(a, b):
+            ...     return a / b
+            >>> with Engine(":memory:") as engine:
+            ...     print(engine.start(flow, a=6, b=3).result(timeout=60))
+            ...     try:
+            ...         engine.start(flow, a=6, b=0).result()
+            ...     except RunFailedError as error:
+            ...         print(str(error).partition("TERMINAL ")[2])
+            2.0
+            (divide: ZeroDivisionError: division by zero)
         """
         deadline = deadline_of(timeout)
         while True:
@@ -339,6 +471,17 @@ class Run:
         One of `run.gates`: only if it still asks what it asks there. `decision="revise"` takes another choice.
 
         Raises StageNotReadyError when there is not exactly one such gate, ConfigError for what it does not take.
+
+        For example:
+
+            >>> from stabilize_nb import Engine, Flow
+            >>> flow = Flow("letter")
+            >>> sign_off = flow.approval("Send it?", name="sign_off", form={"copies": int})
+            >>> with Engine(":memory:") as engine:
+            ...     run = engine.start(flow)
+            ...     run.approve("sign_off", copies=2, user="ada")
+            ...     print(run.wait(), run.decisions["user"].tolist())
+            SUCCEEDED ['ada']
         """
         self._decide(decide(self, gate, APPROVE, payload))
 
@@ -411,6 +554,24 @@ class Run:
         Run a stage and what follows it again, with the code that is defined now; without a name what failed.
 
         Raises StageNotReadyError when no stage has failed.
+
+        For example:
+
+            >>> from stabilize_nb import Engine, Flow
+            >>> flow, stock = Flow("shop"), {"tea": 0}
+            >>> @flow.stage
+            ... def take(item):
+            ...     if not stock[item]:
+            ...         raise ValueError(f"no {item} left")
+            ...     return item
+            >>> with Engine(":memory:") as engine:
+            ...     run = engine.start(flow, item="tea")
+            ...     print(run.wait(), run.error)
+            ...     stock["tea"] = 5
+            ...     run.retry()
+            ...     print(run.result())
+            TERMINAL stage 'take' failed: ValueError: no tea left
+            tea
         """
         if stage is None:
             failed = [each.ref_id for each in self.workflow.stages if each.status is S.TERMINAL]

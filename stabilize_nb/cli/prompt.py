@@ -30,6 +30,8 @@ _LEFT_OUT: Final = re.compile(
     r"\s+\((?:WCP-[\d, ]+|contract C\d+|docs/[\w-]+\.md|see `[\w.]+`)\)|, WCP-[\d, ]+(?=\))|; see docs/[\w-]+\.md"
     r"|; columns as `[\w.]+` (?:states|has) them"
 )
+#: How the example of a docstring begins.
+_EXAMPLE: Final = "\n\nFor example:\n"
 #: The method whose signature has the words of a stage; others say `**words`.
 _HAS_WORDS: Final = "stage"
 _FIRST_WORD: Final = "after"
@@ -147,8 +149,11 @@ def _default(value: Any) -> str:
 
 
 def _text(doc: str | None, indent: str = "", *, is_brief: bool = False) -> str:
-    """Return a docstring, or its first paragraph, with further lines indented and without what is said elsewhere."""
-    text = _LEFT_OUT.sub("", inspect.cleandoc(doc or ""))
+    """
+    Return a docstring, or its first paragraph, with further lines indented; without its example, for which there are
+    whole programs, and without what is said elsewhere.
+    """
+    text = _LEFT_OUT.sub("", inspect.cleandoc(doc or "").partition(_EXAMPLE)[0])
     first, *rest = (text.partition("\n\n")[0] if is_brief else text).splitlines()
     return "\n".join([first, *(f"{indent}{line}".rstrip() for line in rest)])
 

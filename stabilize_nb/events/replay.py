@@ -53,7 +53,27 @@ class WorkflowState:
 
 
 class EventReplayer:
-    """Rebuilds workflows from a log alone."""
+    """
+    Rebuilds workflows from a log alone.
+
+    For example:
+
+        >>> from stabilize_nb import Engine, Flow
+        >>> from stabilize_nb.events import EventReplayer, SqliteEventStore
+        >>> flow = Flow("greeting")
+        >>> @flow.stage
+        ... def greet(name):
+        ...     return {"text": f"Hello {name}"}
+        >>> with Engine("greetings.db") as engine:
+        ...     run = engine.start(flow, name="Ada")
+        ...     status = run.wait()
+        ...     log = SqliteEventStore("sqlite:///greetings.db")
+        ...     replayer = EventReplayer(log)
+        ...     before = replayer.rebuild_workflow_state(run.id, as_of_sequence=2)
+        ...     print(before.status, before.outputs, replayer.rebuild_workflow_state(run.id).outputs)
+        ...     log.close()
+        RUNNING {} {'greet': {'text': 'Hello Ada'}}
+    """
 
     def __init__(self, event_store: EventLog) -> None:
         self._log = event_store

@@ -59,6 +59,20 @@ class Agent:
     `tools`: functions, `@tool`s, or a ToolRegistry. `schema`: a pydantic model or a JSON schema that the answer
     follows. `max_iterations` bounds the model calls of one question. `stream`: whether the model's words are shown as
     they come.
+
+    For example:
+
+        >>> from stabilize_nb import Engine, Flow
+        >>> from stabilize_nb.llm import Agent, LLMClient
+        >>> from stabilize_nb.testing import ScriptedModel
+        >>> flow = Flow("titles")
+        >>> with ScriptedModel(["Leaves"]) as model, Engine(":memory:") as engine:
+        ...     author = Agent(LLMClient("any", base_url=model.url), system="You find titles.")
+        ...     @flow.stage
+        ...     async def title(topic, stage):
+        ...         return await author.ask(stage, f"A book about {topic}")
+        ...     print(engine.start(flow, topic="tea").result())
+        Leaves
     """
 
     def __init__(

@@ -48,6 +48,18 @@ class LLMTask(_ModelTask):
     `temperature`, `schema`, `output_key` ("completion"). Outputs: the text under `output_key`, and `llm_raw`, the whole
     answer of the server. With a schema (a pydantic model, or a JSON schema, which may stand in the context) the output
     is what the answer says, as JSON data.
+
+    For example:
+
+        >>> from stabilize_nb import Engine, Flow
+        >>> from stabilize_nb.llm import LLMClient, LLMTask
+        >>> from stabilize_nb.testing import ScriptedModel
+        >>> flow = Flow("titles")
+        >>> with ScriptedModel(["Leaves"]) as model, Engine(":memory:") as engine:
+        ...     task = LLMTask(LLMClient("any", base_url=model.url))
+        ...     title = flow.task(task, "title", context={"prompt": "A title for a book about tea"})
+        ...     print(engine.start(flow).result()["completion"])
+        Leaves
     """
 
     def __init__(self, client: ChatClient, schema: Any = None, *, stream: bool = True) -> None:
@@ -70,6 +82,23 @@ class AgentLoopTask(_ModelTask):
     Context: as LLMTask but for `schema`, with `max_iterations`, and "answer" as `output_key`. Outputs: the text under
     `output_key`, `tool_invocations` ([{tool, result}] in order) and `iterations`. Without an answer after the
     last iteration the task is FAILED_CONTINUE and the text is empty.
+
+    For example:
+
+        >>> from stabilize_nb import Engine, Flow
+        >>> from stabilize_nb.llm import AgentLoopTask, LLMClient, ToolRegistry, tool
+        >>> from stabilize_nb.testing import ScriptedModel, ToolCall
+        >>> @tool
+        ... def weather(city: str) -> str:
+        ...     "Say what the weather is."
+        ...     return f"rain in {city}"
+        >>> flow = Flow("packing")
+        >>> script = [ToolCall(name="weather", arguments={"city": "Oslo"}), "Take an umbrella."]
+        >>> with ScriptedModel(script) as model, Engine(":memory:") as engine:
+        ...     task = AgentLoopTask(LLMClient("any", base_url=model.url), ToolRegistry([weather]))
+        ...     pack = flow.task(task, "pack", context={"prompt": "What do I pack for Oslo?"})
+        ...     print(engine.start(flow).result()["answer"])
+        Take an umbrella.
     """
 
     def __init__(

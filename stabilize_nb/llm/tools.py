@@ -224,6 +224,18 @@ def tool(
     `Annotated[str, pydantic.Field(description=...)]`. A parameter of type ToolContext is left out of what the model
     sees. `on_crash` ("retry", "fail", "ask"): what is done when the process died while the tool ran. `approve`: a
     person sees every call, and allows it, before it is made.
+
+    For example:
+
+        >>> from stabilize_nb.llm import tool
+        >>> @tool
+        ... def weather(city: str, days: int = 1) -> str:
+        ...     "Say what the weather will be."
+        ...     return f"{city}: rain for {days} days"
+        >>> weather("Oslo", days=2)
+        'Oslo: rain for 2 days'
+        >>> weather.schema()["function"]["parameters"]["required"]
+        ['city']
     """
     if function is None:
         return functools.partial(Tool, name=name, description=description, on_crash=on_crash, approve=approve)

@@ -28,6 +28,11 @@ class Budget:
     package genai-prices where it is installed.
 
     Raises ConfigError for a limit that is none.
+
+    For example:
+
+        >>> from stabilize_nb import Budget, Flow
+        >>> analyst = Flow("analyst", budget=Budget(usd=0.50, calls=20, at_limit="ask"))
     """
 
     usd: float | None = None

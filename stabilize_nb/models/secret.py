@@ -62,6 +62,17 @@ def secret(name: str) -> Any:
     Typed as anything, since it stands where text is expected.
 
     Raises ConfigError for what cannot be a name.
+
+    For example:
+
+        >>> from stabilize_nb import Engine, Flow, secret
+        >>> flow = Flow("upload")
+        >>> @flow.stage
+        ... def sign_in(token=secret("PLACE_TOKEN")):
+        ...     return len(token)
+        >>> with Engine(":memory:", secrets={"PLACE_TOKEN": "s3cret"}) as engine:
+        ...     engine.start(flow).result()
+        6
     """
     if not is_name(name):
         msg = (

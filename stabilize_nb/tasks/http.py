@@ -71,6 +71,14 @@ class HTTPTask(Task):
 
     `{name}` in the url is a value that the stage sees, as one part of a path or query; in other options a text that is
     only a place (`json="{report}"`) is the value itself. Options that a stage only sees do not count.
+
+    For example:
+
+        >>> from stabilize_nb import Flow, HTTPTask
+        >>> flow = Flow("rates")
+        >>> rates = flow.task(HTTPTask(url="https://rates.test/{currency}", parse_json=True), "rates")
+        >>> sorted(flow.inputs)
+        ['currency']
     """
 
     waits = True

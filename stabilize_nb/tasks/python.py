@@ -31,6 +31,16 @@ class PythonTask(CommandTask):
     interpreter), `timeout` (60 s), `cwd`, `env`, `inherit_env`, `secrets`, `continue_on_failure`,
     `restart_on_failure`. INPUT is the stage's context, and over it `inputs`; a script gets `args` as sys.argv[1:].
     Outputs: stdout, stderr, exit_code, result, which is JSON. docs/tasks.md has the whole.
+
+    For example:
+
+        >>> from stabilize_nb import Engine, Flow, PythonTask
+        >>> flow = Flow("apart")
+        >>> task = PythonTask(script="RESULT = INPUT['number'] ** 2", inputs={"number": "{number}"})
+        >>> square = flow.task(task, "square")
+        >>> with Engine(":memory:") as engine:
+        ...     engine.start(flow, number=7).result()["result"]
+        49
     """
 
     keys = KEYS

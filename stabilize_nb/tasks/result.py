@@ -17,6 +17,19 @@ class TaskResult:
     """A task's status after its body, and what it leaves: `context` for its stage, `outputs` for later stages.
 
     `counted` and `child` are set by built-in tasks only: see `uncounted_jump` and `start_child`.
+
+    For example:
+
+        >>> from stabilize_nb import Engine, StageExecution, Task, TaskExecution, TaskResult, Workflow
+        >>> class Greet(Task):
+        ...     def execute(self, stage):
+        ...         return TaskResult.success(outputs={"text": f"Hello {stage.context['name']}"})
+        >>> task = TaskExecution.create("Greet", "greet", stage_start=True, stage_end=True)
+        >>> stage = StageExecution(ref_id="1", type="greet", name="Greet", tasks=[task], context={"name": "Ada"})
+        >>> with Engine(":memory:") as engine:
+        ...     engine.registry.register("greet", Greet)
+        ...     engine.start(Workflow.create("docs", "greeting", [stage])).result()
+        {'text': 'Hello Ada'}
     """
 
     status: WorkflowStatus

@@ -32,6 +32,17 @@ class ShellTask(CommandTask):
     `max_output_size` (10 MB of each stream), `expected_codes` ([0]), `secrets` (keys whose values are masked),
     `binary`, `continue_on_failure`, `restart_on_failure`. Outputs: stdout, stderr, returncode, truncated, and with
     `binary` stdout_b64. What it prints is in the stage's log as it comes. docs/tasks.md has the whole.
+
+    For example:
+
+        >>> from stabilize_nb import Engine, Flow, ShellTask
+        >>> flow = Flow("lines")
+        >>> echo = flow.task(ShellTask(command=["echo", "{name}"]), "echo")
+        >>> with Engine(":memory:") as engine:
+        ...     said = engine.start(flow, name="a & b").result()
+        a & b
+        >>> said["stdout"]
+        'a & b'
     """
 
     keys = KEYS

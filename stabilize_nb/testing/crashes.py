@@ -77,6 +77,19 @@ def crash_sweep(
 
     Raises PreconditionError when the workflow fails or waits for somebody without being killed, and ConfigError for
     what cannot be swept.
+
+    For example:
+
+        >>> from stabilize_nb import Flow
+        >>> from stabilize_nb.testing import crash_sweep
+        >>> flow = Flow("notes")
+        >>> @flow.stage
+        ... def add(line):
+        ...     with open("notes.txt", "a") as file:  # a second call writes a second line
+        ...         file.write(line)
+        >>> crash_sweep(flow, {"line": "tea"})[["task", "verdict"]]
+          task   verdict
+        0  add  repeated
     """
     subject = Subject(
         work=_checked(work), inputs=inputs or {}, registry=registry or TaskRegistry(), decisions=decisions or {},

@@ -30,8 +30,10 @@ PATIENCE = 180.0
 #: Height of a picture, in pixels.
 PART = 1400
 
-_TOP = "() => { const panel = window.jupyterapp.shell.currentWidget; panel.content.activeCellIndex = 0;"
-_TOP += " for (const each of panel.node.querySelectorAll('.jp-WindowedPanel-outer, .jp-Notebook')) each.scrollTop = 0; }"
+_TOP = """() => {
+    const panel = window.jupyterapp.shell.currentWidget;
+    panel.content.activeCellIndex = 0;
+    for (const each of panel.node.querySelectorAll('.jp-WindowedPanel-outer, .jp-Notebook')) each.scrollTop = 0; }"""
 #: How high the window has to be for all of a notebook, in pixels.
 _HEIGHT = """() => {
     const cells = window.jupyterapp.shell.currentWidget.content.widgets.map(each => each.node.getBoundingClientRect());
@@ -72,9 +74,8 @@ def _tried(lab: Lab, path: Path, shots: Path | None, *, live: bool) -> list[str]
     tab = opened(lab, path, live=live)
     tab.run_all(timeout=PATIENCE)
     found = faults(tab)
-    drawn = sum(map(len, pictures(tab)))
-    print(f"{path.name}: {time.monotonic() - began:.0f} s, {drawn} pictures and widgets, {len(found)} errors", flush=True)
-    print("\n".join(found), end="\n" if found else "", flush=True)
+    seconds, drawn = time.monotonic() - began, sum(map(len, pictures(tab)))
+    print(f"{path.name}: {seconds:.0f} s, {drawn} pictures and widgets, {len(found)} errors", *found, sep="\n")
     for theme in ("light", "dark") if shots else ():
         tab.set_theme(theme)
         photograph(tab, shots / f"{path.stem}-{'live-' if live else ''}{theme}")

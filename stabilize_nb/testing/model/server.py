@@ -46,6 +46,15 @@ class ScriptedModel:
 
         with ScriptedModel([ToolCall(name="clock"), "It is noon."]) as model:
             client = LLMClient("any", base_url=model.url)
+
+    For example:
+
+        >>> from stabilize_nb.llm import ChatMessage, LLMClient
+        >>> from stabilize_nb.testing import ScriptedModel
+        >>> with ScriptedModel({"time|clock": "It is noon.", "weather in (.*)": "Rain in $1."}) as model:
+        ...     client = LLMClient("any", base_url=model.url)
+        ...     print(client.chat([ChatMessage("user", "weather in Oslo")]).content, len(model.calls))
+        Rain in Oslo. 1
     """
 
     def __init__(self, script: Script, *, pace: float = 0.0, port: int = 0) -> None:
