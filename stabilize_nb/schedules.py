@@ -9,7 +9,6 @@ from stabilize_nb.events.frames import TIME, Column, frame_of
 from stabilize_nb.flow_words import close
 from stabilize_nb.models.plan import CatchUp, Plan
 from stabilize_nb.models.workflow import Workflow
-from stabilize_nb.store.codec import loads
 from stabilize_nb.store.names import checked_key
 from stabilize_nb.store.schedules import DUE, ScheduleRow, put_schedule, schedules_in
 
@@ -120,17 +119,12 @@ def schedule(
 
 def schedules_frame(engine: Engine) -> pd.DataFrame:
     """Frame of the schedules of a store, by key; columns: `SCHEDULES`."""
-    rows = engine.database.call_read(schedules_in)
-    return frame_of(
-        SCHEDULES,
-        (
-            (
-                row.key, loads(row.definition)["name"], row.cron, row.timezone, row.plan.words, row.catch_up,
-                bool(row.paused), None if row.paused else row.next_due, row.last_due, row.last_run, row.error,
-            )
-            for row in rows
-        ),
-    )  # fmt: skip
+    return frame_of(SCHEDULES, (row.told for row in schedule_rows(engine)))
 
 
-__all__ = ["SCHEDULES", "CatchUp", "Schedule", "schedule", "schedules_frame"]
+def schedule_rows(engine: Engine) -> list[ScheduleRow]:
+    """Return the schedules of a store, by key."""
+    return engine.database.call_read(schedules_in)
+
+
+__all__ = ["SCHEDULES", "CatchUp", "Schedule", "schedule", "schedule_rows", "schedules_frame"]

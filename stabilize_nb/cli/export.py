@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from markupsafe import Markup
 
-from stabilize_nb.cli.stores import db_url, opened, run_of
+from stabilize_nb.cli.stores import complete_run, db_url, opened, run_of
 from stabilize_nb.plain import obeyed_by_none
 from stabilize_nb.secrets.patterns import masked_value
 
@@ -30,7 +30,7 @@ _PAGE: Final = Markup(
 
 
 @click.command(short_help="Write a run into a file: XES, OCEL, JSON, CSV or HTML.")
-@click.argument("run")
+@click.argument("run", shell_complete=complete_run)
 @db_url
 @click.option("--to", "kind", type=click.Choice(["xes", "ocel", "json", "csv", "html"]), required=True, help="Format.")
 @click.option(

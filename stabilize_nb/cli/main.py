@@ -29,6 +29,7 @@ COMMANDS = {
     "reject": "stabilize_nb.cli.runs",
     "retry": "stabilize_nb.cli.runs",
     "runs": "stabilize_nb.cli.runs",
+    "schedules": "stabilize_nb.cli.schedules",
     "show": "stabilize_nb.cli.runs",
     "worker": "stabilize_nb.cli.worker",
 }

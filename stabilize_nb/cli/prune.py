@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 
 from stabilize_nb.cli.doctor import readable
-from stabilize_nb.cli.stores import db_url, url_of
+from stabilize_nb.cli.stores import as_json, db_url, url_of
 from stabilize_nb.engine import store_path
 from stabilize_nb.errors import StoreError
 from stabilize_nb.plain import obeyed_by_none
@@ -19,7 +21,10 @@ from stabilize_nb.store.retention import prune as prune_store
 @click.option("--keep", required=True, help="How many of the newest stay (100), or for how long each stays (30d, 12h).")
 @click.option("--status", "statuses", multiple=True, help="Only runs that ended so; may be given several times.")
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
-def prune(store: str | None, db_url: str | None, *, keep: str, statuses: tuple[str, ...], dry_run: bool) -> None:
+@as_json
+def prune(
+    store: str | None, db_url: str | None, *, keep: str, statuses: tuple[str, ...], dry_run: bool, as_json: bool
+) -> None:
     """
     Delete runs that have ended, with their logs. STORE is a file or URL, as --db-url.
 
@@ -32,6 +37,10 @@ def prune(store: str | None, db_url: str | None, *, keep: str, statuses: tuple[s
     before = path.stat().st_size if path is not None else 0
     with Database.open(url) as database:
         gone = prune_store(database, int(keep) if keep.isdigit() else keep, statuses or None, dry_run=dry_run)
+    if as_json:
+        told = [{**run, "status": str(run["status"])} for run in gone]
+        click.echo(json.dumps({"dry_run": dry_run, "runs": told}, indent=1))
+        return
     for run in gone:
         click.echo(obeyed_by_none(f"{run['id']}  {run['status']:<9}  {run['name']}"))
     if dry_run:

@@ -9,7 +9,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from stabilize_nb.cli.stores import db_url, opened, run_of
+from stabilize_nb.cli.stores import as_json, complete_run, db_url, opened, run_of
 from stabilize_nb.cli.terminal import Terminal
 from stabilize_nb.errors import ConfigError
 from stabilize_nb.results import where_it_failed
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 PATIENCE: Final = 5.0
 #: Runs with an attribute that are looked through for unfinished ones.
 MOST: Final = 10_000
-as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 user = click.option("--user", default="", help="Who decides; it is in the log.")
 fields = click.argument("fields", nargs=-1, metavar="[FIELD=VALUE]...")
 
@@ -53,7 +52,7 @@ def runs(db_url: str | None, *, unfinished: bool, limit: int, where: Sequence[st
 
 
 @click.command(short_help="Show a run: its stages, what it waits for, its gates.")
-@click.argument("run")
+@click.argument("run", shell_complete=complete_run)
 @db_url
 @as_json
 def show(run: str, db_url: str | None, *, as_json: bool) -> None:
@@ -78,47 +77,51 @@ def show(run: str, db_url: str | None, *, as_json: bool) -> None:
 
 
 @click.command(short_help="Approve a gate: RUN/GATE, or RUN with only one.")
-@click.argument("gate")
+@click.argument("gate", shell_complete=complete_run)
 @fields
 @db_url
 @user
 @click.option("--choice", default="approve", show_default=True, help="Another one of the choices that the gate offers.")
-def approve(gate: str, fields: Sequence[str], db_url: str | None, user: str, choice: str) -> None:
+@as_json
+def approve(gate: str, fields: Sequence[str], db_url: str | None, user: str, choice: str, *, as_json: bool) -> None:
     """Approve a gate, with the fields of its form. Values are JSON, or text when they are none."""
-    _decide(gate, choice, db_url, user, fields)
+    _decide(gate, choice, db_url, user, fields, as_json=as_json)
 
 
 @click.command(short_help="Reject a gate: RUN/GATE, or RUN with only one.")
-@click.argument("gate")
+@click.argument("gate", shell_complete=complete_run)
 @fields
 @db_url
 @user
-def reject(gate: str, fields: Sequence[str], db_url: str | None, user: str) -> None:
+@as_json
+def reject(gate: str, fields: Sequence[str], db_url: str | None, user: str, *, as_json: bool) -> None:
     """Reject a gate."""
-    _decide(gate, "reject", db_url, user, fields)
+    _decide(gate, "reject", db_url, user, fields, as_json=as_json)
 
 
 @click.command(short_help="Withdraw a run, or one of its stages: RUN or RUN/STAGE.")
-@click.argument("run")
+@click.argument("run", shell_complete=complete_run)
 @db_url
 @user
 @click.option("--reason", default="", help="Why; it is in the log.")
-def cancel(run: str, db_url: str | None, user: str, reason: str) -> None:
+@as_json
+def cancel(run: str, db_url: str | None, user: str, reason: str, *, as_json: bool) -> None:
     """Withdraw what is not complete of a run, or one stage."""
     run_id, _, stage = run.partition("/")
-    _order(run_id, db_url, lambda found: found.cancel(stage or None, user=user, reason=reason))
+    _order(run_id, db_url, lambda found: found.cancel(stage or None, user=user, reason=reason), as_json=as_json)
 
 
 @click.command(short_help="Run what failed again, or a stage and what follows: RUN or RUN/STAGE.")
-@click.argument("run")
+@click.argument("run", shell_complete=complete_run)
 @db_url
-def retry(run: str, db_url: str | None) -> None:
+@as_json
+def retry(run: str, db_url: str | None, *, as_json: bool) -> None:
     """Run a stage and what follows it again; without a stage what failed. Workers that know the code do it."""
     run_id, _, stage = run.partition("/")
-    _order(run_id, db_url, lambda found: found.retry(stage or None))
+    _order(run_id, db_url, lambda found: found.retry(stage or None), as_json=as_json)
 
 
-def _decide(what: str, choice: str, url: str | None, who: str, given: Sequence[str]) -> None:
+def _decide(what: str, choice: str, url: str | None, who: str, given: Sequence[str], *, as_json: bool) -> None:
     run_id, _, name = what.partition("/")
     payload = {**dict(map(_field, given)), **({"user": who} if who else {})}
 
@@ -126,7 +129,7 @@ def _decide(what: str, choice: str, url: str | None, who: str, given: Sequence[s
         waiting = [gate for gate in found.gates if not name or gate.name == name]
         found.decide(waiting[0] if len(waiting) == 1 else name or _only(found), choice, **payload)
 
-    _order(run_id, url, order)
+    _order(run_id, url, order, as_json=as_json)
 
 
 def _only(run: Run) -> str:
@@ -152,7 +155,7 @@ def _field(given: str) -> tuple[str, Any]:
         return name, value
 
 
-def _order(run: str, url: str | None, order: Callable[[Run], None]) -> None:
+def _order(run: str, url: str | None, order: Callable[[Run], None], *, as_json: bool) -> None:
     """Give an order, wait a little until it is carried out, and say how the run stands."""
     with opened(url) as engine:
         found = run_of(engine, run)
@@ -161,8 +164,11 @@ def _order(run: str, url: str | None, order: Callable[[Run], None]) -> None:
         ticket = engine.database.changes.ticket()
         if len(found.events) == before:
             ticket.wait(PATIENCE)
-        said = found.explain()
-    _print(f"{found.id}: {'; '.join(said) or 'ordered'}")
+        said, status = found.explain(), found.status.name
+    if as_json:
+        click.echo(json.dumps({"id": found.id, "status": status, "explain": said}, indent=1))
+    else:
+        _print(f"{found.id}: {'; '.join(said) or 'ordered'}")
 
 
 def _line(text: str, most: int = 80) -> str:

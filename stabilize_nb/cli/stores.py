@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 import click
 import yaml
+from click.shell_completion import CompletionItem
 
 from stabilize_nb.engine import Engine, default_url, store_path, store_url
-from stabilize_nb.errors import ConfigError, StoreError
+from stabilize_nb.errors import ConfigError, StabilizeError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from stabilize_nb.run import Run
 
@@ -26,6 +28,29 @@ NEWEST: Final = 1_000
 db_url = click.option(
     "--db-url", metavar="URL", help=f"The store, a file or URL; else {VARIABLE}, {FILE}, or the store of this folder."
 )
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+def offered(context: click.Context, find: Callable[[Engine], list[CompletionItem]]) -> list[CompletionItem]:
+    """Return what Tab offers from the store that a command line names; nothing when it cannot be looked into."""
+    with suppress(StabilizeError), opened(context.params.get("db_url")) as engine:
+        return find(engine)
+    return []
+
+
+def complete_run(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Return the runs whose ids begin or end so, newest first, each with its name and status."""
+
+    def found(engine: Engine) -> list[CompletionItem]:
+        return [
+            CompletionItem(header["id"], help=f"{header['name']} {header['status']}")
+            for header in engine.store.list(limit=NEWEST)
+            if header["id"].startswith(begun.upper()) or header["id"].endswith(begun.upper())
+        ]
+
+    return offered(context, found)
 
 
 def url_of(given: str | None) -> str:

@@ -48,6 +48,19 @@ class ScheduleRow:
         """When it is due."""
         return Plan(cron=self.cron, timezone=self.timezone, catch_up=self.catch_up)
 
+    @property
+    def workflow(self) -> str:
+        """The name of the workflow that it starts."""
+        return str(loads(self.definition)["name"])
+
+    @property
+    def told(self) -> tuple[Any, ...]:
+        """What is told of it, in the order of `schedules.SCHEDULES`."""
+        return (
+            self.key, self.workflow, self.cron, self.timezone, self.plan.words, self.catch_up, bool(self.paused),
+            None if self.paused else self.next_due, self.last_due, self.last_run, self.error,
+        )  # fmt: skip
+
 
 def schedules_in(connection: Connection, name: str = "schedules", **wanted: Any) -> list[ScheduleRow]:
     """Return the schedules that a query gives."""
