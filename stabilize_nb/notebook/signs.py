@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Any, Final
 
 from stabilize_nb.models.gate import APPROVAL, is_gate
+from stabilize_nb.models.limit import LIMIT, limit_in
 from stabilize_nb.models.multi_instance import JOIN_TYPE, MultiInstanceConfig
 from stabilize_nb.models.stage import JoinType, SplitType, StageExecution
 from stabilize_nb.models.status import WorkflowStatus
@@ -124,6 +125,8 @@ def settings_of(stage: StageExecution) -> Iterator[Detail]:
         yield Detail(f"only while {stage.milestone_ref_id} is {status}{until}", Sign.MILESTONE)
     if stage.mutex_key is not None:
         yield Detail(f"one at a time: {stage.mutex_key}", Sign.LOCK)
+    if (limit := limit_in(stage.context)) is not None:
+        yield Detail(f"limit {limit.name}: {stage.context[LIMIT].partition(':')[2].strip()}", Sign.LOCK)
     if stage.split_conditions and stage.split_type in SPLITS and loop_of(stage) is None:
         yield SPLITS[stage.split_type]
     if stage.thread_split > 1:

@@ -15,6 +15,7 @@ import networkx as nx
 from stabilize_nb.dag.soundness import check_soundness
 from stabilize_nb.gates import doubt_about
 from stabilize_nb.models.gate import ASKS
+from stabilize_nb.models.limit import limit_in
 from stabilize_nb.models.multi_instance import parent_of_join
 from stabilize_nb.models.stage import StageExecution, SyntheticStageOwner
 from stabilize_nb.models.status import FAILURE, WorkflowStatus
@@ -187,10 +188,18 @@ def _progress(here: Group, stage: StageExecution, status: WorkflowStatus) -> Ite
         yield Detail("asks a person")
     elif status is S.SUSPENDED:
         yield Detail("waits for its sub-workflow" if is_nested(stage) else "waits for a signal", Sign.WAIT)
+    if turns := sum(map(_waits_for_its_turn, here.runs)):
+        yield Detail("waits for its turn" if len(statuses) == 1 else f"{turns} wait for their turn", Sign.WAIT)
     if here.activity is not None:
         yield from _done(statuses)
     elif len(statuses) > 1:
         yield Detail(f"{len(statuses)} runs" + (f": {tally(statuses)}" if len(set(statuses)) > 1 else ""))
+
+
+def _waits_for_its_turn(stage: StageExecution) -> bool:
+    """Whether a stage has a limit and its body has not begun."""
+    begun = any(task.status is not S.NOT_STARTED for task in stage.tasks)
+    return stage.status is S.RUNNING and not begun and limit_in(stage.context) is not None
 
 
 def _faults(here: Group, status: WorkflowStatus) -> Iterator[Detail]:

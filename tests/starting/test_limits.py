@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from stabilize_nb import Engine, Flow, TransientError
 from stabilize_nb.errors import ConfigError
 from stabilize_nb.models.limit import Limit, limit_of, permitted
+from stabilize_nb.notebook.views import run_bundle
 from tests.makers import stage, workflow
 
 MINUTE = 60_000
@@ -174,3 +175,21 @@ def test_what_is_no_limit_is_refused(engine: Engine, text: object) -> None:
 def test_limits_that_are_read(text: str, period: int) -> None:
     """A time may have a number."""
     assert limit_of(text).period == period
+
+
+def test_picture_shows_the_limit_and_who_waits_for_it(engine: Engine, clock: Clock) -> None:
+    """A stage with a limit says which, and while its body may not begin, that it waits for its turn."""
+    flow = Flow("letters")
+    flow.stage(lambda: 1, name="send", limit="crm: 1/min")
+    first, second = engine.start(flow), engine.start(flow)
+    clock.wait(lambda: first.status.is_complete and "limit" in second.explain("send"))
+
+    done, waits = (run_bundle(run)["text/plain"] for run in (first, second))
+    clock.go_on(MINUTE)
+    second.wait(20)
+
+    assert "limit crm: 1/min" in done
+    assert "waits for its turn" not in done
+    assert "limit crm: 1/min" in waits
+    assert "waits for its turn" in waits
+    assert "waits for its turn" not in run_bundle(second)["text/plain"]
