@@ -22,6 +22,8 @@ COUNTED = {
     "calls": "calls of Python functions", "trips": "round trips",
 }  # fmt: skip
 NOTHING = "–"
+#: Processes that run or wait for a core, with which a machine is not quiet.
+BUSY = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,8 +194,14 @@ def _counts(report: Report) -> Iterator[list[str]]:
 def _run(report: Report) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     loads = [load for part in report.values() if isinstance(part, dict) for load in part.get("load", [])]
-    busy = f"{min(loads):.1f} to {max(loads):.1f}" if loads else "unknown"
+    rounds = [sum(us is not None for us in row["us"]) for row in report["steps"]["rows"]]
     return (
-        f"Measured on {report['on']}, on {report['cores']} cores ({versions}). Processes that ran or waited for a core"
-        f" meanwhile, ours included: {busy}.\n"
+        f"Measured on {report['on']}, on {report['cores']} cores ({versions}); chains, fans and workflows in"
+        f" {min(rounds)} to {max(rounds)} rounds. Processes that ran or waited for a core meanwhile, ours included:"
+        f" {min(loads):.1f} to {max(loads):.1f}"
+        + (
+            ": other work was done beside it, so times are longer than on a quiet machine.\n"
+            if max(loads) > BUSY
+            else ".\n"
+        )
     )
