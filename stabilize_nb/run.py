@@ -79,6 +79,7 @@ class Run:
         self.engine = engine
         self.id = run_id
         self._deciding: dict[str, str] = {}  # message -> gate: decisions of this handle that may not be processed yet
+        self._beginning_again = ""  # the last order of this handle to run a stage again, which may not be processed yet
 
     # -- looking ----------------------------------------------------------------------------------
 
@@ -347,11 +348,10 @@ class Run:
         deadline = deadline_of(timeout)
         while True:
             ticket = self.engine.database.changes.ticket()
-            status = self.status
-            if status.is_complete:
+            if (status := self._end()) is not None:
                 show_all()
                 return status
-            self._pause(ticket.wait, deadline, status)
+            self._pause(ticket.wait, deadline, self.status)
 
     @interruptible
     def until_gate(self, timeout: float | None = None) -> list[Gate]:
@@ -379,7 +379,7 @@ class Run:
         while True:
             ticket = self.engine.database.changes.ticket()
             gates = self._undecided()
-            if gates or self.status.is_complete:
+            if gates or self._end() is not None:
                 return gates
             if (stuck := stuck_at(self)) and not isinstance(stuck, WaitingForApproval):
                 raise stuck
@@ -456,10 +456,16 @@ class Run:
         return result_of(workflow)
 
     def _finished(self) -> Workflow | None:
-        if not self.status.is_complete:
+        if self._end() is None:
             return None
         show_all()
         return self.workflow
+
+    def _end(self) -> WorkflowStatus | None:
+        """Return how the run has ended; one that this handle has begun again a moment ago has not."""
+        begins = self._beginning_again and self.engine.queue.is_left(self._beginning_again)  # asked before the status
+        status = self.status
+        return status if status.is_complete and not begins else None
 
     # -- ordering ---------------------------------------------------------------------------------
 
@@ -580,7 +586,7 @@ class Run:
                 raise StageNotReadyError(msg)
             stage = failed[0]
         self.migrate()
-        self._push(RestartStage(execution_id=self.id, stage_id=self._stage(stage).id))
+        self._beginning_again = self._push(RestartStage(execution_id=self.id, stage_id=self._stage(stage).id))
 
     def _push(self, message: Any) -> str:
         message_id = self.engine.queue.push(message)

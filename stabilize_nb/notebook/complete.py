@@ -1,6 +1,6 @@
 """
 Completion by a custom matcher of IPython: sub-commands, options and names behind %workflow and %%workflow, and names
-of stages where the body of a cell asks for one. Pressing Tab opens no store.
+of stages where the body of a cell or a method of a run asks for one. Pressing Tab opens no store.
 """
 
 from __future__ import annotations
@@ -46,6 +46,11 @@ _AFTER: Final = re.compile(
     r"|\bjump\([\"']?(?P<target>\w*)$"
 )
 _PARAMETER: Final = re.compile(r"^[ \t]*(?:async[ \t]+)?def[ \t]+\w+\((?:[^)]*,[ \t]*)?(?P<part>\w*)$")
+#: Where a run is asked about one of its stages, or told which gate is meant.
+_OF_RUN: Final = re.compile(
+    r"\b(?P<run>\w+)\.(?:(?:log|explain|fork|retry|cancel|signal|settle)\(|outputs\[|(?P<gate>approve|reject|decide)\()"
+    r"[\"'](?P<part>\w*)$"
+)
 
 #: Where the body of a cell says what is done when a process has died.
 _CRASH: Final = re.compile(r"\bon_crash[ \t]*=[ \t]*[\"'](?P<part>\w*)$")
@@ -99,7 +104,17 @@ def candidates(context: CompletionContext, names: Mapping[str, Any]) -> Found | 
     if context.full_text.startswith("%%stage"):
         return in_stage_cell(before, context.full_text, context.cursor_line, names)
     match = _LINE.search(before)
-    return _in_line(match["rest"], names) if match else None
+    return _in_line(match["rest"], names) if match else _of_run(before, names)
+
+
+def _of_run(before: str, names: Mapping[str, Any]) -> Found | None:
+    match = _OF_RUN.search(before)
+    run = names.get(match["run"]) if match else None
+    if match is None or not isinstance(run, Run) or run.engine.is_closed:
+        return None
+    if match["gate"]:
+        return match["part"], [gate.name for gate in run.gates]
+    return match["part"], [stage.ref_id for stage in run.workflow.stages]
 
 
 def _in_head(before: str) -> Found | None:

@@ -174,8 +174,8 @@ def _inputs(flow: Flow) -> Iterator[str]:
 
 def _flow_row(flow: Flow, stage: FlowStage) -> list[str]:
     requisites = flow.requisites(stage)
-    follows = [name for name in flow.stages if name in requisites]
-    takes = [name for name in stage.parameters if name not in flow.stages and name not in {"stage", "progress"}]
+    follows = [name for name in flow.nodes if name in requisites]
+    takes = [name for name in stage.parameters if name not in flow.nodes and name not in {"stage", "progress"}]
     return [stage.name, ", ".join(follows), ", ".join(takes), ", ".join(_settings(stage)), _purpose(stage)]
 
 

@@ -865,6 +865,19 @@ def test_stages_are_completed_in_the_body(notebook):
     assert notebook.complete(RESEARCH + "\n@stage\ndef post():\n    jump('pl|") == ["plan"]
 
 
+def test_stages_and_gates_of_a_run_are_completed_in_its_methods(notebook):
+    """`run.fork("` offers the stages of that run, `run.approve("` the gates that wait."""
+    notebook.run(RESEARCH)
+    notebook.run("mine = research.run(question='why')")
+    settled(notebook.names["mine"])
+
+    assert notebook.complete("again = mine.fork('pl|") == ["plan"]
+    assert notebook.complete('print(mine.explain("dr|') == ["draft"]
+    assert notebook.complete("mine.outputs['pl|") == ["plan"]
+    assert notebook.complete("mine.approve('|") == ["sign_off"]
+    assert "plan" not in notebook.complete("other.fork('pl|")
+
+
 def test_other_completion_is_left_alone(notebook):
     """Plain Python in a body and in other cells is completed as always."""
     notebook.run("penguins = [1]")

@@ -141,12 +141,29 @@ def test_retry_uses_the_code_that_is_defined_now(engine):
     mended = essay(second)
     engine.define(mended)
     run.retry()
-    while run.status is WorkflowStatus.TERMINAL:
-        engine.database.changes.ticket().wait(0.05)
 
     assert run.result(PATIENCE) == "second A"
     stored, meant = (flow.stage_by_ref_id("review").tasks[0] for flow in (run.workflow, mended.build(question="a")))
     assert stored.implementing_class == meant.implementing_class
+
+
+def test_who_waits_after_a_retry_waits_for_what_comes_of_it(engine):
+    """The failure that was there before is not taken for the end, however quickly it is asked for."""
+    flow, tries = Flow("third"), []
+
+    @flow.stage
+    def fail() -> int:
+        tries.append(1)
+        if len(tries) < 10:
+            raise ValueError("not yet")
+        return len(tries)
+
+    run = engine.start(flow)
+    for _ in range(9):
+        assert run.wait(PATIENCE) is WorkflowStatus.TERMINAL
+        run.retry()
+
+    assert run.result(PATIENCE) == 10
 
 
 def test_print_tells_code_apart_and_nothing_else():
