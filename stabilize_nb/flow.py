@@ -36,6 +36,7 @@ from stabilize_nb.flow_words import (
     mentioned,
     name_of,
     read,
+    refuse_unknown,
     renamed,
     with_words,
 )
@@ -282,6 +283,9 @@ class Flow:
             >>> counted["stdout"], counted["returncode"]
             ('2', 0)
         """
+        if not is_text(command) and not isinstance(command, list):
+            raise ConfigError(f"shell({command!r}) runs nothing; text for a shell, or a list of arguments is expected")
+        refuse_unknown(f"stage {name or command!r}", words, ShellWords.__annotations__)
         options = {word: words.pop(word) for word in [*words] if word in ShellTask.keys}
         options |= {"restart_on_failure": True} if words.get("retry") else {}
         task = ShellTask(command=command, timeout=timeout, **options)
@@ -314,6 +318,9 @@ class Flow:
             >>> sorted(flow.inputs), flow.check()
             (['city'], ())
         """
+        if not is_text(url):
+            raise ConfigError(f"http({url!r}) asks nobody; a URL is expected, such as 'https://api.test/{{city}}'")
+        refuse_unknown(f"stage {name or url!r}", words, HTTPWords.__annotations__)
         options = {word: words.pop(word) for word in [*words] if word in KEYS}
         options |= {"retries": words.pop("retry")} if words.get("retry") else {}
         task = HTTPTask(url=url, method=method, timeout=timeout, **options)

@@ -180,10 +180,8 @@ def read(place: str, given: Mapping[str, Any], known: Collection[str]) -> dict[s
     Raises ConfigError that names the place, the word, what it is, and what is expected.
     """
     words: dict[str, Any] = {}
+    refuse_unknown(place, given, known)
     for word, value in given.items():
-        if word not in known:
-            hint = close(word, known, SIMILAR) or f"; known are {', '.join(known)}"
-            raise ConfigError(f"{place}: {word}=... is not known{hint}")
         if value is None:
             continue
         try:
@@ -193,6 +191,14 @@ def read(place: str, given: Mapping[str, Any], known: Collection[str]) -> dict[s
     for fault in _disagreements(words):
         raise ConfigError(f"{place}: {fault}")
     return words
+
+
+def refuse_unknown(place: str, given: Iterable[str], known: Collection[str]) -> None:
+    """Raise ConfigError for a word that is not known, with what is near, or all that there are."""
+    for word in given:
+        if word not in known:
+            hint = close(word, known, SIMILAR) or f"; known are {', '.join(known)}"
+            raise ConfigError(f"{place}: {word}=... is not known{hint}")
 
 
 def _shown(value: Any) -> str:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from stabilize_nb.models.gate import seconds_of
 from stabilize_nb.models.secret import Secret
 from stabilize_nb.tasks.result import TaskResult
 
@@ -167,7 +168,7 @@ class NoOpTask(Task):
 
 
 class WaitTask(RetryableTask):
-    """Waits `waitTime` seconds; the wait survives restarts and holds no worker."""
+    """Waits `waitTime`, which is seconds or text such as "2h"; the wait survives restarts and holds no worker."""
 
     sees_secrets = False
 
@@ -177,10 +178,20 @@ class WaitTask(RetryableTask):
 
     def execute(self, stage: StageExecution) -> TaskResult:
         """Wait once, for the whole time, and succeed when called again."""
-        if stage.context.get("_waited") or not stage.context.get("waitTime"):
+        given = stage.context.get("waitTime")
+        if stage.context.get("_waited") or not given:
             return TaskResult.success()
+        try:
+            _seconds(given)
+        except ValueError as wrong:
+            return TaskResult.terminal(f"waitTime={given!r} {wrong}")
         return TaskResult.running(context={"_waited": True})
 
     def get_backoff_period(self, stage: StageExecution, elapsed: timedelta) -> timedelta:
         """Return the time to wait."""
-        return timedelta(seconds=float(stage.context["waitTime"]))
+        return timedelta(seconds=_seconds(stage.context["waitTime"]))
+
+
+def _seconds(given: Any) -> float:
+    """Return a time to wait; a number of any size is one. Raises ValueError with the end of a sentence."""
+    return float(given) if isinstance(given, int | float) else seconds_of(given)

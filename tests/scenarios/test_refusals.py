@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from stabilize_nb import Engine, Flow, StageExecution, Workflow
+from stabilize_nb import Engine, Flow, StageExecution, WaitTask, Workflow
 from stabilize_nb.errors import ConfigError, RunFailedError, SchemaError, StabilizeError, StageNotReadyError
 from stabilize_nb.models.stage import JoinType
 from tests.makers import Bench, stage
@@ -169,6 +169,11 @@ def in_memory(ask: Callable[[Engine], Any]) -> Any:
         (lambda: Flow(" "), "' ' is no name of a flow"),
         (lambda: Flow("f").approval(3), "approval(3) asks nothing"),
         (lambda: Flow("f").approval("Go?", on_timeout="approve"), "is about a deadline; say it, as in timeout='2h'"),
+        (lambda: Flow("f").shell(None), "shell(None) runs nothing; text for a shell"),
+        (lambda: Flow("f").shell("ls", cwdd="x"), "stage 'ls': cwdd=... is not known; did you mean 'cwd'?"),
+        (lambda: Flow("f").shell("ls", aftr="x"), "did you mean 'after'?"),
+        (lambda: Flow("f").http(3), "http(3) asks nobody; a URL is expected"),
+        (lambda: Flow("f").http("https://x.test", header={}), "did you mean 'headers'?"),
         (lambda: Engine(3), "3 is no store"),
         (lambda: Engine(""), "'' is no store"),
         (lambda: Engine(":memory:", workers="3"), "max_workers is '3'; a number above 0"),
@@ -294,3 +299,15 @@ def test_decision_without_a_gate_says_how_the_run_stands() -> None:
         run.wait(20)
         with pytest.raises(StageNotReadyError, match="waits for no decision: it ended SUCCEEDED"):
             run.approve()
+
+
+def test_wait_that_is_no_time_fails_its_stage() -> None:
+    """A wait may be text such as "10 ms"; what is no time fails with what is expected."""
+    with Engine(":memory:") as engine:
+        for wait, error in (("10 ms", None), ("tomorrow", "waitTime='tomorrow' is no time: seconds above 0")):
+            flow = Flow("night")
+            flow.task(WaitTask(), "sleep", context={"waitTime": wait})
+            run = engine.start(flow)
+            run.wait(20)
+            assert (error is None) is (run.error is None), run.error
+            assert error is None or error in run.error
