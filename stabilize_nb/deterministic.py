@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
-from stabilize_nb.queue.processor.worker import NEVER
 from stabilize_nb.store.codec import dumps
 
 if TYPE_CHECKING:
@@ -118,7 +117,7 @@ class Rehearsal:
 
     def _next_work(self) -> int | None:
         known = dumps(sorted(self._processor.registry.names()))
-        wanted = {"known": known, "owner": self._processor.custody.filter, "lost": NEVER}
+        wanted = {"known": known, "owner": self._processor.custody.filter}
         row = self._store.database.call_read(lambda connection: connection.one("next_due", wanted))
         order, _timer, body = row or (None, None, None)
         return min((time for time in (order, body) if time is not None), default=None)

@@ -220,13 +220,14 @@ for question in ("penguins", "seals"):
 default_engine().inbox()"""
 DEATH = '''
 import time
+from stabilize_nb.queue.processor.presence import free_claims
 
 def have_die(run):
     """Take the message of the body away, as when its process has died, and leave one of a newer version."""
     engine = run.engine
     while not engine.processor.desk.running:
         time.sleep(0.01)
-    engine.database.call_write(lambda db: db.run("free_owner", {"owner": engine.processor.owner}))
+    engine.database.call_write(lambda db: free_claims(db, engine.processor.owner, 3))
     engine.database.call_write(lambda db: db.raw.execute(
         "INSERT INTO message (id, workflow_id, kind, payload, counts, timer, due_at)"
         " VALUES ('01M81F3T7QSV0G1X2X4YTZ5E5', ?, 'PauseWorkflow', '[9]', 0, 0, 0)", (run.id,)))

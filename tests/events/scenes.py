@@ -30,6 +30,7 @@ from stabilize_nb.queue.messages import (
     RestartStage,
     SignalStage,
 )
+from stabilize_nb.queue.processor.presence import free_claims
 from stabilize_nb.run import Run
 from stabilize_nb.stages.multi_instance_builder import MultiInstanceBuilder
 from stabilize_nb.tasks.interface import RetryableTask
@@ -174,7 +175,7 @@ def _die_at_work(bench: Bench, flow: Workflow) -> None:
     body = bench.registry.get("stubborn")
     bench.processor.start()
     body.begun.wait(20)
-    bench.database.write(lambda connection: connection.run("free_owner", {"owner": bench.processor.owner}))
+    bench.database.write(lambda connection: free_claims(connection, bench.processor.owner, 3))
     body.let_go.set()
     bench.processor.stop()
 

@@ -8,6 +8,7 @@ import pytest
 
 from stabilize_nb.notebook.panes.gate_form import GateForm
 from stabilize_nb.notebook.runtime import RUNTIME
+from stabilize_nb.queue.processor.presence import free_claims
 from tests.makers import decided
 
 FLOW = """%%workflow shop -q
@@ -38,7 +39,7 @@ def run(notebook):
     run = notebook.run("run = shop.run()").value or notebook.names["run"]
     assert begun.wait(20)
     engine = RUNTIME.engine()
-    engine.database.write(lambda connection: connection.run("free_owner", {"owner": engine.processor.owner}))
+    engine.database.write(lambda connection: free_claims(connection, engine.processor.owner, 3))
     over.set()
     engine.database.changes.notify()
     assert [gate.name for gate in run.until_gate(20)] == ["pay"]

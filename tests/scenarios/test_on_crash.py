@@ -19,6 +19,7 @@ from stabilize_nb import Engine, Flow, StageExecution, TaskResult, TransientErro
 from stabilize_nb.errors import ConfigError, InvalidWorkflowError, StageNotReadyError
 from stabilize_nb.gates import gates_in
 from stabilize_nb.queue.messages import SignalStage
+from stabilize_nb.queue.processor.presence import free_claims
 from stabilize_nb.run import Run
 from tests.makers import decided, stage, workflow
 
@@ -45,10 +46,14 @@ class Deaths:
             over.wait(20)
         return value
 
+    def hanging(self) -> threading.Event:
+        """Wait until the body is at work, and return what ends it."""
+        return self._hanging.get(timeout=20)
+
     def die(self, engine: Engine) -> None:
         """Have the process die in which the body is at work: what it comes to is lost."""
-        over = self._hanging.get(timeout=20)
-        engine.database.write(lambda connection: connection.run("free_owner", {"owner": engine.processor.owner}))
+        over = self.hanging()
+        engine.database.write(lambda connection: free_claims(connection, engine.processor.owner, 3))
         over.set()
         engine.database.changes.notify()
 
@@ -87,6 +92,15 @@ def wait_for(condition: Callable[[], Any]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.005)
+
+
+def look_through(engine: Engine) -> None:
+    """Have everything seen that is due: a run is begun and withdrawn, which needs no body to end."""
+    flow = Flow("nothing")
+    flow.stage(name="never")(lambda: None)
+    run = engine.start(flow)
+    run.cancel()
+    run.wait(20)
 
 
 def asked(engine: Engine, deaths: Deaths, **words: Any) -> Run:
@@ -379,6 +393,37 @@ def test_body_is_given_up_after_three_deaths(engine: Engine, deaths: Deaths) -> 
     assert engine.redrive(letter.message_id) == 1
     assert run.result(20) == {"shipped": 5}
     assert [each.choice for each in decided(run)] == ["retry"]
+
+
+def test_suspect_is_at_work_alone(engine: Engine, deaths: Deaths) -> None:
+    """A body that the next death would give up waits for those at work, and those that are due wait for it."""
+    deaths.left = 3
+    told: list[str] = []
+    end = threading.Event()
+    other = Flow("other")
+
+    @other.stage
+    def long() -> None:
+        told.append("begun")
+        end.wait(20)
+        told.append(f"ended, {len(deaths.begun)} payments begun")
+
+    run = engine.start(paying(deaths))
+    deaths.die(engine)
+    beside = engine.start(other)
+    wait_for(lambda: told == ["begun"] and len(deaths.begun) == 2)
+    deaths.die(engine)  # of both
+    look_through(engine)
+    assert (told, deaths.begun) == (["begun"], [1, 2])
+
+    end.set()
+    over = deaths.hanging()  # the third payment
+    look_through(engine)
+    assert told == ["begun", "ended, 2 payments begun"]
+
+    over.set()
+    assert (run.result(20), beside.wait(20)) == ({"shipped": 5}, S.SUCCEEDED)
+    assert told[2:] == ["begun", "ended, 3 payments begun"]
 
 
 @pytest.mark.parametrize("end", ["settle", "cancel"])

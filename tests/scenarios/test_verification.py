@@ -10,6 +10,7 @@ import pytest
 from stabilize_nb import Engine, Flow, Task, TaskResult, WorkflowStatus
 from stabilize_nb.conditions import ConditionReason, ConditionSet, ConditionType
 from stabilize_nb.errors import ConfigError, TransientVerificationError, VerificationError
+from stabilize_nb.queue.processor.presence import free_claims
 from stabilize_nb.verification import CallableVerifier, OutputVerifier, Verifier, VerifyResult
 from tests.makers import stage, workflow
 
@@ -296,7 +297,7 @@ def test_death_while_verifying_tells_nobody(engine: Engine):
         if len(asked) > 1:
             again.set()
             return
-        engine.database.write(lambda connection: connection.run("free_owner", {"owner": engine.processor.owner}))
+        engine.database.write(lambda connection: free_claims(connection, engine.processor.owner, 3))
         engine.database.changes.notify()
         again.wait(PATIENCE)
 

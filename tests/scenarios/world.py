@@ -115,7 +115,7 @@ class Script(RetryableTask):
 
 
 #: Statements that are run now and then, whether there is something to change or not.
-MAY_CHANGE_NOTHING = ("renew", "free_owner", "forget_done")
+MAY_CHANGE_NOTHING = ("renew", "forget_done")
 
 
 class World:

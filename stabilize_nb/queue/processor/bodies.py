@@ -120,6 +120,11 @@ class Bodies:
             self._run_hook(hook)
         with desk.changed:
             self._leave_place()
+            if ready is not None:  # somebody else has it by now
+                desk.let_go((ready[0].hold,))
+                desk.dirty = True
+                self.hire_for(self.jobs_ready())
+                desk.changed.notify()
             desk.calm.notify_all()
         return True
 

@@ -54,6 +54,11 @@ class Leased(NamedTuple):
     seen: Seen | None = None
 
     @property
+    def hold(self) -> tuple[str, int]:
+        """What stands for this claim of it."""
+        return self.id, self.fence
+
+    @property
     def lost(self) -> int:
         """How often its body was begun before, and nothing came of it."""
         return self.message.lost if isinstance(self.message, RunTask) else 0

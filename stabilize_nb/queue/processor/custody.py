@@ -30,8 +30,8 @@ class Owner:
 class Custody:
     """The workflows of one processor. `wanted`: those it takes up when their owner is gone."""
 
-    def __init__(self, database: Database, owner: str, lease: float) -> None:
-        self.presence = Presence(database, owner, lease)
+    def __init__(self, database: Database, owner: str, lease: float, deaths: int) -> None:
+        self.presence = Presence(database, owner, lease, deaths)
         self.shares = True
         self.wanted: set[str] = set()
         self._database = database

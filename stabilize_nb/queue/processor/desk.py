@@ -13,7 +13,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from stabilize_nb.core.draft import Body
     from stabilize_nb.errors import StoreError
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from stabilize_nb.queue.processor.commit import Leased
 
 Finished = tuple["Leased", "TaskFinished"]
-
+#: What a message is claimed by: its id and the number of the claim.
+Hold = tuple[str, int]
 
 #: Seconds after which who waits for a time looks at the clock again: it may have been set, or the machine has slept.
 LOOK_AT_CLOCK = 1.0
@@ -48,6 +49,9 @@ class Desk:
         self.finished: deque[Finished] = deque()
         self.ready: deque[tuple[Leased, Body]] = deque()
         self.hooks: deque[Body] = deque()
+        self.in_hand: set[Hold] = set()  # messages that were taken, until what came of their bodies is committed
+        self.suspects: set[Hold] = set()  # those among them that are to be at work alone: one at most
+        self.aside: tuple[Leased, Body] | None = None  # a suspect that waits until nothing else is in hand
         self.running: dict[str, Running] = {}
         self.in_threads = 0
         self.leading = False
@@ -70,7 +74,7 @@ class Desk:
         """Note a sign of life that the store has; after a silence longer than the lease, bodies in hand are doubted."""
         with self.changed:
             if at - self.sign > lease:
-                self.in_question.update(leased.id for leased, _ in self.ready)
+                self.in_question.update(leased.id for leased, _ in self.unbegun())
             self.sign = at
 
     def next_job(self, now_ms: int) -> tuple[Job | None, float | None]:
@@ -110,7 +114,7 @@ class Desk:
 
     def quiet(self, now_ms: int) -> bool:
         """Whether nothing is at work and nothing but timers is to come."""
-        if self.leading or self.finished or self.ready or self.running or self.hooks or self.in_threads:
+        if self.leading or self.finished or self.in_hand or self.hooks or self.in_threads:
             return False
         if self.allowance == 0:
             return True
@@ -118,7 +122,29 @@ class Desk:
 
     def holds(self) -> bool:
         """Whether messages may be claimed: bodies wait, are at work, or have ended and are not committed yet."""
-        return bool(self.leading or self.finished or self.ready or self.running)
+        return bool(self.leading or self.finished or self.in_hand)
+
+    def unbegun(self) -> list[tuple[Leased, Body]]:
+        """Return the bodies that were taken and not begun. The lock is held."""
+        return [*self.ready, *([self.aside] if self.aside is not None else [])]
+
+    def take_in(self, runs: Iterable[tuple[Leased, Body]], suspicion: int) -> None:
+        """Have bodies begun that were taken; one that was lost so often waits aside. The lock is held."""
+        for leased, body in runs:
+            self.in_hand.add(leased.hold)
+            if leased.lost >= suspicion:
+                self.suspects.add(leased.hold)
+                self.aside = leased, body
+            else:
+                self.ready.append((leased, body))
+
+    def let_go(self, holds: Collection[Hold]) -> None:
+        """Forget messages that are done with; a suspect is begun once it is alone. The lock is held."""
+        self.in_hand.difference_update(holds)
+        self.suspects.difference_update(holds)
+        if self.aside is not None and len(self.in_hand) == 1:
+            self.ready.append(self.aside)
+            self.aside = None
 
     def take_all(self) -> list[Finished]:
         """Return every finished body. The lock is held."""
@@ -130,7 +156,8 @@ class Desk:
         """Begin nothing more and forget what was not committed: the store is damaged."""
         with self.changed:
             self.hired = 0
-            for left in (self.finished, self.ready, self.hooks):
+            self.aside = None
+            for left in (self.finished, self.ready, self.hooks, self.in_hand, self.suspects):
                 left.clear()
             self.changed.notify_all()
             self.calm.notify_all()

@@ -16,6 +16,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from stabilize_nb.core.blame import after_death
+from stabilize_nb.core.draft import Limits
 from stabilize_nb.store.codec import dumps, loads
 
 if TYPE_CHECKING:
@@ -33,10 +35,11 @@ _alive_here: set[str] = set()
 class Presence:
     """The announcement of one processor."""
 
-    def __init__(self, database: Database, owner: str, lease: float) -> None:
+    def __init__(self, database: Database, owner: str, lease: float, deaths: int = Limits().deaths) -> None:
         self._database = database
         self.owner = owner
         self._lease = round(lease * 1_000)
+        self._deaths = deaths
         self._silent: dict[str, tuple[int, float]] = {}  # owner -> what it renewed last, and seconds since that
         self._looked = time.monotonic()
         self._beacon = database.driver.beacon()
@@ -100,7 +103,7 @@ class Presence:
         """Free the claims of processors that are gone, inside a transaction; return how many messages."""
         freed = 0
         for owner in self._lost(connection):
-            freed += connection.changed("free_owner", {"owner": owner})
+            freed += free_claims(connection, owner, self._deaths)
             if is_gone(self._database, connection, owner):  # one that hangs may go on, and then is still there
                 connection.run("delete_processor", {"owner": owner})
         return freed
@@ -124,6 +127,15 @@ class Presence:
             for owner, (_, silence) in self._silent.items()
             if is_gone(self._database, connection, owner) or silence > _lease_of(connection, owner)
         ]
+
+
+def free_claims(connection: Connection, owner: str, deaths: int) -> int:
+    """Free what a processor held and count its death, inside a transaction; return how many messages."""
+    held = connection.all("losses_of_owner", {"owner": owner})
+    alone = len(held) == 1
+    freed = [{"id": id_, "owner": owner, "lost": after_death(lost, alone=alone, deaths=deaths)} for id_, lost in held]
+    connection.many("free_held", freed)
+    return len(held)
 
 
 def _lease_of(connection: Connection, owner: str) -> float:

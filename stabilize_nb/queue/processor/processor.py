@@ -442,9 +442,10 @@ class QueueProcessor(Workshop):
         """Give back what was taken and not begun, withdraw the announcement, and leave the database."""
         desk = self.desk
         with desk.changed:
-            unbegun = list(desk.ready)
+            unbegun = desk.unbegun()
             desk.ready.clear()
-        self._suspects = set()
+            desk.aside = None
+            desk.let_go([leased.hold for leased, _ in unbegun])
         now = self.database.clock()
         free = [{"id": leased.id, "owner": self.owner, "due_at": now, "error": None} for leased, _ in unbegun]
         try:

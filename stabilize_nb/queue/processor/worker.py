@@ -12,6 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from stabilize_nb.core.blame import suspicion
 from stabilize_nb.core.draft import Env
 from stabilize_nb.core.facts import ConditionFailed, InstanceRefused
 from stabilize_nb.errors import (
@@ -27,7 +28,7 @@ from stabilize_nb.models.priority import STEP
 from stabilize_nb.queue.processor.bodies import Bodies
 from stabilize_nb.queue.processor.commit import Claim, Done, Leased, LeaseLost, leased_from_row, nothing_done, process
 from stabilize_nb.queue.processor.custody import Custody
-from stabilize_nb.queue.processor.desk import Desk, Finished, Job
+from stabilize_nb.queue.processor.desk import Desk, Finished, Hold, Job
 from stabilize_nb.queue.processor.foresight import foresee_all, within_reach
 from stabilize_nb.store.codec import dumps
 
@@ -45,18 +46,18 @@ if TYPE_CHECKING:
 log = logging.getLogger("stabilize_nb")
 #: When the next message is due (ms since the epoch): without timers, and with them.
 Due = tuple[int | None, int | None]
+#: Names of tasks whose bodies run in threads, and of those that wait on the event loop.
+Names = tuple[frozenset[str], frozenset[str]]
 #: Messages taken in one transaction at most, so that no commit keeps others waiting long.
 BATCH = 64
 #: Seconds before a store that was not available is tried again.
 STORE_RETRY = 0.5
 #: Workflows that are looked at beyond those that get a turn: what they have may be due later, or unknown here.
 TURNS = 16
-#: Where the rows of messages that are due name the workflow, and say how often their body was lost; and a number that
-#: is never reached.
+#: Where the rows of messages that are due name the workflow, have the payload, and say how often their body was lost.
 WORKFLOW = 1
 PAYLOAD = 5
 LOST = 8
-NEVER = 2**31
 #: What the payload of a message has that is urgent.
 PRIORITY = '"priority":'
 
@@ -76,9 +77,8 @@ class Workshop(Bodies):
         super().__init__(database, registry, config, desk)
         self.limits = limits
         self.owner = owner
-        self.custody = Custody(database, owner, config.lease)
+        self.custody = Custody(database, owner, config.lease, limits.deaths)
         self._had_turn = ""  # the workflow of which a body was taken last, when workflows take turns
-        self._suspects: set[str] = set()  # messages in hand whose body may kill this process
         self._attempted: list[Done] = []  # by the transaction that is under way
         self._hindered = False  # messages are due of workflows that another process had in hand
         self._doubtful: list[Leased] = []  # taken by commits that failed, or did they?
@@ -134,11 +134,10 @@ class Workshop(Bodies):
             return
         if any(result.runs for result in done):
             desk.sign_given(now, self.config.lease)
-        self._suspects = self._suspects.difference(leased.id for leased, _ in batch) | self._suspects_in(done)
         if desk.trouble is not None:
             self.forgive()
         self._doubtful.clear()
-        self._settle(done, due)
+        self._settle(batch, done, due)
 
     def complain(self, error: StoreError) -> None:
         """Say once that the store cannot be used now; with a damaged one nothing more is done."""
@@ -178,23 +177,26 @@ class Workshop(Bodies):
         done = self._attempted = []
         self._give_back_doubtful(connection)
         free = desk.free_slots()
+        ended = {leased.hold for leased, _ in batch}
+        suspects = desk.suspects - ended
+        if suspects:  # whose end is waited for
+            free = 0
         foresee_all(connection, batch)
         for leased, message in batch:
             free = _after(free, self._one(connection, leased, message, free), done)
-        ended = {leased.id for leased, _ in batch}
-        look = look or any(result.left for result in done) or bool(self._suspects & ended)
+        look = look or any(result.left for result in done) or suspects != desk.suspects
         if not look:
             return done, (desk.next_work, desk.next_due)
-        while (
-            len(done) < BATCH and not self._hindered
-            and (rows := self._due(connection, free, self._bound(done, ended)))
-        ):  # fmt: skip
+        names = self._names_beside(suspects, done)
+        while len(done) < BATCH and not self._hindered and (rows := self._due(connection, free, names)):
             readable = [order for row in rows if (order := self._read(connection, row, done)) is not None]
             reachable = within_reach(connection, readable)
             self._hindered = len(reachable) < len(readable)
             for order in reachable:
                 free = _after(free, self._taken(connection, order, free), done)
-        due = self._next_due(connection, free, self._bound(done, ended))
+            names = self._names_beside(suspects, done)
+            free = free if any(names) else 0
+        due = self._next_due(connection, free, names)
         if connection.BUSY and len(done) < BATCH:  # what is due now, others have in hand
             later = self.database.clock() + connection.BUSY
             due = _not_before(later, due[0]), _not_before(later, due[1])
@@ -214,40 +216,32 @@ class Workshop(Bodies):
             connection.many("give_back", claims)
             connection.end_part()
 
-    def _bound(self, done: Sequence[Done], ended: Collection[str]) -> int:
-        """
-        Return how often a body must have been lost not to be begun now.
+    def _names_beside(self, suspects: Collection[Hold], done: Iterable[Done]) -> Names:
+        """Return the names of tasks whose bodies may be taken: none while a suspect is in hand (core/blame.py)."""
+        taken = (leased.lost for result in done for leased, _ in result.runs)
+        is_alone = suspects or any(map(self._is_suspicious, taken))
+        return (frozenset(), frozenset()) if is_alone else self.names()
 
-        One that would be given up if it was lost once more is begun while no other such one is at work: so those that
-        were beside a body that kills its process are not taken for it.
-        """
-        suspects = self._suspects.difference(ended) or self._suspects_in(done)
-        return self._limit_of_losses if suspects else NEVER
+    def _is_suspicious(self, lost: int) -> bool:
+        return lost >= suspicion(self.limits.deaths)
 
-    def _suspects_in(self, done: Iterable[Done]) -> set[str]:
-        bound = self._limit_of_losses
-        return {leased.id for result in done for leased, _ in result.runs if leased.lost >= bound}
-
-    @property
-    def _limit_of_losses(self) -> int:
-        return max(1, self.limits.deaths - 1)
-
-    def _due(self, connection: Connection, free: int, bound: int) -> list[Sequence[Any]]:
+    def _due(self, connection: Connection, free: int, names_now: Names) -> list[Sequence[Any]]:
         desk = self.desk
         most = BATCH if desk.allowance is None else desk.allowance
         if most <= 0:
             return []
         now = self.database.clock()
-        threads, waiting = self.names()
+        threads, waiting = names_now
         mine = {"owner": self.custody.filter}
         rows = connection.all("due", {"now": now, "most": most, **mine})[:most]
         for names, places in ((waiting, most - len(rows)), (threads, min(free, most - len(rows)))):
             if names and places > 0 and len(rows) < most:
                 room = min(places, most - len(rows))
-                bodies = {"now": now, "known": dumps(sorted(names)), "most": room, "lost": bound, **mine}
+                bodies = {"now": now, "known": dumps(sorted(names)), "most": room, **mine}
                 found = self._in_turn(connection, bodies, connection.all("due_bodies", bodies))
-                if any(row[LOST] >= self._limit_of_losses for row in found):
-                    return rows + _with_one_suspect(found, self._limit_of_losses)
+                suspect = next((row for row in found if self._is_suspicious(row[LOST])), None)
+                if suspect is not None:
+                    return [*rows, suspect]
                 rows += found
         return rows
 
@@ -258,11 +252,12 @@ class Workshop(Bodies):
         Take what is due of each workflow in turn, when there is more than can be taken.
 
         So one with thousands of bodies does not keep others waiting. Those with a priority that are among the oldest
-        go first. Places that are left go to the oldest; what is looked at does not grow with what is waiting.
+        go first, and those that were begun before and lost. Places that are left go to the oldest; what is looked at
+        does not grow with what is waiting.
         """
         if len(oldest) < bodies["most"]:
             return oldest
-        first = [row for row in oldest if PRIORITY in row[PAYLOAD]]
+        first = [row for row in oldest if row[LOST] or PRIORITY in row[PAYLOAD]]
         most = bodies["most"] - len(first)
         if not most:
             return first
@@ -273,17 +268,17 @@ class Workshop(Bodies):
         found = {row[0]: row for row in (*first, *turns, *oldest)}
         return list(found.values())[: bodies["most"]]
 
-    def _next_due(self, connection: Connection, free: int, bound: int) -> Due:
+    def _next_due(self, connection: Connection, free: int, names_now: Names) -> Due:
         """Return when something is due that could be taken; a body that nobody is free for does not count."""
-        threads, waiting = self.names()
-        due, body = self._due_among(connection, threads | waiting, bound)
+        threads, waiting = names_now
+        due, body = self._due_among(connection, threads | waiting)
         self.desk.starved = free <= 0 and due[1] is not None and due[1] <= self.database.clock()
         self.desk.first_waiting = body if self.desk.starved else None
-        return self._due_among(connection, waiting, bound)[0] if self.desk.starved else due
+        return self._due_among(connection, waiting)[0] if self.desk.starved else due
 
-    def _due_among(self, connection: Connection, names: frozenset[str], bound: int) -> tuple[Due, int | None]:
+    def _due_among(self, connection: Connection, names: frozenset[str]) -> tuple[Due, int | None]:
         """Return when something is due, and when the first body is."""
-        mine = {"known": dumps(sorted(names)), "owner": self.custody.filter, "lost": bound}
+        mine = {"known": dumps(sorted(names)), "owner": self.custody.filter}
         row = connection.one("next_due", mine)
         order, timer, body = row or (None, None, None)
         return (_first(order, body), _first(order, timer, body)), body
@@ -379,15 +374,16 @@ class Workshop(Bodies):
         connection.run("bury", {"id": message_id, "now": now, "error": cause})
         return nothing_done(workflow_id, now)
 
-    def _settle(self, done: list[Done], due: Due) -> None:
+    def _settle(self, ended: Iterable[Finished], done: list[Done], due: Due) -> None:
         """Let the desk have what follows from a commit."""
         if done:
             self.database.changes.notify(origin=self.wake)
         desk = self.desk
         with desk.changed:
             for result in done:
-                desk.ready.extend(result.runs)
+                desk.take_in(result.runs, suspicion(self.limits.deaths))
                 desk.hooks.extend(result.hooks)
+            desk.let_go([leased.hold for leased, _ in ended])
             before, (desk.next_work, desk.next_due) = desk.next_due, due
             desk.leading = False
             if desk.starved and desk.free_slots() > 0:
@@ -396,7 +392,7 @@ class Workshop(Bodies):
             sooner = desk.next_due is not None and (before is None or desk.next_due < before)
             self.hire_for(jobs)
             desk.changed.notify(max(jobs, int(sooner), 0))
-            if not (desk.ready or desk.finished or desk.running or desk.hooks):
+            if not (desk.in_hand or desk.finished or desk.hooks):
                 desk.calm.notify_all()
 
     def wake(self) -> None:
@@ -420,12 +416,6 @@ def _warn(facts: Sequence[Fact]) -> None:
         elif isinstance(fact, ConditionFailed):
             way = f" of the way to {fact.edge!r}" if fact.edge else ""
             log.warning("the condition %r%s counts as false: %s", fact.condition, way, fact.error)
-
-
-def _with_one_suspect(rows: Sequence[Sequence[Any]], bound: int) -> list[Sequence[Any]]:
-    """Leave out all bodies but the first that were lost that often."""
-    first = next(at for at, row in enumerate(rows) if row[LOST] >= bound)
-    return [row for at, row in enumerate(rows) if at == first or row[LOST] < bound]
 
 
 def _not_before(earliest: int, time: int | None) -> int | None:

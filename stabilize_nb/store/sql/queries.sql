@@ -383,7 +383,7 @@ SELECT * FROM (
 -- due_bodies -- Free messages that are due and run a body whose code is here, oldest first. Index message_body.
 SELECT id, workflow_id, stage_id, kind, task_type, payload, deliveries, fence, lost, error FROM message
 WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL AND task_type IS NOT NULL AND due_at <= :now
-      AND task_type IN (SELECT value FROM json_each(:known)) AND lost < :lost
+      AND task_type IN (SELECT value FROM json_each(:known))
       AND (:owner IS NULL OR EXISTS (SELECT 1 FROM custody AS c WHERE c.workflow_id = message.workflow_id AND c.owner = :owner))
 ORDER BY due_at, position LIMIT :most;
 
@@ -402,7 +402,7 @@ FROM turn CROSS JOIN message AS b ON b.position = (
     SELECT m.position FROM message AS m
     WHERE m.workflow_id = turn.workflow_id AND m.owner IS NULL AND m.done_at IS NULL AND m.dead_at IS NULL
           AND m.task_type IS NOT NULL AND m.due_at <= :now
-          AND m.task_type IN (SELECT value FROM json_each(:known)) AND m.lost < :lost
+          AND m.task_type IN (SELECT value FROM json_each(:known))
           AND (:owner IS NULL OR EXISTS (SELECT 1 FROM custody AS c WHERE c.workflow_id = m.workflow_id AND c.owner = :owner))
     ORDER BY m.due_at, m.position LIMIT 1)
 ORDER BY turn.number LIMIT :most;
@@ -416,7 +416,7 @@ SELECT (SELECT min(due_at) FROM message
         AND (:owner IS NULL OR EXISTS (SELECT 1 FROM custody AS c WHERE c.workflow_id = message.workflow_id AND c.owner = :owner))),
        (SELECT due_at FROM message
         WHERE owner IS NULL AND done_at IS NULL AND dead_at IS NULL AND task_type IS NOT NULL
-              AND task_type IN (SELECT value FROM json_each(:known)) AND lost < :lost
+              AND task_type IN (SELECT value FROM json_each(:known))
               AND (:owner IS NULL OR EXISTS (SELECT 1 FROM custody AS c WHERE c.workflow_id = message.workflow_id AND c.owner = :owner))
         ORDER BY due_at, position LIMIT 1);
 
@@ -466,9 +466,12 @@ WHERE owner = :owner AND done_at IS NULL AND dead_at IS NULL;
 SELECT owner, max(lease_until) FROM message
 WHERE owner IS NOT NULL AND owner <> :owner AND done_at IS NULL AND dead_at IS NULL GROUP BY owner;
 
--- free_owner -- Everything a dead processor held is free again, and it is known that it died. Index message_claimed.
-UPDATE message SET owner = NULL, lease_until = NULL, lost = lost + 1, error = NULL
-WHERE owner = :owner AND done_at IS NULL AND dead_at IS NULL;
+-- losses_of_owner -- The messages that a processor holds, and how often the body of each was lost. Index message_claimed.
+SELECT id, lost FROM message WHERE owner = :owner AND done_at IS NULL AND dead_at IS NULL;
+
+-- free_held -- A message that a dead processor held is free again and stands before all others. Unique id.
+UPDATE message SET owner = NULL, lease_until = NULL, lost = :lost, due_at = 0, error = NULL
+WHERE id = :id AND owner = :owner AND done_at IS NULL AND dead_at IS NULL;
 
 -- leave_body -- A process ends in good order while a body runs: it is begun again, and its process has not died.
 UPDATE message SET owner = NULL, lease_until = NULL, due_at = :now, error = :error,
