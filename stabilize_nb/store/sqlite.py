@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from stabilize_nb.store.beacon import Beacon
 
 log = logging.getLogger("stabilize_nb")
-#: Statements kept prepared: more than a step runs, and few, since apsw looks through all of them for every statement.
-PREPARED = 64
+#: Statements kept prepared: all that a step may run, and few, since apsw looks through all of them for every statement.
+PREPARED = 128
 DURABILITY = {"full": "FULL", "normal": "NORMAL"}
 #: Pages in the WAL at which a writer moves them into the database itself: 16 MiB. Before that a thread beside it does.
 CHECKPOINT_LATEST = 4_000
@@ -91,6 +91,8 @@ class SqliteConnection(Connection):
         """Wait for locks of others, and honour nothing that a hostile file may hold."""
         self._db.set_busy_timeout(busy_timeout())
         distrust(self._db)
+        # Without it a statement is compiled anew for other values wherever a partial index might serve some of them.
+        self._db.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         self._db.pragma("temp_store", "MEMORY")
 
     def _configure(self, durability: str) -> None:
