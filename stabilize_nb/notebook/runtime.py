@@ -184,7 +184,7 @@ def _not_found(wanted: str, found: list[str], runs: list[str]) -> str:
     if found:
         return f"{wanted!r} names {len(found)} runs: {', '.join(found[:5])}; write more of the id"
     newest = f"; the newest are {', '.join(runs[:3])}" if runs else "; there are no runs yet"
-    return f"no run is called {wanted!r}{did_you_mean(wanted, runs)}{newest} (see %workflow list)"
+    return f"no run is called {wanted!r}{did_you_mean(wanted, runs)}{newest} (see %workflow list; 'last' is the newest)"
 
 
 #: Of this kernel; a module keeps it while the extension is reloaded.
