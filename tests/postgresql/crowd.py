@@ -28,6 +28,8 @@ from tests.postgresql.work import STAGES, Note, made, notes_in, work
 PROCESSES = 4
 #: Bodies that a worker has at work at a time.
 THREADS = 4
+#: Bodies that a worker has in hand at most: those at work, and as many that have ended while others were committed.
+IN_HAND = 2 * THREADS
 #: Seconds after which work that has not ended is stuck.
 PATIENCE = 600.0
 QUANTILES = {"p50": 0.5, "p99": 0.99, "slowest": 1.0}
@@ -51,7 +53,7 @@ def workers_die(server: Served, runs: int = 500, beat: float = 1.0) -> dict[str,
             seconds = crowd.until_done(beat, kill)
         again = begun_again(notes_in(crowd.notes), deaths)
         wrong = forked(crowd.wrong)
-        most = THREADS * len(deaths)
+        most = IN_HAND * len(deaths)
         wrong += [f"{len(again)} bodies begun again after {len(deaths)} deaths"] if len(again) > most else []
     return {
         "runs": runs, "processes": PROCESSES, "kills": len(deaths), "again": len(again),
