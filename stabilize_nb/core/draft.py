@@ -59,6 +59,11 @@ class Env:
     runnable: frozenset[str] = frozenset()  # task names whose bodies run in threads here
     coroutines: frozenset[str] = frozenset()  # task names whose bodies wait on the event loop: they need no thread
 
+    def with_slots(self, slots: int) -> Env:
+        """Return it with other free workers; without any, coroutines are not begun either."""
+        waiting = self.coroutines if slots else frozenset()
+        return Env(now=self.now, limits=self.limits, slots=slots, runnable=self.runnable, coroutines=waiting)
+
 
 class Purpose(Enum):
     """Why task code is run."""

@@ -3,7 +3,7 @@ What processes tell each other about their commits, by LISTEN and NOTIFY in a se
 
 A step does not tell it in its own transaction: a server lets only one transaction at a time commit that does. The
 thread here tells it right after the commit, and what follows within `PAUSE` all at once. A process that dies in between
-tells nothing, so everybody looks once in `PATIENCE` without having heard anything.
+tells nothing: whoever finds it dead looks for what it has left, and everybody looks once in `PATIENCE`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: Seconds after which a listener tries again to reach a server that is gone.
 AGAIN: Final = 0.5
 #: Seconds after which is looked for commits that nobody has told of.
-PATIENCE: Final = 1.0
+PATIENCE: Final = 5.0
 #: Seconds between two times that something is told.
 PAUSE: Final = 0.01
 
@@ -99,7 +99,7 @@ class News:
             if session.fileno() in ready:
                 self._listen(session.pgconn)
             if not ready:
-                self._hear("")
+                self._tell_here()
 
     def _listen(self, link: psycopg.pq.abc.PGconn) -> None:
         """Take in what others have told; raises psycopg.Error when the session has ended."""

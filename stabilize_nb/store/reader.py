@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 from stabilize_nb.core import view as q
 from stabilize_nb.core.rows import Head, PermitRow, StageRow
 from stabilize_nb.models.status import OPEN
-from stabilize_nb.queue.messages import Message, Outcome, OutcomeKind, RunTask, StartStage, TaskFinished
+from stabilize_nb.queue.messages import (
+    Message,
+    Outcome,
+    OutcomeKind,
+    RunTask,
+    StageMessage,
+    StartStage,
+    TaskFinished,
+)
 from stabilize_nb.store import rows
 from stabilize_nb.store.codec import dumps
 
@@ -56,6 +64,17 @@ class Reader:
             raise rows.unreadable(self._workflow, error) from error
         return answers
 
+    def read_ahead(self, messages: Iterable[Message], seen: Mapping[Any, Any]) -> Answers:
+        """Return the stages that messages are about, with their tasks; those of `seen` need not be asked for."""
+        about = (message.stage_id for message in messages if isinstance(message, StageMessage))
+        ids = tuple(id_ for id_ in dict.fromkeys(about) if q.StageKey(id_) not in seen)
+        if len(ids) < 2:
+            return {}
+        try:
+            return self._rows(q.Rows(ids)) | self._tasks(ids)
+        except rows.UNREADABLE as error:
+            raise rows.unreadable(self._workflow, error) from error
+
     def foresee(self, message: Message, seen: Mapping[Any, Any]) -> Answers:
         """Return what the decision of a message will most likely ask for late; `seen` need not be asked for."""
         match message:
@@ -63,8 +82,11 @@ class Reader:
                 row = seen.get(q.StageKey(stage_id))
                 if row is None or len(row.spec.edges) != 1 or position + 1 < len(row.spec.tasks):
                     return {}
+                following = row.spec.edges[0].stage_id
+                if q.StageKey(following) in seen:
+                    return {}
                 try:
-                    return self._next(row.spec.edges[0].stage_id)
+                    return self._next(following)
                 except rows.UNREADABLE as error:
                     raise rows.unreadable(self._workflow, error) from error
             case _:

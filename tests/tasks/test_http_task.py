@@ -318,6 +318,7 @@ def test_file_is_sent_with_its_fields_and_progress(engine, server, tmp_path):
     assert b'name="doc"; filename="report.bin"' in body
     assert b"\0\1" * MIB in body
     assert b'name="title"\r\n\r\nQ3' in body
+    engine.database.flush()
     assert "sent 2.0 MiB of 2.0 MiB" in heard
 
 

@@ -200,7 +200,8 @@ class Painter:
         now = self._clock()
         if watched.stirred and (hurry or now - watched.painted >= watched.period):
             watched.stirred, watched.painted = False, now
-            _safely(watched, lambda: _paint(watched))
+            if not _safely(watched, lambda: _paint(watched)):
+                watched.stirred = True
             watched.period = min(max(PERIOD, SPARED * (self._clock() - now)), LONGEST)
         if now - watched.beaten >= BEAT:
             watched.beaten = now
@@ -249,14 +250,20 @@ def _paint(watched: Watched) -> None:
         pane.paint(seen)
 
 
-def _safely(watched: Watched, work: Callable[[], None]) -> None:
-    """Do something for panes; what goes wrong there is no reason to stop painting the others."""
+def _safely(watched: Watched, work: Callable[[], None]) -> bool:
+    """
+    Do something for panes; what goes wrong there is no reason to stop painting the others.
+
+    Returns whether it needs not be done again: a store that could not be read may be read later.
+    """
     try:
         work()
     except StabilizeError as error:
         log.debug("panes of %s are not painted: %s", watched.engine.url, error)
+        return False
     except Exception:
         log.exception("a pane could not be painted")
+    return True
 
 
 def can_thread() -> bool:

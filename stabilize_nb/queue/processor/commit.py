@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from stabilize_nb.core.step import Step
-from stabilize_nb.core.view import NotLoaded, RowKey, StageKey, TaskKey, View
+from stabilize_nb.core.view import MessagesLeft, NotLoaded, RowKey, StageKey, TaskKey, View
 from stabilize_nb.errors import StageNotFoundError, WorkflowNotFoundError
 from stabilize_nb.models.ids import serial_id
 from stabilize_nb.models.priority import due_at, priority_in
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from stabilize_nb.core.draft import Body, Env, Send
     from stabilize_nb.core.facts import Fact, WorkflowCreated
     from stabilize_nb.core.rows import Head
+    from stabilize_nb.queue.processor.foresight import Order
     from stabilize_nb.store.connection import Connection
 
 
@@ -40,6 +41,10 @@ class Seen(NamedTuple):
 
     sequence: int
     rows: dict[RowKey, Any]
+
+
+class Apart(Exception):
+    """What is to be decided about a workflow cannot be decided together: nothing was written."""
 
 
 class Leased(NamedTuple):
@@ -82,6 +87,14 @@ class Done(NamedTuple):
     hooks: tuple[Body, ...]
     left: bool  # whether messages were queued for others to take
     born: tuple[WorkflowCreated, ...] = ()  # child workflows that were stored and started
+    messages: int = 1  # that were decided
+
+
+class Decided(NamedTuple):
+    """Steps about one workflow of which each has gone on from the one before. `before`: its header before the first."""
+
+    before: Head
+    steps: list[tuple[Leased, Step]]
 
 
 def nothing_done(workflow_id: str, at: int, *, left: bool = False) -> Done:
@@ -122,9 +135,46 @@ def process(
     seen.update(reader.foresee(message, seen))
     step = Step(View(head, seen), message, env, budget=budget)
     _decide(step, reader)
-    if isinstance(message, StageMessage):
+    _check_stage(connection, message, step.view)
+    return _write(connection, [(leased, step)], claim, head)
+
+
+def decide_together(connection: Connection, orders: Sequence[Order], env: Env, *, budget: int) -> Decided:
+    """
+    Decide several messages about one workflow, each on what the one before has left; nothing is written.
+
+    Raises Apart for what asks about the messages of the workflow, or what else is decided one by one.
+    """
+    workflow_id = orders[0][0].workflow_id
+    head = lock_head(connection, workflow_id)
+    if head is None:
+        raise Apart
+    view = View(head)
+    for leased, _ in orders:
+        view.add(_still_current(leased.seen, head))
+    if not connection.FORESEES:
+        view.add(Reader(connection, workflow_id, "").read_ahead((message for _, message in orders), view.loaded))
+    steps: list[tuple[Leased, Step]] = []
+    free = env.slots
+    for leased, message in orders:
+        reader = Reader(connection, workflow_id, leased.id)
+        view.add(reader.foresee(message, view.loaded))
+        step = Step(view, message, env.with_slots(free), budget=budget)
+        _decide(step, reader, together=True)
         _check_stage(connection, message, step.view)
-    return _write(connection, leased, step, claim, head)
+        if step.dead:
+            raise Apart
+        view = step.view
+        free = max(0, free - len(step.runs))
+        steps.append((leased, step))
+    if _gone_on(view):
+        raise Apart
+    return Decided(head, steps)
+
+
+def write_together(connection: Connection, decided: Decided, claim: Claim) -> Done:
+    """Write what `decide_together` has decided; the caller commits. Raises LeaseLost as `process` does."""
+    return _write(connection, decided.steps, claim, decided.before)
 
 
 def carry_out(
@@ -141,23 +191,25 @@ def carry_out(
         raise WorkflowNotFoundError(message.execution_id)
     step = Step(View(head, dict(known)), message, env, budget=budget)
     _decide(step, Reader(connection, message.execution_id, ""))
-    _write_decided(connection, step, head, "")
+    _write_decided(connection, [step], head, "")
     return tuple(step.facts), step.view.head.sequence
 
 
-def _decide(step: Step, reader: Reader) -> None:
+def _decide(step: Step, reader: Reader, *, together: bool = False) -> None:
     while True:
         try:
             step.proceed()
         except NotLoaded as gap:
+            if together and isinstance(gap.query, MessagesLeft):
+                raise Apart from None  # the answer leaves out one message, not several
             step.view.add(reader.answer(gap.query, step.current))
         else:
             return
 
 
-def _check_stage(connection: Connection, message: StageMessage, view: View) -> None:
+def _check_stage(connection: Connection, message: Message, view: View) -> None:
     """Raise StageNotFoundError for a message about a stage that there never was; one may also have been taken away."""
-    if view.loaded.get(StageKey(message.stage_id), message) is not None:
+    if not isinstance(message, StageMessage) or view.loaded.get(StageKey(message.stage_id), message) is not None:
         return
     here = {"workflow_id": view.head.id, "stage_id": message.stage_id}
     known = connection.one("stage_was_known", here)
@@ -179,18 +231,24 @@ def _seen(view: View, body: Body) -> Seen:
     return Seen(view.head.sequence, view.known(keys))
 
 
-def _write_decided(connection: Connection, step: Step, before: Head, message_id: str) -> tuple[WorkflowCreated, ...]:
-    """Write rows, log, messages and child workflows; returns the children. `message_id`: of the message in hand."""
-    view, now = step.view, step.env.now
-    if step.facts:
+def _write_decided(
+    connection: Connection, steps: Sequence[Step], before: Head, message_id: str
+) -> tuple[WorkflowCreated, ...]:
+    """
+    Write the rows, log, messages and child workflows of steps of which each has gone on from the one before.
+
+    Returns the children. `message_id`: of the message in hand.
+    """
+    view, now = steps[-1].view, steps[-1].env.now
+    if facts := [fact for step in steps for fact in step.facts]:
         write_view(connection, view, before)
-        write_facts(connection, view.head.id, view.head.sequence, step.facts, now)
+        write_facts(connection, view.head.id, view.head.sequence, facts, now)
     for stage_id in _gone_on(view):
         here = {"workflow_id": view.head.id, "stage_id": stage_id, "except_id": message_id, "now": now}
         connection.run("withdraw_bodies", here)
     ahead = priority_in(view.head.context)
-    write_messages(connection, ((send.message, _place(send, now, ahead)) for send in step.sends))
-    born = tuple(create(connection, definition, now) for definition in step.children)
+    write_messages(connection, ((send.message, _place(send, now, ahead)) for step in steps for send in step.sends))
+    born = tuple(create(connection, definition, now) for step in steps for definition in step.children)
     for fact in born:
         connection.run("inherit_custody", {"child": fact.definition["id"], "workflow_id": view.head.id})
     first = due_at(now, 0, ahead)
@@ -203,9 +261,26 @@ def _place(send: Send, now: int, priority: int) -> int:
     return due_at(now, send.after, message.priority if isinstance(message, RunTask) else priority)
 
 
-def _write(connection: Connection, leased: Leased, step: Step, claim: Claim, before: Head) -> Done:
-    view, now = step.view, step.env.now
-    born = _write_decided(connection, step, before, leased.id)
+def _write(connection: Connection, decided: Sequence[tuple[Leased, Step]], claim: Claim, before: Head) -> Done:
+    """Write steps of which each has gone on from the one before, and what becomes of their messages."""
+    (leased, last), steps = decided[-1], [step for _, step in decided]
+    view = last.view
+    born = _write_decided(connection, steps, before, leased.id)
+    runs = [
+        (mine._replace(seen=_seen(view, body)), body)
+        for leased, step in decided
+        for mine, body in _taken_on(connection, leased, step, claim)
+    ]
+    return Done(
+        view.head.id, tuple(fact for step in steps for fact in step.facts), view.head.sequence, last.env.now,
+        tuple(runs), tuple(body for step in steps for body in step.bodies),
+        left=bool(born or any(step.sends for step in steps)), born=born, messages=len(steps),
+    )  # fmt: skip
+
+
+def _taken_on(connection: Connection, leased: Leased, step: Step, claim: Claim) -> list[tuple[Leased, Body]]:
+    """Claim the bodies that follow from a step, and be done with its message unless one of them has taken it over."""
+    now = step.env.now
     runs = []
     held = True
     for message, body in step.runs:
@@ -215,15 +290,12 @@ def _write(connection: Connection, leased: Leased, step: Step, claim: Claim, bef
             mine, held = _pass_on(connection, leased, message, claim), False
         else:
             mine = _hand_over(connection, leased.workflow_id, message, now, claim)
-        runs.append((mine._replace(seen=_seen(view, body)), body))
+        runs.append((mine, body))
     if step.dead:
         connection.run("bury", {"id": leased.id, "now": now, "error": step.dead})
     elif held:
         _acknowledge(connection, leased, now)
-    return Done(
-        leased.workflow_id, tuple(step.facts), view.head.sequence, now, tuple(runs), tuple(step.bodies),
-        left=bool(step.sends or born), born=born,
-    )  # fmt: skip
+    return runs
 
 
 def _gone_on(view: View) -> list[str]:

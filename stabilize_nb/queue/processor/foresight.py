@@ -31,12 +31,21 @@ def foresee(connection: Connection, leased: Leased, message: Message) -> None:
 
 def foresee_all(connection: Connection, orders: Iterable[Order], name: str = "lock_head") -> list[str]:
     """Lock the workflows of messages, in the order of their ids so that nobody waits in a circle; return the ids."""
-    first = {leased.workflow_id: (leased, message) for leased, message in reversed(list(orders))}
-    ids = sorted(first)
+    by_workflow = together(orders)
+    ids = sorted(by_workflow)
     if connection.FORESEES and ids:
         heads = [Read(id_, name, {"workflow_id": id_}, "lock_head") for id_ in ids]
-        connection.foresee([*heads, *(read for id_ in ids for read in reads_of(*first[id_]))])
+        reads = (read for id_ in ids for order in by_workflow[id_] for read in reads_of(*order))
+        connection.foresee([*heads, *{(read.name, *read.params.values()): read for read in reads}.values()])
     return ids
+
+
+def together(orders: Iterable[Order]) -> dict[str, list[Order]]:
+    """Return orders by the id of the workflow they are about, those of one workflow as they came."""
+    found: dict[str, list[Order]] = {}
+    for order in orders:
+        found.setdefault(order[0].workflow_id, []).append(order)
+    return found
 
 
 def within_reach(connection: Connection, found: Sequence[Leased]) -> list[Leased]:

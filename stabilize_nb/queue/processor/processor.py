@@ -302,6 +302,7 @@ class QueueProcessor(Workshop):
         forgetting, next_forgetting = Forgetting(self.database), next_look + FORGET
         timetable = Timetable(self.database, self.owner)
         seen = self._see()
+        self.database.changes.notify(origin=self.wake)  # who looked itself until now may not have seen all of it
         said = ""
         while self._stay():
             now = time.monotonic()
@@ -376,7 +377,7 @@ class QueueProcessor(Workshop):
             freed = self.database.write(self._presence.free_dead)
             if freed:
                 log.info("took over %d messages of a processor that has died", freed)
-                self.wake()
+            self.wake()  # also for what it has committed and told nobody
         if self.custody.wanted and self.custody.take_wanted():
             self.wake()
 

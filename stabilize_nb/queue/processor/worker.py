@@ -26,10 +26,22 @@ from stabilize_nb.errors import (
 from stabilize_nb.events.bus import announce
 from stabilize_nb.models.priority import STEP
 from stabilize_nb.queue.processor.bodies import Bodies
-from stabilize_nb.queue.processor.commit import Claim, Done, Leased, LeaseLost, leased_from_row, nothing_done, process
+from stabilize_nb.queue.processor.commit import (
+    Apart,
+    Claim,
+    Decided,
+    Done,
+    Leased,
+    LeaseLost,
+    decide_together,
+    leased_from_row,
+    nothing_done,
+    process,
+    write_together,
+)
 from stabilize_nb.queue.processor.custody import Custody
 from stabilize_nb.queue.processor.desk import Desk, Finished, Hold, Job
-from stabilize_nb.queue.processor.foresight import foresee_all, within_reach
+from stabilize_nb.queue.processor.foresight import Order, foresee_all, together, within_reach
 from stabilize_nb.store.codec import dumps
 
 if TYPE_CHECKING:
@@ -182,22 +194,22 @@ class Workshop(Bodies):
         if suspects:  # whose end is waited for
             free = 0
         foresee_all(connection, batch)
-        for leased, message in batch:
-            free = _after(free, self._one(connection, leased, message, free), done)
+        free = self._all(connection, batch, free, done)
         look = look or any(result.left for result in done) or suspects != desk.suspects
         if not look:
             return done, (desk.next_work, desk.next_due)
         names = self._names_beside(suspects, done)
-        while len(done) < BATCH and not self._hindered and (rows := self._due(connection, free, names)):
+        while _decided(done) < BATCH and not self._hindered and (rows := self._due(connection, free, names)):
             readable = [order for row in rows if (order := self._read(connection, row, done)) is not None]
             reachable = within_reach(connection, readable)
             self._hindered = len(reachable) < len(readable)
-            for order in reachable:
-                free = _after(free, self._taken(connection, order, free), done)
+            for _ in reachable:
+                self._count()
+            free = self._all(connection, [(leased, leased.message) for leased in reachable], free, done)
             names = self._names_beside(suspects, done)
             free = free if any(names) else 0
         due = self._next_due(connection, free, names)
-        if connection.BUSY and len(done) < BATCH:  # what is due now, others have in hand
+        if connection.BUSY and _decided(done) < BATCH:  # what is due now, others have in hand
             later = self.database.clock() + connection.BUSY
             due = _not_before(later, due[0]), _not_before(later, due[1])
         return done, due
@@ -306,12 +318,40 @@ class Workshop(Bodies):
         if desk.allowance is not None:
             desk.allowance -= 1
 
-    def _taken(self, connection: Connection, leased: Leased, free: int) -> Done | None:
-        self._count()
-        return self._one(connection, leased, leased.message, free)
+    def _all(self, connection: Connection, orders: Iterable[Order], free: int, done: list[Done]) -> int:
+        """Process messages, those of one workflow together if they can be; return how many slots are left free."""
+        for of_one in together(orders).values():
+            result = self._together(connection, of_one, free) if len(of_one) > 1 else None
+            if result is not None:
+                free = _after(free, result, done)
+            else:
+                for leased, message in of_one:
+                    free = _after(free, self._one(connection, leased, message, free), done)
+        return free
 
-    def _one(self, connection: Connection, leased: Leased, message: Message, free: int) -> Done | None:
-        """Process one message; in a savepoint, so that its failure is only its own."""
+    def _together(self, connection: Connection, orders: Sequence[Order], free: int) -> Done | None:
+        """Process messages about one workflow; None: nothing came of it, and each is to be processed for itself."""
+        if self.config.fold_budget == 1:
+            return None
+        env, claim = self._means(free)
+        connection.begin_part()
+        decided: Decided | None = None
+        result: Done | None = None
+        try:
+            decided = decide_together(connection, orders, env, budget=self.config.fold_budget)
+            result = write_together(connection, decided, claim)
+        except Apart:
+            pass  # nothing was written
+        except Exception as error:
+            if isinstance(error, StoreUnavailableError) or connection.blames_store(error):
+                raise
+            if decided is not None:
+                connection.undo_part()
+        connection.end_part()
+        return result
+
+    def _means(self, free: int) -> tuple[Env, Claim]:
+        """Return what a decision may know beside rows, and what its claims say."""
         now = self.database.clock()
         threads, waiting = self.names()
         slots = 0 if self.desk.allowance is not None or self._is_urgent(now) else free
@@ -322,7 +362,11 @@ class Workshop(Bodies):
             runnable=threads,
             coroutines=waiting if slots else frozenset(),
         )
-        claim = Claim(self.owner, now + round(self.config.lease * 1_000))
+        return env, Claim(self.owner, now + round(self.config.lease * 1_000))
+
+    def _one(self, connection: Connection, leased: Leased, message: Message, free: int) -> Done | None:
+        """Process one message; in a savepoint, so that its failure is only its own."""
+        env, claim = self._means(free)
         connection.begin_part()
         try:
             result = self._process(connection, leased, message, env, claim)
@@ -424,6 +468,11 @@ def _not_before(earliest: int, time: int | None) -> int | None:
 
 def _first(*times: int | None) -> int | None:
     return min((time for time in times if time is not None), default=None)
+
+
+def _decided(done: Iterable[Done]) -> int:
+    """Return how many messages were decided."""
+    return sum(result.messages for result in done)
 
 
 def _after(free: int, result: Done | None, done: list[Done]) -> int:
