@@ -68,7 +68,7 @@ class Reader:
         """Return the stages that messages are about, with their tasks; those of `seen` need not be asked for."""
         about = (message.stage_id for message in messages if isinstance(message, StageMessage))
         ids = tuple(id_ for id_ in dict.fromkeys(about) if q.StageKey(id_) not in seen)
-        if len(ids) < 2:
+        if len(ids) <= 1:
             return {}
         try:
             return self._rows(q.Rows(ids)) | self._tasks(ids)

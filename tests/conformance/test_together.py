@@ -72,7 +72,7 @@ def test_what_ends_at_once_is_written_once(tmp_path: Path) -> None:
 
 
 def test_one_that_cannot_be_decided_spoils_none_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of forty outcomes that come at once, one cannot be decided: it becomes a dead letter, the others are committed."""
+    """Of forty outcomes that come at once, one cannot be decided: it is a dead letter, the others are committed."""
     decide = HANDLERS[TaskFinished]
 
     def fails_for_one(draft: Any, message: Any) -> None:
