@@ -1,5 +1,6 @@
 """The pane of a run: what it shows, how much of it there is, how often it is painted, and what stays of it."""
 
+import contextlib
 import html.parser
 import re
 import subprocess
@@ -9,15 +10,17 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
+import apsw
 import ipywidgets as w
 import pytest
 from ipywidgets.widgets import widget as registry
 
 from stabilize_nb import Engine, Flow, emit_progress
+from stabilize_nb.errors import StoreUnavailableError
 from stabilize_nb.llm import LLMClient, LLMTask
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.notebook.panes import run_pane, showing
-from stabilize_nb.notebook.panes.painter import PAINTER, PERIOD, Painter
+from stabilize_nb.notebook.panes.painter import BEAT, PAINTER, PERIOD, Painter
 from stabilize_nb.queue.processor.config import QueueProcessorConfig
 from stabilize_nb.run import Run
 from stabilize_nb.testing import ScriptedModel
@@ -319,6 +322,50 @@ def test_painter_takes_a_quarter_of_the_time_at_most(engine):
     assert painted_at(12) == pytest.approx([1.2] * 9, abs=0.02)
     takes[0] = 1.5
     assert painted_at(20)[1:] == pytest.approx([2.0] * 8, abs=0.02)
+    painter.forget(canvas)
+
+
+def test_what_nobody_told_of_is_painted_a_second_later(engine, tmp_path, monkeypatch):
+    """A processor that has just begun tells of no commit before it: the painter looks with each sign of life."""
+    now = [100.0]
+    painter, canvas = Painter(lambda: now[0], threaded=False), Canvas()
+    engine.start(gated()).until_gate(20)
+    monkeypatch.setattr(type(engine.processor), "_look_outside", lambda _processor, seen: seen)
+    painter.follow(engine, "canvas", lambda: now[0], canvas)
+    assert engine.processor.running
+    with contextlib.closing(apsw.Connection(str(tmp_path / "runs.db"))) as other:
+        other.execute("UPDATE workflow SET application = 'other'")
+    now[0] += BEAT - 0.1
+    painter.turn()
+    before = len(canvas.painted)
+    now[0] += 0.1 + PERIOD
+    painter.turn()
+
+    assert (before, len(canvas.painted)) == (1, 2)
+    painter.forget(canvas)
+
+
+def test_store_that_cannot_be_read_is_painted_once_it_can(engine):
+    """What fails because of the store is done again by itself; there may be no further change that asks for it."""
+    now, broken = [100.0], [True]
+    painter, canvas = Painter(lambda: now[0], threaded=False), Canvas()
+
+    def read() -> float:
+        if broken[0]:
+            msg = "the disk is away"
+            raise StoreUnavailableError(msg)
+        return now[0]
+
+    painter.follow(engine, "canvas", read, canvas)
+    for _ in range(3):
+        now[0] += PERIOD
+        painter.turn()
+    assert canvas.painted == []
+    broken[0] = False
+    now[0] += PERIOD
+    painter.turn()
+
+    assert len(canvas.painted) == 1
     painter.forget(canvas)
 
 

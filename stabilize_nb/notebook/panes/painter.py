@@ -80,7 +80,11 @@ class Watched:
 
     @property
     def is_deaf(self) -> bool:
-        """Whether commits of other processes are heard of only by looking: no processor works here that looks."""
+        """
+        Whether commits of other processes are heard of only by looking: no processor works here that looks.
+
+        One that has just begun does not know what happened before: so everybody looks with each sign of life.
+        """
         return not (self.engine.database.in_memory or self.engine.processor.running)
 
     def look_outside(self) -> None:
@@ -195,9 +199,9 @@ class Painter:
             for pane in list(watched.panes):
                 self._remove(pane)
             return 0.0
-        if not watched.stirred and watched.is_deaf:
-            _safely(watched, watched.look_outside)
         now = self._clock()
+        if not watched.stirred and (watched.is_deaf or now - watched.beaten >= BEAT):
+            _safely(watched, watched.look_outside)
         if watched.stirred and (hurry or now - watched.painted >= watched.period):
             watched.stirred, watched.painted = False, now
             if not _safely(watched, lambda: _paint(watched)):

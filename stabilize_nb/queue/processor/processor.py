@@ -302,7 +302,6 @@ class QueueProcessor(Workshop):
         forgetting, next_forgetting = Forgetting(self.database), next_look + FORGET
         timetable = Timetable(self.database, self.owner)
         seen = self._see()
-        self.database.changes.notify(origin=self.wake)  # who looked itself until now may not have seen all of it
         said = ""
         while self._stay():
             now = time.monotonic()
