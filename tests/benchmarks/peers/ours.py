@@ -1,4 +1,4 @@
-"""This package. Bodies run one after the other (`process_all`), as those of the peers do in a chain."""
+"""This package. A chain has one worker, what goes on beside each other as many as a processor has by default."""
 
 from __future__ import annotations
 
@@ -44,14 +44,18 @@ class Ours(Peer):
         return self._run(chain(size))
 
     def fan(self, size: int) -> float:
-        return self._run(fan(size))
+        return self._run(fan(size), workers=self._workers)
 
     def many(self, size: int) -> float:
-        return self._run(*(chain(STEPS) for _ in range(size)))
+        return self._run(*(chain(STEPS) for _ in range(size)), workers=self._workers)
 
-    def _run(self, *flows: Workflow) -> float:
+    @property
+    def _workers(self) -> int:
+        return self.bench.processor.config.max_workers
+
+    def _run(self, *flows: Workflow, workers: int = 1) -> float:
         storing = timed(lambda: self.bench.begin(*flows))
-        working = timed(lambda: self.bench.processor.process_all(timeout=PATIENCE))
+        working = timed(lambda: self.bench.processor.process_all(timeout=PATIENCE, workers=workers))
         if self.bench.store.unfinished():
             raise RuntimeError("a workflow did not end")
         return working if self.variant == "stored" else storing + working
