@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from stabilize_nb.errors import ConfigError
 from stabilize_nb.events.calls import Spent, spent_by_stage
 from stabilize_nb.events.frames import DURATION, STATUSES, Column, frame_of
 from stabilize_nb.events.history import History, entries_of
@@ -122,7 +123,8 @@ def compare(a: Run, b: Run) -> Comparison:
     """
     Compare two runs, of one workflow or of two that have stages of the same names, as they are now.
 
-    Stages are paired by their ref_id. Raises WorkflowNotFoundError when a run is not stored any more.
+    Stages are paired by their ref_id. Raises WorkflowNotFoundError when a run is not stored any more, and ConfigError
+    for what is no run.
 
     For example:
 
@@ -137,6 +139,10 @@ def compare(a: Run, b: Run) -> Comparison:
         ...     compare(first, second).differences
         {'': ['inputs'], 'double': ['outputs']}
     """
+    for each in (a, b):
+        if not hasattr(each, "engine"):
+            msg = f"compare got {each!r}; two runs are expected, such as engine.run('RUN_ID') gives or run.fork() makes"
+            raise ConfigError(msg)
     first, second = a.workflow, b.workflow
     sides_a = _sides(a, first, _taken_over(a, first))
     inherited = _taken_over(b, second)

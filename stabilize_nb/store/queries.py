@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from functools import cache
 from importlib.resources import files
 from operator import itemgetter
@@ -41,6 +42,10 @@ def statements_in(file: str) -> dict[str, str]:
     """Return name -> statement of a file in store/sql."""
     text = sql_file(file)
     heads = list(_HEAD.finditer(text))
+    names = Counter(head.group(1) for head in heads)
+    if twice := [name for name, times in names.items() if times > 1]:
+        msg = f"{file} has more than one statement of the name {', '.join(twice)}"
+        raise ValueError(msg)
     ends = [head.start() for head in heads[1:]] + [len(text)]
     return {head.group(1): " ".join(text[head.end() : end].split()) for head, end in zip(heads, ends, strict=True)}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
@@ -23,7 +24,7 @@ from stabilize_nb.models.workflow import Workflow
 from stabilize_nb.store.database import open_databases
 from stabilize_nb.tasks.registry import TaskRegistry
 from stabilize_nb.testing.bar import Bar
-from stabilize_nb.testing.forks import Child, ForkError, Say, Work, fan_out, forked, scratch, told_by, warm
+from stabilize_nb.testing.forks import Child, ForkError, Say, Work, fan_out, forked, scratch, told_by
 from stabilize_nb.testing.fuse import Moment
 from stabilize_nb.testing.outside import Harm, Seen, differences
 from stabilize_nb.testing.subject import Decision, Subject, read_notes, rehearse
@@ -182,7 +183,7 @@ def _be_silent() -> None:
 
 def _swept(subject: Subject, folder: Path, limit: int, jobs: int) -> Iterator[tuple[str, Any]]:
     rehearse()
-    warm()
+    gc.freeze()  # what was made so far: a collection in a fork would copy all of it
     trial = Trial(subject, folder)
     try:
         subject.define()

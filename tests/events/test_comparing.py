@@ -6,6 +6,7 @@ import pytest
 
 from stabilize_nb import Engine, Flow
 from stabilize_nb.comparing import COMPARISON, compare
+from stabilize_nb.errors import ConfigError
 from stabilize_nb.run import Run
 
 PATIENCE = 30
@@ -118,3 +119,12 @@ def test_what_cannot_be_compared_as_text_is_cut(engine):
 
     assert max(map(len, repr(found).splitlines())) < 400
     assert found.frame.outputs_a[0] == {"question": "why " * 5_000}
+
+
+@pytest.mark.parametrize("wrong", [3, "run-1", None])
+def test_what_is_no_run_is_refused(engine, wrong):
+    """Whichever of the two it is, a sentence says what is expected."""
+    run = engine.start(essay(), question="why")
+    for pair in ((run, wrong), (wrong, run)):
+        with pytest.raises(ConfigError, match=r"two runs are expected, such as engine\.run\('RUN_ID'\) gives"):
+            compare(*pair)

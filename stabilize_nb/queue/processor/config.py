@@ -31,8 +31,8 @@ def _default_timeout() -> float:
 class QueueProcessorConfig:
     """How a processor works. Units are in the names or given here; the defaults suit one machine.
 
-    `poll_frequency_ms`: how often commits of other processes are looked for; a quarter as often when nothing has
-    happened for ten seconds. `retry_delay`: s before a message that could not be processed is tried again. `lease`: s
+    `poll_frequency_ms`: how often commits of other processes are looked for; a fifth as often when nothing has
+    happened for three seconds. `retry_delay`: s before a message that could not be processed is tried again. `lease`: s
     a claim lasts without a sign of life from its owner; it matters only where the owner's death cannot be seen at
     once. `task_timeout`: s a task body may take unless it says otherwise. `task_output`: what becomes of what a body
     prints ("auto", "keep", "echo", "off"; see `capture`). `fold_budget`: messages decided in one step at most.

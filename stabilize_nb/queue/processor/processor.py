@@ -40,8 +40,8 @@ log = logging.getLogger("stabilize_nb")
 #: Seconds between looks for processors that have died (C8 allows one second in all).
 LOOK_FOR_DEAD = 0.4
 #: Seconds without work or a commit of others after which commits of others are looked for less often, and how much.
-CALM = 10.0
-SELDOM = 4
+CALM = 3.0
+SELDOM = 5
 #: Seconds between two entries in the log of what a body prints.
 KEEP_OUTPUT = 2.0
 #: Seconds between two looks for messages that have long been done.

@@ -1,8 +1,9 @@
 """The work of one worker thread: lead, run bodies, come back (design.md 7).
 
 Leading is group commit: the worker that finds the writer free commits every finished body there is and takes the
-messages that are due, all in one transaction, each message in a savepoint of its own. The body that follows from a
-commit is run by the same thread, so a chain of tasks changes threads never.
+messages that are due, all in one transaction. Those of one workflow are decided together and written once; each has a
+savepoint of its own when that fails. The body that follows from a commit is run by the same thread, so a chain of tasks
+changes threads never.
 """
 
 from __future__ import annotations
