@@ -15,10 +15,12 @@ def main(folder: Path = Path(".stabilize", "data_pipeline")) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     bus = get_event_bus()
     bus.subscribe("progress", lambda event: show(event.data["fraction"], event.data["message"]), {EventType.CUSTOM})
-    with Engine(folder / "runs.db") as engine:
-        result = engine.start(flow, folder=str(folder.resolve())).result(timeout=120)
-    bus.flush()
-    bus.unsubscribe("progress")
+    try:
+        with Engine(folder / "runs.db") as engine:
+            result = engine.start(flow, folder=str(folder.resolve())).result(timeout=120)
+    finally:
+        bus.flush()
+        bus.unsubscribe("progress")
     print(Path(result["path"]).read_text(encoding="utf-8"), end="")
 
 

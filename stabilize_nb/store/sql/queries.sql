@@ -553,7 +553,7 @@ SELECT ref_id, stage_id, kind, target, attempt, value IS NOT NULL, error, input_
        held_cost, begun_at, at,
        EXISTS (SELECT 1 FROM task AS t WHERE t.stage_id = j.stage_id AND t.status = 'RUNNING' AND t.attempt = j.attempt)
 FROM journal AS j WHERE workflow_id = :workflow_id AND kind <> 'step'
-ORDER BY begun_at, stage_id, name, number, made;
+ORDER BY begun_at, at IS NULL, at, stage_id, name, number, made;
 
 -- budgets_over -- A workflow and those that have called it, as far as they have a budget, and what was taken of it. Primary key.
 WITH RECURSIVE line (id, context, depth) AS (
