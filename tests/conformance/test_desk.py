@@ -58,3 +58,16 @@ def test_commits_of_others_are_looked_for_less_often_when_nothing_happens(tmp_pa
             assert processor._pause() == often
             processor.desk.leading = False
         assert processor._pause() == often
+
+
+def test_a_death_has_messages_looked_for_also_when_nothing_was_held(tmp_path, monkeypatch):
+    """Who has committed and died before telling it held nothing: what it has sent is taken by whoever finds it dead."""
+    with Bench(f"sqlite:///{tmp_path}/runs.db", tasks={}) as bench:
+        processor = bench.processor
+        monkeypatch.setattr(processor._presence, "any_dead", lambda _: True)
+        monkeypatch.setattr(processor._presence, "free_dead", lambda _: 0)
+        with processor.desk.changed:
+            processor.desk.dirty = False
+        bench.database.call(processor.look_for_dead)
+
+        assert processor.desk.dirty

@@ -80,11 +80,7 @@ class Watched:
 
     @property
     def is_deaf(self) -> bool:
-        """
-        Whether commits of other processes are heard of only by looking: no processor works here that looks.
-
-        One that has just begun does not know what happened before: so everybody looks with each sign of life.
-        """
+        """Whether commits of other processes are heard of only by looking: no processor works here that looks."""
         return not (self.engine.database.in_memory or self.engine.processor.running)
 
     def look_outside(self) -> None:
@@ -200,6 +196,7 @@ class Painter:
                 self._remove(pane)
             return 0.0
         now = self._clock()
+        # A processor that has just begun tells of no commit before it, so with each sign of life everybody looks.
         if not watched.stirred and (watched.is_deaf or now - watched.beaten >= BEAT):
             _safely(watched, watched.look_outside)
         if watched.stirred and (hurry or now - watched.painted >= watched.period):
@@ -258,7 +255,7 @@ def _safely(watched: Watched, work: Callable[[], None]) -> bool:
     """
     Do something for panes; what goes wrong there is no reason to stop painting the others.
 
-    Returns whether it needs not be done again: a store that could not be read may be read later.
+    Returns False for what is worth trying again: the store could not be read, and may be later.
     """
     try:
         work()

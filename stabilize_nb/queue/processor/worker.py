@@ -356,13 +356,7 @@ class Workshop(Bodies):
         now = self.database.clock()
         threads, waiting = self.names()
         slots = 0 if self.desk.allowance is not None or self._is_urgent(now) else free
-        env = Env(
-            now=now,
-            limits=self.limits,
-            slots=slots,
-            runnable=threads,
-            coroutines=waiting if slots else frozenset(),
-        )
+        env = Env(now=now, limits=self.limits, runnable=threads, coroutines=waiting).with_slots(slots)
         return env, Claim(self.owner, now + round(self.config.lease * 1_000))
 
     def _one(self, connection: Connection, leased: Leased, message: Message, free: int) -> Done | None:
