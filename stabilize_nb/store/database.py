@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from stabilize_nb.tasks.registry import TaskRegistry
 
 T = TypeVar("T")
-#: Commits after which the WAL is swept.
-SWEEP = 50
+#: Pages of the WAL after which it is swept: 8 MiB.
+SWEEP = 2_000
 #: How often a transaction is tried that others get in the way of.
 TRIES = 6
 log = logging.getLogger("stabilize_nb")
@@ -130,7 +130,8 @@ class Database:
         self._read_lock = self._write_lock if self.in_memory else threading.Lock()
         self._sweeper: Sweeper | None = None  # opened when there is something to sweep
         self._sweep_lock = threading.Lock()
-        self._unswept = 0
+        self._swept_at = 0  # pages that the WAL held when it was swept last
+        self._sweep_error: StoreError | None = None
         self._jobs: SimpleQueue[Callable[[], Any] | None] = SimpleQueue()
         self._process = os.getpid()  # a fork has no thread of the database
         self._door = threading.Thread(target=self._serve, name="stabilize-store", daemon=True)
@@ -213,7 +214,6 @@ class Database:
                 result = self._written(work, beside=beside)
             except self.driver.errors as error:
                 raise self.driver.said(error) from error
-            self._unswept += 1
             if then is not None:
                 then(result)
             return result
@@ -235,14 +235,27 @@ class Database:
 
     def sweep(self) -> None:
         """
-        Move committed pages from the WAL into the database, beside the writer, once enough commits have gathered.
+        Have committed pages moved from the WAL into the database, beside all others, once enough have gathered.
 
-        A writer that does this itself makes whoever waits for its commit wait for it too.
+        A writer that does this itself makes whoever waits for its commit wait for it too. Raises what it has failed
+        with the last time.
         """
-        if self._unswept < SWEEP:
-            return
-        self._unswept = 0
-        self._swept(lambda sweeper: sweeper.checkpoint())
+        failed, self._sweep_error = self._sweep_error, None
+        if failed is not None:
+            raise failed
+        pages = self._writer.wal_pages
+        if pages < self._swept_at:
+            self._swept_at = 0  # the WAL was begun anew
+        if pages - self._swept_at >= SWEEP and not self._sweep_lock.locked():
+            self._swept_at = pages
+            with suppress(RuntimeError):  # the interpreter ends
+                threading.Thread(target=self._sweep, name="stabilize-sweep", daemon=True).start()
+
+    def _sweep(self) -> None:
+        try:
+            self._swept(lambda sweeper: sweeper.checkpoint())
+        except StoreError as error:
+            self._sweep_error = error
 
     def shrink(self, pages: int, patience_ms: int) -> None:
         """Give free pages back to the disk, so many in a transaction, then what the WAL takes."""
@@ -258,6 +271,8 @@ class Database:
         """Do something with the WAL, where there is one."""
         try:
             with self._sweep_lock:
+                if self._closed:
+                    return
                 self._sweeper = self._sweeper or self.driver.sweeper(self.durability)
                 if self._sweeper is not None:
                     work(self._sweeper)

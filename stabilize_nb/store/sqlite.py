@@ -101,8 +101,16 @@ class SqliteConnection(Connection):
         if self.path != ":memory:":
             self._db.pragma("auto_vacuum", "INCREMENTAL")  # of a database that is new; store/retention.py says why
             self._db.pragma("journal_mode", journal)
-            self._db.wal_autocheckpoint(CHECKPOINT_LATEST)
+            self._db.set_wal_hook(self.committed)
         self._db.pragma("synchronous", synchronous)
+
+    def committed(self, database: apsw.Connection, _name: str, pages: int) -> int:
+        """Note how many pages the WAL holds after a commit, and see to it that they do not become ever more."""
+        self.wal_pages = pages
+        if pages >= CHECKPOINT_LATEST:
+            with contextlib.suppress(apsw.Error):  # it is committed; the next one tries again
+                database.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        return apsw.SQLITE_OK
 
     @property
     def raw(self) -> apsw.Connection:

@@ -27,6 +27,7 @@ import psutil
 import psycopg
 
 from stabilize_nb.store.database import Database
+from stabilize_nb.store.sqlite import SqliteConnection
 from stabilize_nb.testing.fuse import on_commit
 from tests.benchmarks.crowds import played
 from tests.makers import Bench, chain
@@ -66,12 +67,15 @@ class Meter:
     def watch(self, database: Database) -> None:
         """Count what a SQLite database writes ahead: pages of each commit."""
 
-        def written(_connection: Any, _name: str, pages: int) -> bool:
+        writer = database.writer
+        assert isinstance(writer, SqliteConnection)
+
+        def written(connection: Any, name: str, pages: int) -> int:
             self.wal["pages"] += pages - self.wal["last"] if pages > self.wal["last"] else pages
             self.wal["last"] = pages
-            return False
+            return writer.committed(connection, name, pages)
 
-        database.writer.raw.set_wal_hook(written)
+        writer.raw.set_wal_hook(written)
 
 
 def on_sqlite(stages: int, meter: Meter) -> dict[str, float]:
