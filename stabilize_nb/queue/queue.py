@@ -74,7 +74,7 @@ class Queue:
             due_at = self.database.clock() + int(delay * 1_000)
             write_message(connection, message, due_at, id_=id_)
 
-        self.database.call_write(write)
+        self.database.order(write)
         return id_
 
     def is_left(self, message_id: str) -> bool:

@@ -40,6 +40,13 @@ _shared_lock = threading.Lock()
 _greeters: list[Callable[[Database], None]] = []
 
 
+class Courier(Protocol):
+    """Has something written by the next commit of a processor; never called by a thread that may be interrupted."""
+
+    def __call__(self, write: Callable[[Connection], Any], /) -> Reply[None] | None:
+        """Return what tells when it is committed; None when there will be no commit, or not soon."""
+
+
 class Follower(Protocol):
     """Whatever follows the commits of a database in a thread of its own, such as a relay of its log."""
 
@@ -112,6 +119,7 @@ class Database:
         self.changes = Changes()
         self.bus = EventBus()
         self.registries: list[TaskRegistry] = []
+        self.couriers: list[Courier] = []
         self.followers: list[Follower] = []
         self._users = 0
         self._closed = False
@@ -329,6 +337,26 @@ class Database:
         result = self.call(lambda: self.write(work))
         self.changes.notify()
         return result
+
+    def order(self, work: Callable[[Connection], Any]) -> None:
+        """
+        Write an order on behalf of a caller that is no engine thread.
+
+        Where somebody in this process works, it is committed together with what it leads to.
+        """
+        reply = None if threading.current_thread() is self._door else self.call(lambda: self._carried(work))
+        if reply is None:
+            self.call_write(work)
+        else:
+            reply.result()
+
+    def _carried(self, work: Callable[[Connection], Any]) -> Reply[None] | None:
+        replies = (courier(work) for courier in self.couriers)
+        return next((reply for reply in replies if reply is not None), None)
+
+    def refusal(self, error: Exception) -> Exception:
+        """Return the sentence for what a driver said; anything else as it is."""
+        return self.driver.said(error) if isinstance(error, self.driver.errors) else error
 
     def call_read(self, work: Callable[[Connection], T]) -> T:
         """Read on behalf of a caller that is no engine thread."""

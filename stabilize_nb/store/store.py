@@ -207,7 +207,7 @@ class WorkflowStore:
             msg = f"workflow {message.execution_id!r} is not in {self.database.url}"
             raise WorkflowNotFoundError(msg)
         order, now = storable(message), self.database.clock()
-        self.database.call_write(lambda connection: write_message(connection, order, now))
+        self.database.order(lambda connection: write_message(connection, order, now))
 
     def close(self) -> None:
         """Give the database back."""

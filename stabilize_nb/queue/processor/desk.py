@@ -10,16 +10,19 @@ import threading
 import time
 from collections import deque
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from stabilize_nb.store.waiting import Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from stabilize_nb.core.draft import Body
     from stabilize_nb.errors import StoreError
     from stabilize_nb.queue.messages import TaskFinished
     from stabilize_nb.queue.processor.body import Running
     from stabilize_nb.queue.processor.commit import Leased
+    from stabilize_nb.store.connection import Connection
 
 Finished = tuple["Leased", "TaskFinished"]
 #: What a message is claimed by: its id and the number of the claim.
@@ -27,6 +30,22 @@ Hold = tuple[str, int]
 
 #: Seconds after which who waits for a time looks at the clock again: it may have been set, or the machine has slept.
 LOOK_AT_CLOCK = 1.0
+
+
+class Letter(NamedTuple):
+    """What a caller wants written, who waits for that: it is committed with what it leads to."""
+
+    write: Callable[[Connection], Any]
+    reply: Reply[None]
+
+    def answer(self, error: BaseException | None) -> None:
+        """Let the caller go on: it is written, or it was refused with an error."""
+
+        def told() -> None:
+            if error is not None:
+                raise error
+
+        self.reply.fulfil(told)
 
 
 class Job(Enum):
@@ -46,6 +65,7 @@ class Desk:
         self.calm = threading.Condition(lock)  # where those wait who want the workers to be done
         self.tick = threading.Condition(lock)  # where the keeper waits
         self.slots = slots
+        self.letters: deque[Letter] = deque()
         self.finished: deque[Finished] = deque()
         self.ready: deque[tuple[Leased, Body]] = deque()
         self.hooks: deque[Body] = deque()
@@ -84,14 +104,14 @@ class Desk:
             return Job.LEAD, None
         if (self.ready and self.hired) or self.hooks:
             return Job.RUN, None
-        if not self.hired and not self.finished:
+        if not (self.hired or self.finished or self.letters):
             return Job.HOME, None
         return None, self._patience(now_ms)
 
     def _may_lead(self, now_ms: int) -> bool:
         if self.leading or time.monotonic() < self.retry_at:
             return False
-        return bool(self.finished) or (self._may_take() and self.is_due(now_ms))
+        return bool(self.finished or self.letters) or (self._may_take() and self.is_due(now_ms))
 
     def _may_take(self) -> bool:
         return self.hired > 0 and (self.allowance is None or self.allowance > 0)
@@ -114,7 +134,7 @@ class Desk:
 
     def quiet(self, now_ms: int) -> bool:
         """Whether nothing is at work and nothing but timers is to come."""
-        if self.leading or self.finished or self.in_hand or self.hooks or self.in_threads:
+        if self.leading or self.finished or self.letters or self.in_hand or self.hooks or self.in_threads:
             return False
         if self.allowance == 0:
             return True
@@ -146,18 +166,31 @@ class Desk:
             self.ready.append(self.aside)
             self.aside = None
 
-    def take_all(self) -> list[Finished]:
-        """Return every finished body. The lock is held."""
-        batch = list(self.finished)
+    def post(self, write: Callable[[Connection], Any]) -> Reply[None] | None:
+        """Have something written by the next commit; None when there may be none, or not soon."""
+        with self.changed:
+            if not (self.hired and self.workers) or self.trouble is not None:
+                return None
+            letter = Letter(write, Reply())
+            self.letters.append(letter)
+            self.changed.notify()
+            return letter.reply
+
+    def take_all(self) -> tuple[list[Finished], list[Letter]]:
+        """Return every finished body and every letter. The lock is held."""
+        batch, letters = list(self.finished), list(self.letters)
         self.finished.clear()
-        return batch
+        self.letters.clear()
+        return batch, letters
 
     def give_up(self) -> None:
         """Begin nothing more and forget what was not committed: the store is damaged."""
         with self.changed:
             self.hired = 0
             self.aside = None
-            for left in (self.finished, self.ready, self.hooks, self.in_hand, self.suspects):
+            for letter in self.letters:
+                letter.answer(self.trouble)
+            for left in (self.letters, self.finished, self.ready, self.hooks, self.in_hand, self.suspects):
                 left.clear()
             self.changed.notify_all()
             self.calm.notify_all()

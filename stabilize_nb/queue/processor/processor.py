@@ -110,6 +110,7 @@ class QueueProcessor(Workshop):
         self.registry.subscribe(self._registered)
         self.database.registries.append(self.registry)
         self.database.changes.subscribe(self.wake)
+        self.database.couriers.append(self.desk.post)
         _processors.add(self)
 
     # -- what users call --------------------------------------------------------------------------
@@ -175,6 +176,7 @@ class QueueProcessor(Workshop):
         self.closed = True
         self.registry.unsubscribe(self._registered)
         self.database.changes.unsubscribe(self.wake)
+        self.database.couriers.remove(self.desk.post)
         if self.registry in self.database.registries:
             self.database.registries.remove(self.registry)
 

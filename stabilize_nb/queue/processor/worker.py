@@ -41,7 +41,7 @@ from stabilize_nb.queue.processor.commit import (
     write_together,
 )
 from stabilize_nb.queue.processor.custody import Custody
-from stabilize_nb.queue.processor.desk import Desk, Finished, Hold, Job
+from stabilize_nb.queue.processor.desk import Desk, Finished, Hold, Job, Letter
 from stabilize_nb.queue.processor.foresight import Order, foresee_all, together, within_reach
 from stabilize_nb.store.codec import dumps
 
@@ -126,21 +126,24 @@ class Workshop(Bodies):
         """Commit what is finished and take what is due."""
         desk = self.desk
         with desk.changed:
-            batch = desk.take_all()
-            look = desk.starved or desk.is_due(self.database.clock())
+            batch, letters = desk.take_all()
+            look = bool(letters) or desk.starved or desk.is_due(self.database.clock())
             desk.dirty = False
         self._attempted = []  # a transaction that cannot even begin has taken nothing
         now = time.monotonic()
         counts = desk.processed, desk.allowance
+        answers: list[Exception | None] = []
         try:
             done, due = self.database.write(
-                lambda db: self._commit(db, batch, look=look, counts=counts),
+                lambda db: self._commit(db, batch, letters, answers, look=look, counts=counts),
                 then=self._announce,
                 beside=not self._doubtful,  # a commit in doubt may be under way still
             )
         except BaseException as error:
             self._doubtful += [leased for result in self._attempted for leased, _ in result.runs]
             desk.put_back(batch, STORE_RETRY)
+            for letter in letters:
+                letter.answer(error)
             if not isinstance(error, StoreError):
                 raise
             self.complain(error)
@@ -150,7 +153,9 @@ class Workshop(Bodies):
         if desk.trouble is not None:
             self.forgive()
         self._doubtful.clear()
-        self._settle(batch, done, due)
+        for letter, answer in zip(letters, answers, strict=True):
+            letter.answer(answer)
+        self._settle(batch, done, due, has_news=bool(letters))
 
     def complain(self, error: StoreError) -> None:
         """Say once that the store cannot be used now; with a damaged one nothing more is done."""
@@ -181,9 +186,20 @@ class Workshop(Bodies):
                 announce(self.database.bus, result.workflow_id, result.last, result.facts, result.at)
 
     def _commit(
-        self, connection: Connection, batch: Sequence[Finished], *, look: bool, counts: tuple[int, int | None]
+        self,
+        connection: Connection,
+        batch: Sequence[Finished],
+        letters: Iterable[Letter],
+        answers: list[Exception | None],
+        *,
+        look: bool,
+        counts: tuple[int, int | None],
     ) -> tuple[list[Done], Due]:
-        """Commit finished bodies, then take messages: those known to be due (`look`) and those just sent."""
+        """
+        Write letters, commit finished bodies, then take messages: those known to be due (`look`) and those just sent.
+
+        `answers` becomes what was wrong with each letter.
+        """
         desk = self.desk
         desk.processed, desk.allowance = counts  # it may be done again
         self._hindered = False
@@ -195,6 +211,7 @@ class Workshop(Bodies):
         if suspects:  # whose end is waited for
             free = 0
         foresee_all(connection, batch)
+        answers[:] = [self._written(connection, letter) for letter in letters]
         free = self._all(connection, batch, free, done)
         look = look or any(result.left for result in done) or suspects != desk.suspects
         if not look:
@@ -214,6 +231,20 @@ class Workshop(Bodies):
             later = self.database.clock() + connection.BUSY
             due = _not_before(later, due[0]), _not_before(later, due[1])
         return done, due
+
+    def _written(self, connection: Connection, letter: Letter) -> Exception | None:
+        """Write a letter; what is wrong with it is only its own affair, and returned."""
+        refused: Exception | None = None
+        connection.begin_part()
+        try:
+            letter.write(connection)
+        except Exception as error:
+            if isinstance(error, StoreUnavailableError) or connection.blames_store(error):
+                raise
+            connection.undo_part()
+            refused = self.database.refusal(error)
+        connection.end_part()
+        return refused
 
     def _give_back_doubtful(self, connection: Connection) -> None:
         """
@@ -413,9 +444,9 @@ class Workshop(Bodies):
         connection.run("bury", {"id": message_id, "now": now, "error": cause})
         return nothing_done(workflow_id, now)
 
-    def _settle(self, ended: Iterable[Finished], done: list[Done], due: Due) -> None:
+    def _settle(self, ended: Iterable[Finished], done: list[Done], due: Due, *, has_news: bool) -> None:
         """Let the desk have what follows from a commit."""
-        if done:
+        if done or has_news:
             self.database.changes.notify(origin=self.wake)
         desk = self.desk
         with desk.changed:
@@ -427,11 +458,11 @@ class Workshop(Bodies):
             desk.leading = False
             if desk.starved and desk.free_slots() > 0:
                 desk.dirty = True  # a place was given back meanwhile
-            jobs = self.jobs_ready() + len(desk.hooks) + bool(desk.finished or desk.dirty) - 1
+            jobs = self.jobs_ready() + len(desk.hooks) + bool(desk.finished or desk.letters or desk.dirty) - 1
             sooner = desk.next_due is not None and (before is None or desk.next_due < before)
             self.hire_for(jobs)
             desk.changed.notify(max(jobs, int(sooner), 0))
-            if not (desk.in_hand or desk.finished or desk.hooks):
+            if not (desk.in_hand or desk.finished or desk.letters or desk.hooks):
                 desk.calm.notify_all()
 
     def wake(self) -> None:
