@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from stabilize_nb.core.rows import ADDITIONS, MILESTONE
+from stabilize_nb.core.rows import ADDITIONS, MILESTONE, only_arrival
 from stabilize_nb.core.view import ArrivalKey, ClaimKey, PermitKey, StageKey, TaskKey
 from stabilize_nb.models.gate import ASKS, asked_in, is_gate
 from stabilize_nb.models.limit import LIMIT, limit_in
@@ -17,7 +17,7 @@ from stabilize_nb.queue.messages import Token
 from stabilize_nb.tasks.prints import plain_name
 
 if TYPE_CHECKING:
-    from stabilize_nb.core.rows import ClaimRow, StageRow, TaskRow
+    from stabilize_nb.core.rows import ArrivalRow, ClaimRow, StageRow, TaskRow
     from stabilize_nb.models.limit import Limit
     from stabilize_nb.run_state import RunState
 
@@ -191,16 +191,18 @@ class _Reader:
             parts = [each for each in self.state.rows if _is_instance_of(each, row.spec.mi_parent)]
             if parts:
                 return [each for each in parts if not each.status.is_complete], len(parts)
-        delivered = {key.via for key in self._arrivals(row)}
+        delivered = {arrival.via for arrival in self._arrivals(row)}
         sources = self._sources(row)
         return [each for each in sources if each.id not in delivered], len(sources)
 
     def _led(self, row: StageRow) -> int:
-        return sum(self.view.get(key).token is Token.LIVE for key in self._arrivals(row))
+        return sum(arrival.token is Token.LIVE for arrival in self._arrivals(row))
 
-    def _arrivals(self, row: StageRow) -> list[ArrivalKey]:
-        return [
-            key
+    def _arrivals(self, row: StageRow) -> list[ArrivalRow]:
+        base = self._row(row.base_id)
+        only = None if base is None else only_arrival(base)
+        return ([] if only is None else [only]) + [
+            arrival
             for key, arrival in self.view.changed.items()
             if isinstance(key, ArrivalKey) and arrival is not None
             and (key.stage_id, key.generation) == (row.base_id, row.generation)

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.core.evolve import evolve
-from stabilize_nb.core.rows import activation_id
+from stabilize_nb.core.rows import activation_id, only_arrival
 from stabilize_nb.core.view import (
     ArrivalKey,
     Arrivals,
@@ -152,17 +152,23 @@ class Draft:
 
     def arrival(self, base: StageRow, number: int, via: str) -> ArrivalRow | None:
         """Return the `number`-th outcome of the edge from `via`, or None while it is pending."""
+        if base.via == via and number == 1:
+            return only_arrival(base)
         row: ArrivalRow | None = self.view.get(ArrivalKey(base.id, base.generation, number, via))
         return row
 
     def arrivals(self, base: StageRow, number: int) -> list[ArrivalRow]:
         """Return the outcomes of a round (0: of all rounds) of the stage's present generation, but those held back."""
+        return [row for row in self.kept_arrivals(base, number) if not row.held]
+
+    def kept_arrivals(self, base: StageRow, number: int = 0) -> list[ArrivalRow]:
+        """Return the outcomes of a round, or of all rounds, those held back among them."""
         here = (base.id, base.generation)
-        return self.view.members(
-            Arrivals(base.id, base.generation, number),
-            "arrival",
-            lambda row: row[:2] == here and number in (0, row.number) and not row.held,
+        found: list[ArrivalRow] = self.view.members(
+            Arrivals(*here, number), "arrival", lambda row: row[:2] == here and number in (0, row.number)
         )
+        only = only_arrival(base)
+        return found if only is None or number > 1 else [only, *found]
 
     def claim(self, name: str) -> ClaimRow | None:
         """Return a claim, or None while nobody wants it."""

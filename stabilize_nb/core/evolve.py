@@ -244,13 +244,16 @@ def _settle(view: View, base: StageRow, number: int) -> None:
 
 def _join_fired(view: View, fact: f.JoinFired, _at: int) -> None:
     base = _stage(view, fact.stage)
-    if fact.via:
+    via = base.via
+    if fact.via and fact.number == 1:
+        via = fact.via  # which stands for the arrival
+    elif fact.via:
         arrival = ArrivalKey(base.id, base.generation, fact.number, fact.via)
         view.put(arrival, ArrivalRow(*arrival[:4], Token.LIVE, fact.triggers[0], False, view.head.sequence + 1))
     elif fact.number:
         _settle(view, base, fact.number)
     waits = "" if base.waits == ADDITIONS else base.waits
-    base = _put(view, base, base._replace(fired=fact.activation, waits=waits))
+    base = _put(view, base, base._replace(fired=fact.activation, waits=waits, via=via))
     refs = sorted(_stage(view, source).ref_id for source in fact.triggers)
     heritage: dict[str, Any] = {
         "triggers": tuple(fact.triggers), "inherited": fact.inherited, "depth": fact.depth,
@@ -263,7 +266,7 @@ def _join_fired(view: View, fact: f.JoinFired, _at: int) -> None:
     row = base._replace(
         id=fact.row, ref_id=f"{base.ref_id}#{fact.activation}", spec=base.spec._replace(requisites=tuple(refs)),
         status=S.NOT_STARTED, activation=fact.activation, fired=0, sent=0, softly_failed=False, outputs=EMPTY,
-        error=None, started_at=None, ended_at=None, waits="", phase="", added=0, closed=False, **heritage,
+        error=None, started_at=None, ended_at=None, waits="", phase="", added=0, closed=False, via="", **heritage,
     )  # fmt: skip
     view.put(StageKey(row.id), row)
     _fresh_tasks(view, row.id, row.spec)
@@ -334,7 +337,7 @@ def _stage_reset(view: View, fact: f.StageReset, _at: int) -> None:
         row._replace(
             status=S.NOT_STARTED, generation=fact.generation, fired=0, sent=0, depth=0, softly_failed=False,
             triggers=(), inherited=EMPTY, context=context, outputs=EMPTY, error=None, started_at=None, ended_at=None,
-            waits="", phase="", added=0, closed=False,
+            waits="", phase="", added=0, closed=False, via="",
         ),
     )  # fmt: skip
     _fresh_tasks(view, row.id, row.spec)

@@ -156,6 +156,7 @@ class StageRow(NamedTuple):
     phase: str = ""  # which synthetic stages run now: name of a SyntheticStageOwner
     added: int = 0  # multi-instance parent: instances made while the workflow runs
     closed: bool = False  # multi-instance parent: accepts no further instances
+    via: str = ""  # base row: whose outcome let it begin, over its only edge; `only_arrival` says it as a row
 
 
 @row_record
@@ -216,6 +217,13 @@ class ArrivalRow(NamedTuple):
     source: str  # the row whose end gave the outcome
     held: bool  # came while the workflow was ending: kept for a restart, counted in no round
     position: int = 0  # number of the fact that says so: in which order they came
+
+
+def only_arrival(base: StageRow) -> ArrivalRow | None:
+    """Return the outcome that let a stage begin over its only edge: there is no row of it but the stage's own."""
+    if not base.via:
+        return None
+    return ArrivalRow(base.id, base.generation, 1, base.via, Token.LIVE, base.triggers[0], held=False)
 
 
 @row_record

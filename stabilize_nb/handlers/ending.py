@@ -110,7 +110,7 @@ def fail_stage(draft: Draft, row: StageRow, *, error: str) -> None:
     elif row.spec.parent_stage_id:
         end_stage(draft, row, S.TERMINAL, token=None, error=error)
     else:
-        waiting = _waiting(draft)
+        waiting = _waiting(draft) if draft.head.ending is None else []
         end_stage(draft, row, S.TERMINAL, token=None, error=error)
         if draft.head.ending is None:
             draft.record(WorkflowEnding(S.TERMINAL, f"stage {row.ref_id!r} failed: {error}"))

@@ -89,6 +89,8 @@ class ForkedPast:
         """Return the outcomes of edges that were given and have not arrived."""
         for message in self._given:
             target = self.view.get(StageKey(message.stage_id))
+            if target.via == message.via and message.number == 1:
+                continue
             key = ArrivalKey(message.stage_id, target.generation, message.number, str(message.via))
             source = self.view.get(StageKey(str(message.via)))
             if self.view.get(key) is None and source.generation == message.via_generation:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.core.facts import ContextUpdated, StageReset, StageRetired, StageWaits, WorkflowRestarted
-from stabilize_nb.core.view import Arrivals, Broken, Held, Region, Roots, RoundKey
+from stabilize_nb.core.view import Broken, Held, Region, Roots, RoundKey
 from stabilize_nb.dag.region import kept
 from stabilize_nb.handlers.claims import let_go_of_reset
 from stabilize_nb.handlers.ending import withdraw
@@ -133,7 +133,7 @@ def reset(
             gone[row.id] = draft.stage(row.id)
             draft.record(StageRetired(row.id))
     bases = [base for base in bases if base.id not in gone]
-    outside = {base.id: kept(_arrivals(draft, base), inside | gone.keys()) for base in bases}
+    outside = {base.id: kept(draft.kept_arrivals(base), inside | gone.keys()) for base in bases}
     for base in bases:
         draft.record(StageReset(base.id, base.generation + 1))
         for arrival in outside[base.id]:
@@ -146,12 +146,6 @@ def reset(
         if base.spec.mi_parent and base.spec.mi_parent not in inside and draft.head.ending is None:
             reopen(draft, draft.stage(base.id))
     return outside
-
-
-def _arrivals(draft: Draft, base: StageRow) -> list[ArrivalRow]:
-    mine = (base.id, base.generation)
-    found: list[ArrivalRow] = draft.view.members(Arrivals(*mine, 0), "arrival", lambda arrival: arrival[:2] == mine)
-    return found
 
 
 def resend(draft: Draft, arrival: ArrivalRow) -> None:

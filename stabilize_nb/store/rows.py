@@ -107,11 +107,11 @@ def head_params(row: Head) -> dict[str, Any]:
 def stage(row: Sequence[Any]) -> StageRow:
     """Columns of the query `stage`."""
     (id_, base, ref, ordinal, spec, status, generation, activation, fired, sent, depth, softly, triggers, inherited,
-     context, outputs, error, started, ended, waits, phase, added, closed) = row  # fmt: skip
+     context, outputs, error, started, ended, waits, phase, added, closed, via) = row  # fmt: skip
     return StageRow(
         id_, base, ref, ordinal, _spec(spec), _STATUS[status], generation, activation, fired, sent, depth, bool(softly),
         tuple(triggers.split()), mapping(inherited), mapping(context), mapping(outputs), error, started, ended,
-        waits, phase, added, bool(closed),
+        waits, phase, added, bool(closed), via,
     )  # fmt: skip
 
 
@@ -121,7 +121,7 @@ def stage_state(row: StageRow) -> dict[str, Any]:
         "id": row.id, "status": row.status.name, "generation": row.generation, "fired": row.fired, "sent": row.sent,
         "depth": row.depth, "softly_failed": int(row.softly_failed), "error": row.error,
         "started_at": row.started_at, "ended_at": row.ended_at, "waits": row.waits, "phase": row.phase,
-        "added": row.added, "closed": int(row.closed),
+        "added": row.added, "closed": int(row.closed), "via": row.via,
     }  # fmt: skip
 
 

@@ -25,14 +25,14 @@ SELECT id FROM reached;
 -- stages -- Several stage rows of this workflow. Primary key, once for each id.
 SELECT s.id, s.base_id, s.ref_id, s.ordinal, s.spec, s.status, s.generation, s.activation, s.fired, s.sent, s.depth,
        s.softly_failed, s.triggers, s.inherited, s.context, s.outputs, s.error, s.started_at, s.ended_at,
-       s.waits, s.phase, s.added, s.closed
+       s.waits, s.phase, s.added, s.closed, s.via
 FROM json_each(:ids) AS wanted CROSS JOIN stage AS s ON s.id = wanted.value
 WHERE s.workflow_id = :workflow_id ORDER BY CAST(wanted.key AS bigint);
 
 -- stages_and_activations -- The rows of several stages with their further activations, in the order asked for.
 SELECT s.id, s.base_id, s.ref_id, s.ordinal, s.spec, s.status, s.generation, s.activation, s.fired, s.sent, s.depth,
        s.softly_failed, s.triggers, s.inherited, s.context, s.outputs, s.error, s.started_at, s.ended_at,
-       s.waits, s.phase, s.added, s.closed
+       s.waits, s.phase, s.added, s.closed, s.via
 FROM json_each(:ids) AS wanted JOIN stage AS s ON s.id = wanted.value OR s.base_id = wanted.value AND s.activation > 1
 ORDER BY s.activation > 1, CAST(wanted.key AS bigint);
 

@@ -109,7 +109,7 @@ WHERE id = :id;
 
 -- stage -- One stage row, only of this workflow. Primary key.
 SELECT id, base_id, ref_id, ordinal, spec, status, generation, activation, fired, sent, depth, softly_failed, triggers,
-       inherited, context, outputs, error, started_at, ended_at, waits, phase, added, closed
+       inherited, context, outputs, error, started_at, ended_at, waits, phase, added, closed, via
 FROM stage WHERE id = :stage_id AND workflow_id = :workflow_id;
 
 -- stage_was_known -- Whether the log of a workflow speaks of a stage row that is gone. Index event_by_sequence.
@@ -118,25 +118,25 @@ SELECT EXISTS (SELECT 1 FROM event WHERE workflow_id = :workflow_id AND stage_id
 -- stages -- Several stage rows of this workflow. Primary key, once for each id.
 SELECT s.id, s.base_id, s.ref_id, s.ordinal, s.spec, s.status, s.generation, s.activation, s.fired, s.sent, s.depth,
        s.softly_failed, s.triggers, s.inherited, s.context, s.outputs, s.error, s.started_at, s.ended_at,
-       s.waits, s.phase, s.added, s.closed
+       s.waits, s.phase, s.added, s.closed, s.via
 FROM json_each(:ids) AS wanted CROSS JOIN stage AS s ON s.id = wanted.value
 WHERE s.workflow_id = :workflow_id;
 
 -- stages_of_workflow -- All stage rows of a workflow as written, further activations last. Index stage_by_ref.
 SELECT id, base_id, ref_id, ordinal, spec, status, generation, activation, fired, sent, depth, softly_failed, triggers,
-       inherited, context, outputs, error, started_at, ended_at, waits, phase, added, closed
+       inherited, context, outputs, error, started_at, ended_at, waits, phase, added, closed, via
 FROM stage WHERE workflow_id = :workflow_id ORDER BY activation > 1, ordinal, activation;
 
--- open_stages -- Rows that hold the workflow open, as written. Index stage_open.
+-- open_stages -- Rows that hold the workflow open, as written. Index stage_by_ref.
 SELECT id, base_id, ref_id, ordinal, spec, status, generation, activation, fired, sent, depth, softly_failed, triggers,
-       inherited, context, outputs, error, started_at, ended_at, waits, phase, added, closed
+       inherited, context, outputs, error, started_at, ended_at, waits, phase, added, closed, via
 FROM stage WHERE workflow_id = :workflow_id AND (status = 'RUNNING' OR status = 'PAUSED' OR status = 'SUSPENDED' OR status = 'REDIRECT'
        OR status = 'BUFFERED')
 ORDER BY ordinal, activation;
 
 -- incomplete_stages -- Rows that are not complete, as written. Index stage_by_ref.
 SELECT id, base_id, ref_id, ordinal, spec, status, generation, activation, fired, sent, depth, softly_failed, triggers,
-       inherited, context, outputs, error, started_at, ended_at, waits, phase, added, closed
+       inherited, context, outputs, error, started_at, ended_at, waits, phase, added, closed, via
 FROM stage WHERE workflow_id = :workflow_id
        AND status IN ('NOT_STARTED', 'RUNNING', 'PAUSED', 'SUSPENDED', 'REDIRECT', 'BUFFERED')
 ORDER BY ordinal, activation;
@@ -144,12 +144,12 @@ ORDER BY ordinal, activation;
 -- stages_and_activations -- The rows of several stages with their further activations, in the order asked for.
 SELECT s.id, s.base_id, s.ref_id, s.ordinal, s.spec, s.status, s.generation, s.activation, s.fired, s.sent, s.depth,
        s.softly_failed, s.triggers, s.inherited, s.context, s.outputs, s.error, s.started_at, s.ended_at,
-       s.waits, s.phase, s.added, s.closed
+       s.waits, s.phase, s.added, s.closed, s.via
 FROM json_each(:ids) AS wanted CROSS JOIN stage AS s ON s.id = wanted.value
 UNION ALL
 SELECT s.id, s.base_id, s.ref_id, s.ordinal, s.spec, s.status, s.generation, s.activation, s.fired, s.sent, s.depth,
        s.softly_failed, s.triggers, s.inherited, s.context, s.outputs, s.error, s.started_at, s.ended_at,
-       s.waits, s.phase, s.added, s.closed
+       s.waits, s.phase, s.added, s.closed, s.via
 FROM json_each(:ids) AS wanted CROSS JOIN stage AS s ON s.base_id = wanted.value AND s.activation > 1;
 
 -- roots -- Ids of the stages without requisites, as written. Index stage_by_ref.
@@ -163,21 +163,21 @@ SELECT id FROM stage WHERE workflow_id = :workflow_id AND ref_id = :ref_id;
 
 -- insert_stage -- A new stage row.
 INSERT INTO stage (id, workflow_id, base_id, ref_id, ordinal, spec, status, generation, activation, fired, sent, depth,
-       softly_failed, triggers, inherited, context, outputs, error, started_at, ended_at, waits, phase, added, closed)
+       softly_failed, triggers, inherited, context, outputs, error, started_at, ended_at, waits, phase, added, closed, via)
 VALUES (:id, :workflow_id, :base_id, :ref_id, :ordinal, :spec, :status, :generation, :activation, :fired, :sent, :depth,
-       :softly_failed, :triggers, :inherited, :context, :outputs, :error, :started_at, :ended_at, :waits, :phase, :added, :closed);
+       :softly_failed, :triggers, :inherited, :context, :outputs, :error, :started_at, :ended_at, :waits, :phase, :added, :closed, :via);
 
 -- move_stage -- A stage row after a step that did not touch its documents.
 UPDATE stage SET status = :status, generation = :generation, fired = :fired, sent = :sent, depth = :depth,
        softly_failed = :softly_failed, error = :error, started_at = :started_at, ended_at = :ended_at, waits = :waits,
-       phase = :phase, added = :added, closed = :closed
+       phase = :phase, added = :added, closed = :closed, via = :via
 WHERE id = :id;
 
 -- update_stage -- A stage row after any other step.
 UPDATE stage SET status = :status, generation = :generation, fired = :fired, sent = :sent, depth = :depth,
        softly_failed = :softly_failed, triggers = :triggers, inherited = :inherited, context = :context,
        outputs = :outputs, error = :error, started_at = :started_at, ended_at = :ended_at, waits = :waits, phase = :phase,
-       added = :added, closed = :closed
+       added = :added, closed = :closed, via = :via
 WHERE id = :id;
 
 -- redefine_stage -- The definition of a stage row.
@@ -250,12 +250,12 @@ WHERE r.workflow_id = :workflow_id AND r.settled = 0 AND r.live > 0 AND s.fired 
 
 -- broken -- Rows that failed or were withdrawn, as written. Index stage_by_ref.
 SELECT id, base_id, ref_id, ordinal, spec, status, generation, activation, fired, sent, depth, softly_failed, triggers,
-       inherited, context, outputs, error, started_at, ended_at, waits, phase, added, closed
+       inherited, context, outputs, error, started_at, ended_at, waits, phase, added, closed, via
 FROM stage WHERE workflow_id = :workflow_id AND (status IN ('TERMINAL', 'CANCELED') OR (status = 'NOT_STARTED' AND fired > 0)) ORDER BY ordinal, activation;
 
 -- arrived -- Rows without outgoing edges that are not broken off. Index stage_by_ref.
 SELECT id, base_id, ref_id, ordinal, spec, status, generation, activation, fired, sent, depth, softly_failed, triggers,
-       inherited, context, outputs, error, started_at, ended_at, waits, phase, added, closed
+       inherited, context, outputs, error, started_at, ended_at, waits, phase, added, closed, via
 FROM stage WHERE workflow_id = :workflow_id AND status IN ('SUCCEEDED', 'FAILED_CONTINUE', 'SKIPPED')
       AND json_array_length(spec, '$.edges') IS NULL;
 
@@ -333,17 +333,17 @@ DELETE FROM waiter WHERE claim = :claim AND stage_id = :stage_id;
 
 -- waiting_stages -- Rows that are ready and wait for something, as written. Index stage_waiting.
 SELECT id, base_id, ref_id, ordinal, spec, status, generation, activation, fired, sent, depth, softly_failed, triggers,
-       inherited, context, outputs, error, started_at, ended_at, waits, phase, added, closed
+       inherited, context, outputs, error, started_at, ended_at, waits, phase, added, closed, via
 FROM stage WHERE workflow_id = :workflow_id AND waits <> '' ORDER BY ordinal, activation;
 
 -- members -- Rows whose definition has a value in a field, as written. Index stage_by_ref.
 SELECT id, base_id, ref_id, ordinal, spec, status, generation, activation, fired, sent, depth, softly_failed, triggers,
-       inherited, context, outputs, error, started_at, ended_at, waits, phase, added, closed
+       inherited, context, outputs, error, started_at, ended_at, waits, phase, added, closed, via
 FROM stage WHERE workflow_id = :workflow_id AND json_extract(spec, :field) = :value ORDER BY ordinal, activation;
 
 -- jumpers -- Stages that name where they may jump to, as written. Index stage_by_ref.
 SELECT id, base_id, ref_id, ordinal, spec, status, generation, activation, fired, sent, depth, softly_failed, triggers,
-       inherited, context, outputs, error, started_at, ended_at, waits, phase, added, closed
+       inherited, context, outputs, error, started_at, ended_at, waits, phase, added, closed, via
 FROM stage WHERE workflow_id = :workflow_id AND activation = 1 AND json_array_length(spec, '$.jump_targets') > 0
 ORDER BY ordinal;
 
@@ -633,7 +633,7 @@ WHERE (:application IS NULL OR application = :application) ORDER BY created_at D
 SELECT id, application, name, status, created_at, started_at, ended_at, error FROM workflow
 WHERE ended_at IS NULL AND (:application IS NULL OR application = :application) ORDER BY created_at, id;
 
--- suspended_stages -- Stages of all workflows, or of one, that wait for a signal, but for those that wait for a child workflow. Index stage_open.
+-- suspended_stages -- Stages of all workflows, or of one, that wait for a signal, but for those that wait for a child workflow. Index stage_parked.
 SELECT s.id, s.workflow_id, s.ref_id, s.context, s.started_at, s.generation, t.first_started_at, w.name, t.error, t.attempt
 FROM stage AS s JOIN workflow AS w ON w.id = s.workflow_id JOIN task AS t ON t.stage_id = s.id AND t.status = 'SUSPENDED'
 WHERE s.status = 'SUSPENDED' AND s.workflow_id = coalesce(:workflow_id, s.workflow_id)
@@ -855,10 +855,11 @@ SELECT name, checksum, applied_at FROM migration ORDER BY name;
 -- insert_migration -- A migration was applied.
 INSERT INTO migration (name, checksum, applied_at) VALUES (:name, :checksum, :applied_at);
 
--- moving -- Whether work of a workflow is at hand: a row that runs, or a message that can move it. Indexes stage_open, message_left.
-SELECT EXISTS (SELECT 1 FROM stage WHERE workflow_id = :workflow_id AND (status = 'RUNNING' OR status = 'PAUSED' OR status = 'SUSPENDED' OR status = 'REDIRECT'
-       OR status = 'BUFFERED')
-       AND status IN ('RUNNING', 'REDIRECT', 'BUFFERED')),
+-- moving -- Whether work of a workflow is at hand: a row that runs, or a message that can move it. Whatever holds it open and does not wait runs. Indexes stage_parked, stage_waiting, message_left.
+SELECT EXISTS (SELECT 1 FROM workflow WHERE id = :workflow_id AND active
+       > (SELECT count(*) FROM stage WHERE workflow_id = :workflow_id AND (status = 'PAUSED' OR status = 'SUSPENDED'))
+       + (SELECT count(*) FROM stage WHERE workflow_id = :workflow_id AND waits <> '' AND waits <> 'milestone'
+          AND status = 'NOT_STARTED')),
        EXISTS (SELECT 1 FROM message WHERE workflow_id = :workflow_id AND done_at IS NULL AND dead_at IS NULL
                AND (counts = 1 OR kind IN ('RunTask', 'JumpToStage', 'SignalStage', 'CancelStage', 'CancelWorkflow', 'ResumeWorkflow', 'RestartStage', 'MigrateWorkflow'))
                AND (task_type IS NULL OR owner IS NOT NULL OR task_type IN (SELECT value FROM json_each(:known))));

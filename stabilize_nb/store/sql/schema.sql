@@ -99,13 +99,14 @@ CREATE TABLE stage (
     phase TEXT NOT NULL,
     added INTEGER NOT NULL,
     closed INTEGER NOT NULL CHECK (closed IN (0, 1)),
+    via TEXT NOT NULL,
     CHECK ((base_id = id) = (activation = 1))
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX stage_by_ref ON stage (workflow_id, ref_id);
 CREATE INDEX stage_activations ON stage (base_id) WHERE activation > 1;
-CREATE INDEX stage_open ON stage (workflow_id)
-    WHERE status = 'RUNNING' OR status = 'PAUSED' OR status = 'SUSPENDED' OR status = 'REDIRECT'
-        OR status = 'BUFFERED';
+-- Without what runs: an index that every stage enters and leaves would cost a page in every commit.
+CREATE INDEX stage_parked ON stage (workflow_id)
+    WHERE status = 'PAUSED' OR status = 'SUSPENDED';
 CREATE INDEX stage_waiting ON stage (workflow_id) WHERE waits <> '';
 
 CREATE TABLE task (
