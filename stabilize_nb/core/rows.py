@@ -301,8 +301,13 @@ def spec_to_data(stage: StageExecution) -> dict[str, Json]:
 
 
 def spec_data(spec: StageSpec) -> dict[str, Json]:
-    """Return a definition as the JSON data from which `spec_from_data` makes it; what is empty is left out."""
-    data: dict[str, Json] = {"ref_id": spec.ref_id, "tasks": spec.tasks}
+    """
+    Return a definition as the JSON data from which `spec_from_data` makes it; what is empty is left out.
+
+    Requisites come first: so the text of a definition says in its first characters whether it has any.
+    """
+    first: dict[str, Json] = {"requisites": spec.requisites} if spec.requisites else {}
+    data: dict[str, Json] = {**first, "ref_id": spec.ref_id, "tasks": spec.tasks}
     for field, value, blank in zip(StageSpec._fields, spec, _BLANK, strict=True):
         if value is not blank and value != blank:
             data[field] = value.value if isinstance(value, Enum) else value
