@@ -21,7 +21,6 @@ from stabilize_nb.flow_layout import Layout, faults
 from stabilize_nb.flow_parts import HANDLES, FlowLoop, FlowStage
 from stabilize_nb.flow_tasks import JumpRequested, jump
 from stabilize_nb.flow_words import (
-    CLOSE,
     CallWords,
     GateWords,
     HTTPWords,
@@ -30,7 +29,6 @@ from stabilize_nb.flow_words import (
     ShellWords,
     StageWords,
     asked_of,
-    close,
     condition,
     is_text,
     mentioned,
@@ -42,6 +40,7 @@ from stabilize_nb.flow_words import (
 )
 from stabilize_nb.models.budget import BUDGET, Budget
 from stabilize_nb.models.forms import form_data
+from stabilize_nb.models.near import CLOSE, close
 from stabilize_nb.models.topology import check_topology
 from stabilize_nb.models.workflow import Workflow
 from stabilize_nb.starting import START_WORDS, STARTER, How, Work

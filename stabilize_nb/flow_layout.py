@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
-from stabilize_nb.flow_words import close, in_outputs, is_partial, mentioned, quorum
+from stabilize_nb.flow_words import in_outputs, is_partial, mentioned, quorum
+from stabilize_nb.models.near import close
 
 if TYPE_CHECKING:
     from stabilize_nb.flow import Flow, FlowLoop, FlowStage

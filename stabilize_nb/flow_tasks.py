@@ -16,8 +16,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from stabilize_nb.errors import ConfigError, StabilizeError
-from stabilize_nb.flow_words import close
 from stabilize_nb.models.multi_instance import INSTANCE_INDEX, is_instance
+from stabilize_nb.models.near import close
 from stabilize_nb.models.secret import Secret
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.reducers import apply_output_reducers

@@ -8,7 +8,6 @@ stages is found by flow_layout.py when the flow is checked.
 from __future__ import annotations
 
 import ast
-import difflib
 import inspect
 import math
 import re
@@ -20,6 +19,7 @@ from stabilize_nb.errors import ConfigError
 from stabilize_nb.expressions import ExpressionError, check_expression
 from stabilize_nb.models.gate import REJECT, fault_in, seconds_of
 from stabilize_nb.models.limit import limit_of
+from stabilize_nb.models.near import SIMILAR, close
 from stabilize_nb.models.priority import HIGHEST
 from stabilize_nb.models.settling import ON_CRASH
 from stabilize_nb.models.stage import JoinType
@@ -28,10 +28,6 @@ from stabilize_nb.verification import OutputVerifier, Verifier
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
-#: How alike two names are (0 to 1) for one to be suggested for the other.
-CLOSE = 0.75
-#: The same for words, of which there are few.
-SIMILAR = 0.6
 _QUORUM = re.compile(r"^\s*(\d+)\s*(?:of\s*(\d+))?\s*$")
 JOINS: Final[Mapping[str, JoinType]] = {
     "all": JoinType.AND,  # every branch that was taken has come (WCP-3)
@@ -143,12 +139,6 @@ class HTTPWords(StageWords, total=False):
     allow_private_urls: bool  # whether this machine and private networks may be asked
     allowed_hosts: list[str]  # the only names and networks that may be asked
     allowed_ports: list[int]  # the only ports
-
-
-def close(name: str, known: Iterable[str], cutoff: float = CLOSE) -> str:
-    """Return the end of a sentence that names what is close to `name`; nothing when nothing is."""
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
-    return f"; did you mean {found[0]!r}?" if found else ""
 
 
 def with_words(words: type) -> Callable[[Method], Method]:

@@ -18,10 +18,10 @@ from stabilize_nb.errors import ConfigError, StageNotFoundError, StageNotReadyEr
 from stabilize_nb.events.bus import announce
 from stabilize_nb.events.history import entries_of
 from stabilize_nb.events.past import Past
-from stabilize_nb.flow_words import close
 from stabilize_nb.handlers.fork_workflow import KEPT
 from stabilize_nb.handlers.past_of_fork import FORKED_FROM, ForkedPast
 from stabilize_nb.models.ids import new_id
+from stabilize_nb.models.near import close
 from stabilize_nb.models.values import plain_mapping
 from stabilize_nb.models.workflow import ORIGIN
 from stabilize_nb.queue.messages import ForkWorkflow

@@ -19,6 +19,7 @@ from stabilize_nb.explain_stage import explain_stage
 from stabilize_nb.forks import Code, Origin, fork, forks_of, origin_of
 from stabilize_nb.gates import Gate, gates_in
 from stabilize_nb.models.gate import APPROVE, REJECT
+from stabilize_nb.models.near import close
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.models.values import as_dict
 from stabilize_nb.printed import Lines, log_of
@@ -598,8 +599,8 @@ class Run:
         for stage in workflow.stages:
             if name in (stage.ref_id, stage.id):
                 return stage
-        known = ", ".join(stage.ref_id for stage in workflow.stages)
-        msg = f"run {self.id} has no stage {name!r}; its stages are: {known}"
+        known = [stage.ref_id for stage in workflow.stages]
+        msg = f"run {self.id} has no stage {name!r}{close(name, known)}; its stages are: {', '.join(known)}"
         raise StageNotFoundError(msg)
 
     # -- showing ----------------------------------------------------------------------------------

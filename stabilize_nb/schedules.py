@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from stabilize_nb.errors import ConfigError
 from stabilize_nb.events.frames import TIME, Column, frame_of
-from stabilize_nb.flow_words import close
+from stabilize_nb.models.near import close
 from stabilize_nb.models.plan import CatchUp, Plan
 from stabilize_nb.models.workflow import Workflow
 from stabilize_nb.store.names import checked_key

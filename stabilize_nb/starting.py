@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from stabilize_nb.engine import Engine, default_engine
 from stabilize_nb.errors import ConfigError
-from stabilize_nb.flow_words import close
+from stabilize_nb.models.near import close
 from stabilize_nb.models.values import plain_mapping
 from stabilize_nb.models.workflow import ORIGIN
 from stabilize_nb.store.codec import loads
@@ -84,8 +84,11 @@ class Starter:
 
         Raises ConfigError for another `how`, and what `Engine.start` raises.
         """
-        if how not in get_args(How):
-            known = get_args(How)
+        known = get_args(How)
+        if isinstance(how, Mapping):
+            given = ", ".join(f"{name}=..." for name in how) or "topic=..."
+            raise ConfigError(f"inputs are given by their names: run({given}), or run(**inputs) for a dict of them")
+        if how not in known:
             raise ConfigError(f"{how!r} is no way to start a run{close(str(how), known)}; write one of {known}")
         here = engine or self.engine()
         origin = self.origin()

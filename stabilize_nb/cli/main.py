@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stabilize_nb.errors import StabilizeError
-from stabilize_nb.flow_words import SIMILAR, close
+from stabilize_nb.models.near import SIMILAR, close
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import threading
 import warnings
 from typing import TYPE_CHECKING, Any, cast
 
 from stabilize_nb.errors import ConfigError, TaskNotFoundError
+from stabilize_nb.models.near import close
 from stabilize_nb.tasks.interface import DEFAULT_QUEUE, CallableTask, Task
 from stabilize_nb.tasks.loop import LoopEntryTask, LoopExitTask
 from stabilize_nb.tasks.prints import plain_name
@@ -94,8 +94,7 @@ class TaskRegistry:
         if self.latest(name) is not None:
             return f"task {plain_name(name)!r} is registered here with other code"
         names = {plain_name(each): each for each in self._makers}
-        close = difflib.get_close_matches(plain_name(name), names, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = close(plain_name(name), names)
         if plain_name(name) in SHIPPED:
             hint = f"; registry.register({name!r}, {SHIPPED[name]}) makes it known"
         known = ", ".join(sorted({*map(plain_name, self._sources)})) or "none"
