@@ -102,7 +102,7 @@ def test_nothing_is_ordered_while_nobody_works(tmp_path):
 
 
 def test_no_order_is_lost_while_processors_come_and_go(tmp_path):
-    """Of eight threads that order while a processor starts and stops, every one is answered, and each order is there."""
+    """Of eight threads that order while a processor starts and stops, each is answered, and its order is there."""
     with Bench(f"sqlite:///{tmp_path}/runs.db", durability="normal") as bench:
         over = threading.Event()
 
