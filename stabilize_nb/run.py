@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from stabilize_nb.engine import Engine
     from stabilize_nb.models.stage import StageExecution
     from stabilize_nb.models.workflow import Workflow
+    from stabilize_nb.store.waiting import Ticket
 
 S = WorkflowStatus
 #: Seconds between looks of `await run`: an await of a future cannot be interrupted in a kernel, a sleep can.
@@ -348,11 +349,11 @@ class Run:
         """
         deadline = deadline_of(timeout)
         while True:
-            ticket = self.engine.database.changes.ticket()
+            ticket = self.engine.database.changes.ticket(self.id)
             if (status := self._end()) is not None:
                 show_all()
                 return status
-            self._pause(ticket.wait, deadline, self.status)
+            self._pause(ticket, deadline, self.status)
 
     @interruptible
     def until_gate(self, timeout: float | None = None) -> list[Gate]:
@@ -378,13 +379,13 @@ class Run:
         """
         deadline = deadline_of(timeout)
         while True:
-            ticket = self.engine.database.changes.ticket()
+            ticket = self.engine.database.changes.ticket(self.id)
             gates = self._undecided()
             if gates or self._end() is not None:
                 return gates
             if (stuck := stuck_at(self)) and not isinstance(stuck, WaitingForApproval):
                 raise stuck
-            self._pause(ticket.wait, deadline, S.RUNNING, to_gate=True)
+            self._pause(ticket, deadline, S.RUNNING, to_gate=True)
 
     def _undecided(self) -> list[Gate]:
         left = self.engine.queue.is_left  # asked first: a gate whose decision is processed does not wait any more
@@ -419,7 +420,7 @@ class Run:
         """
         deadline = deadline_of(timeout)
         while True:
-            ticket = self.engine.database.changes.ticket()
+            ticket = self.engine.database.changes.ticket(self.id)
             workflow = self._finished()
             if workflow is not None:
                 return result_of(workflow)
@@ -427,9 +428,9 @@ class Run:
                 have_looked_at(self, awaits=False)
                 if stuck := stuck_at(self):
                     raise stuck
-            self._pause(ticket.wait, deadline, S.RUNNING)
+            self._pause(ticket, deadline, S.RUNNING)
 
-    def _pause(self, wait: Any, deadline: float | None, status: WorkflowStatus, *, to_gate: bool = False) -> None:
+    def _pause(self, ticket: Ticket, deadline: float | None, status: WorkflowStatus, *, to_gate: bool = False) -> None:
         left = LOOK_OUTSIDE if deadline is None else min(LOOK_OUTSIDE, deadline - time.monotonic())
         if left <= 0:
             msg = f"run {self.id} is still {status}; it goes on in the background: {'; '.join(self.explain())}"
@@ -438,7 +439,8 @@ class Run:
         if not to_gate:  # who waits for a gate decides at it
             have_looked_at(self, awaits=False)
         look()
-        wait(left)
+        if not ticket.wait(left):
+            self.engine.database.changes.give_back(ticket)
 
     def __await__(self) -> Generator[Any, None, Any]:
         return self._watch().__await__()

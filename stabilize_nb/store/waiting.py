@@ -12,7 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 T = TypeVar("T")
 #: Seconds that whoever waited for the end of a run waits for it to be shown.
@@ -22,9 +22,10 @@ SETTLE = 1.0
 class Ticket:
     """Waits for one thing to happen."""
 
-    __slots__ = ("_lock",)
+    __slots__ = ("_lock", "about")
 
-    def __init__(self) -> None:
+    def __init__(self, about: str = "") -> None:
+        self.about = about
         self._lock = threading.Lock()
         self._lock.acquire()
 
@@ -70,19 +71,33 @@ class Changes:
         self._tickets: deque[Ticket] = deque()
         self._listeners: list[Callable[[], None]] = []
 
-    def ticket(self) -> Ticket:
-        """Return a ticket that is done at the next change: take it, look at the state, then wait."""
-        ticket = Ticket()
+    def ticket(self, about: str = "") -> Ticket:
+        """
+        Return a ticket that is done at the next change: take it, look at the state, then wait.
+
+        `about`: the workflow to which the change may matter; not at each of its steps, of which there are many.
+        """
+        ticket = Ticket(about)
         self._tickets.append(ticket)
         return ticket
 
-    def notify(self, origin: object = None) -> None:
-        """Say that something has changed; the listener `origin`, which knows already, is left out."""
-        while self._tickets:
-            try:
-                self._tickets.popleft().done()
-            except IndexError:
-                break
+    def give_back(self, ticket: Ticket) -> bool:
+        """Forget a ticket; return whether it was not done yet."""
+        try:
+            self._tickets.remove(ticket)
+        except ValueError:
+            return False
+        return True
+
+    def notify(self, origin: object = None, about: Collection[str] | None = None) -> None:
+        """
+        Say that something has changed; the listener `origin`, which knows already, is left out.
+
+        `about`: the only workflows to whose waiters this matters.
+        """
+        for ticket in list(self._tickets):
+            if (about is None or not ticket.about or ticket.about in about) and self.give_back(ticket):
+                ticket.done()
         for listener in list(self._listeners):
             if listener != origin:
                 listener()

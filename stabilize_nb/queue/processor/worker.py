@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.core.blame import suspicion
 from stabilize_nb.core.draft import Env
-from stabilize_nb.core.facts import ConditionFailed, InstanceRefused
+from stabilize_nb.core.facts import ConditionFailed, InstanceRefused, StageSuspended, WorkflowEnded
 from stabilize_nb.errors import (
     StabilizeError,
     StageNotFoundError,
@@ -447,7 +447,7 @@ class Workshop(Bodies):
     def _settle(self, ended: Iterable[Finished], done: list[Done], due: Due, *, has_news: bool) -> None:
         """Let the desk have what follows from a commit."""
         if done or has_news:
-            self.database.changes.notify(origin=self.wake)
+            self.database.changes.notify(self.wake, {result.workflow_id for result in done if _matters(result)})
         desk = self.desk
         with desk.changed:
             for result in done:
@@ -476,6 +476,11 @@ class Workshop(Bodies):
         with self.desk.changed:
             self.desk.dirty = True
             self.desk.changed.notify()
+
+
+def _matters(result: Done) -> bool:
+    """Whether whoever waits for a workflow looks at it: it has not just gone on with another body."""
+    return not result.runs or any(isinstance(fact, WorkflowEnded | StageSuspended) for fact in result.facts)
 
 
 def _warn(facts: Sequence[Fact]) -> None:
