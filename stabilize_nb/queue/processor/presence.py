@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 #: Share of the lease that is counted as silence between two looks at most: who was stopped or kept waiting did not
 #: listen, and what it waited for may have kept the others from renewing theirs.
 LISTENED = 1 / 3
+#: Seconds without a look, or that share of the lease if it is longer, after which silence is counted anew: the others
+#: were kept waiting as long, and have to wait in line before they can give a sign.
+DEAF = 1.0
 _lock = threading.Lock()
 _alive_here: set[str] = set()
 
@@ -116,8 +119,10 @@ class Presence:
 
     def _lost(self, connection: Connection) -> list[str]:
         """Return who holds claims and is gone, or was silent for the whole of its lease."""
-        now, earlier = time.monotonic(), self._silent
-        listened, self._looked = min(now - self._looked, LISTENED * self._lease / 1_000), now
+        share, now = LISTENED * self._lease / 1_000, time.monotonic()
+        pause, self._looked = now - self._looked, now
+        earlier = self._silent if pause <= max(share, DEAF) else {}
+        listened = min(pause, share)
         self._silent = {}
         for owner, until in connection.all("other_owners", {"owner": self.owner}):
             known, silence = earlier.get(owner, (None, 0.0))
