@@ -154,6 +154,9 @@ def test_nothing_is_done_twice_by_processors_that_hang_or_die(tmp_path: Path, re
                 f"{discarded} late results discarded by name",
     )  # fmt: skip
     print(f"seed {seed}: {len(again)} begun again, {len(unexcused)} of them without cause")
+    for body, first, then in unexcused:
+        near = [each for each in shift.away if abs(each[1] - first[1]) < PATIENCE / 4]
+        print(f"{body}: begun by {first[0]} at {first[1]:.3f}, by {then[0]} at {then[1]:.3f}; away were {near}")
     assert (left, dead, check) == ([], [], [("ok",)]), f"seed {seed}"
     assert statuses == {"SUCCEEDED"}, f"seed {seed}"
     assert codes == [0] * PROCESSES
