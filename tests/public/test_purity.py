@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[2] / "stabilize_nb"
 #: Modules that only compute. The rest of the package may not be among them, see PURE.
 ALLOWED = {
     *("__future__", "typing", "types", "dataclasses", "enum", "collections", "collections.abc"),
-    *("ast", "functools", "graphlib", "hashlib", "itertools", "json", "math", "operator", "re", "reprlib"),
+    *("ast", "difflib", "functools", "graphlib", "hashlib", "itertools", "json", "math", "operator", "re", "reprlib"),
     "unicodedata",
 }
 PURE = ["models", "dag", "core", "handlers", "queue/messages.py"]
