@@ -161,8 +161,8 @@ class ReplayPane:
 
     def _stopped(self) -> None:
         if not self.life.is_over:
-            show(self._play, description="▶ Play")
             self._show()
+            show(self._play, description="▶ Play")
 
     def _read_on(self, _: w.Button) -> None:
         was_last = self.position == self.past.last
