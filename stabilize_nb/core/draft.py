@@ -159,9 +159,9 @@ class Draft:
 
     def arrivals(self, base: StageRow, number: int) -> list[ArrivalRow]:
         """Return the outcomes of a round (0: of all rounds) of the stage's present generation, but those held back."""
-        return [row for row in self.kept_arrivals(base, number) if not row.held]
+        return [row for row in self.all_arrivals(base, number) if not row.held]
 
-    def kept_arrivals(self, base: StageRow, number: int = 0) -> list[ArrivalRow]:
+    def all_arrivals(self, base: StageRow, number: int = 0) -> list[ArrivalRow]:
         """Return the outcomes of a round, or of all rounds, those held back among them."""
         here = (base.id, base.generation)
         found: list[ArrivalRow] = self.view.members(

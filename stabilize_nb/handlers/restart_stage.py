@@ -133,7 +133,7 @@ def reset(
             gone[row.id] = draft.stage(row.id)
             draft.record(StageRetired(row.id))
     bases = [base for base in bases if base.id not in gone]
-    outside = {base.id: kept(draft.kept_arrivals(base), inside | gone.keys()) for base in bases}
+    outside = {base.id: kept(draft.all_arrivals(base), inside | gone.keys()) for base in bases}
     for base in bases:
         draft.record(StageReset(base.id, base.generation + 1))
         for arrival in outside[base.id]:

@@ -65,7 +65,7 @@ class Connection(ABC):
     def __init__(self, path: str, statements: Mapping[str, Statement]) -> None:
         self.path = path
         self._statements = statements
-        self.wal_pages = 0  # that lie beside the database and are not moved into it yet, or were and lie there still
+        self.wal_pages = 0  # after the last commit; 0 where there is no such file
         self._part = Part.FIRST
         self._shelf = Shelf(self._keep)
         self._documents: dict[str, tuple[int, ...]] = {}  # name of a query -> which columns are documents

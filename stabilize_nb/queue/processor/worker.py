@@ -211,7 +211,7 @@ class Workshop(Bodies):
         if suspects:  # whose end is waited for
             free = 0
         foresee_all(connection, batch)
-        answers[:] = [self._written(connection, letter) for letter in letters]
+        answers[:] = [self._write_letter(connection, letter) for letter in letters]
         free = self._all(connection, batch, free, done)
         look = look or any(result.left for result in done) or suspects != desk.suspects
         if not look:
@@ -232,7 +232,7 @@ class Workshop(Bodies):
             due = _not_before(later, due[0]), _not_before(later, due[1])
         return done, due
 
-    def _written(self, connection: Connection, letter: Letter) -> Exception | None:
+    def _write_letter(self, connection: Connection, letter: Letter) -> Exception | None:
         """Write a letter; what is wrong with it is only its own affair, and returned."""
         refused: Exception | None = None
         connection.begin_part()
