@@ -313,7 +313,7 @@ class AroundTask(FunctionTask):
 def _missing(stage: StageExecution, name: str) -> str:
     have = sorted(key for key in stage.context if not key.startswith("_"))
     there = ", ".join(have) or "nothing"
-    return f"which neither the run's inputs nor the stages before it gave{close(name, have)}; there is: {there}"
+    return f"which neither the run's inputs nor the stages before it gave; there is: {there}{close(name, have)}"
 
 
 def result_of_function(value: Any) -> TaskResult:

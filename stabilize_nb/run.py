@@ -602,7 +602,7 @@ class Run:
             if name in (stage.ref_id, stage.id):
                 return stage
         known = [stage.ref_id for stage in workflow.stages]
-        msg = f"run {self.id} has no stage {name!r}{close(name, known)}; its stages are: {', '.join(known)}"
+        msg = f"run {self.id} has no stage {name!r}; its stages are: {', '.join(known)}{close(name, known)}"
         raise StageNotFoundError(msg)
 
     # -- showing ----------------------------------------------------------------------------------

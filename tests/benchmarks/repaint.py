@@ -72,8 +72,8 @@ def measure(folder: Path, stages: int, times: int) -> dict[str, float]:
     turn = threading.Semaphore(stages // 2)
     with Engine(f"sqlite:///{folder}/runs.db") as engine:
         run = engine.start(grid(stages, turn))
-        pictures = Pictures(run.id)
-        pane, read = run_pane.RunPane(run, pictures), RunReader(run)
+        pictures = Pictures()
+        pane, read = run_pane.RunPane(run, pictures, "run"), RunReader(run)
         _settle(run, stages // 2)
         pane.paint(read())
         found = []
@@ -81,7 +81,7 @@ def measure(folder: Path, stages: int, times: int) -> dict[str, float]:
             turn.release()
             _settle(run, stages // 2 + number + 1)
             found.append(_cost(lambda: pane.paint(read()), "widgets"))
-        picture = _cost(lambda: pictures.add(run_bundle(run)), "pictures")
+        picture = _cost(lambda: pictures.add(run_bundle(run), "run"), "pictures")
         turn.release(stages)
         run.wait(120)
     return {

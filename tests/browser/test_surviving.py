@@ -78,6 +78,22 @@ def test_pane_is_live_again_after_the_tab_was_reloaded(study):
     assert study.errors() == []
 
 
+def test_earlier_cell_keeps_its_picture_when_the_run_is_shown_again(study):
+    """The widgets move to the newer cell; in the earlier one the picture takes their place and follows the run."""
+    again = study.add_cell("run")
+    study.wait_button("Approve", cell=again)
+    study.wait_gone("Approve", cell=RUN)
+    picture = study._scope(RUN).get_by_role("img", name="study running")
+
+    assert picture.first.is_visible()
+    assert not study._scope(again).locator(".sn-static").first.is_visible()
+    assert study._scope(RUN).get_by_text("1 of 4 stages").is_visible()
+    study.click_button("Approve", cell=again)
+    (study.folder() / "go").touch()
+    study.wait_text("4 of 4 stages", cell=RUN)
+    assert study.errors() == []
+
+
 def test_run_goes_on_after_its_kernel_was_killed(study):
     """Kill -9 while a stage works and a gate waits, resume in the next, click the same gate: nothing is done twice."""
     kill_kernel(study)

@@ -83,7 +83,7 @@ def test_words_of_a_model_are_text_while_they_come():
     with Engine(":memory:", config=QueueProcessorConfig(task_output="keep")) as engine:
         engine.registry.register("speak", speak)
         run = engine.start(workflow(stage("model", task="speak")))
-        pane, read = RunPane(run, Pictures("x")), RunReader(run, lambda: None)
+        pane, read = RunPane(run, Pictures(), "x"), RunReader(run, lambda: None)
         try:
             read()
             heard.set()

@@ -132,7 +132,7 @@ def bundles_of(run: Run, other: Run) -> Iterator[dict[str, Any]]:
 
 def panes_of(run: Run) -> Iterator[str]:
     """Yield the markup of the live panes."""
-    pane, inbox, replay = RunPane(run, Pictures("x")), InboxPane(run.engine), ReplayPane(Replay(run))
+    pane, inbox, replay = RunPane(run, Pictures(), "x"), InboxPane(run.engine), ReplayPane(Replay(run))
     pane.paint(read(run))
     inbox.paint(inbox.read())
     for painted in (pane, inbox):

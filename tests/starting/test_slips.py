@@ -27,5 +27,5 @@ def test_name_close_to_a_stage_is_suggested(engine):
     run = engine.start(flow)
 
     for ask in (run.approve, run.reject, run.log, run.cancel):
-        with pytest.raises(StageNotFoundError, match="has no stage 'sign_of'; did you mean 'sign_off'"):
+        with pytest.raises(StageNotFoundError, match=r"has no stage 'sign_of'; its stages are: .*sign_off; did you mean 'sign_off'\?$"):
             ask("sign_of")

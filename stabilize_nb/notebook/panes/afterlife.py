@@ -56,7 +56,7 @@ def token(name: str) -> str:
 
 
 def hiding(name: str) -> Markup:
-    """Return the style that hides pictures while it is on the page."""
+    """Return the style that hides the picture of that name while it is on the page."""
     return _HIDING.format(token(name))
 
 
@@ -74,9 +74,8 @@ def heartbeat(name: str, number: int, *, swaps: bool = False) -> Markup:
 class Pictures:
     """The pictures of one thing on the pages of this kernel's notebook, all of them brought up to date together."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._places: list[str] = []
+    def __init__(self) -> None:
+        self._names: list[str] = []
         self._bundle: dict[str, Any] = {}
 
     @property
@@ -84,44 +83,45 @@ class Pictures:
         """What the newest picture shows, as markup."""
         return str(self._bundle["text/html"])
 
-    def add(self, bundle: Mapping[str, Any]) -> None:
-        """Show a picture in the output of the cell that runs."""
-        place = f"sn-{new_id()}"
+    def add(self, bundle: Mapping[str, Any], name: str) -> None:
+        """Show a picture in the output of the cell that runs; the widgets of the `Life` of that name hide it alone."""
         self._bundle = dict(bundle)
-        display(self._static(), raw=True, display_id=place)  # type: ignore[no-untyped-call]
-        self._places = [*self._places[1 - KEPT :], place]
+        self._names = [*self._names[1 - KEPT :], name]
+        self._display(name, update=False)
 
     def update(self, bundle: Mapping[str, Any]) -> None:
         """Bring all of them up to date."""
         if bundle == self._bundle:
             return
         self._bundle = dict(bundle)
-        for place in self._places:
-            display(self._static(), raw=True, display_id=place, update=True)  # type: ignore[no-untyped-call]
+        for name in self._names:
+            self._display(name, update=True)
 
-    def _static(self) -> dict[str, Any]:
-        return {**self._bundle, "text/html": str(_STATIC.format(token(self._name), Markup(self.shown)))}  # noqa: S704 - markup
+    def _display(self, name: str, *, update: bool) -> None:
+        html = str(_STATIC.format(token(name), Markup(self.shown)))  # noqa: S704 - markup
+        bundle = {**self._bundle, "text/html": html}
+        display(bundle, raw=True, display_id=f"sn-{name}", update=update)  # type: ignore[no-untyped-call]
 
 
 class Life:
     """
     The time of a pane on a page: from `begin`, which shows its widgets, to `end`, which leaves its pictures only.
 
-    `name` stands in the class of its pictures and in that of its box. `hiding` and `pulse` belong into the box.
+    `name` stands in the class of its picture and in that of its box. `hiding` and `pulse` belong into the box.
     """
 
     def __init__(self, name: str, *, swaps: bool = False) -> None:
         self.is_over = False
+        self.name = name
         self.hiding = hiding(name)
         self.pulse = html(heartbeat(name, 0, swaps=swaps))
-        self._name = name
         self._beats = 0
         self._place = ""
 
     def box(self, *parts: w.Widget) -> w.VBox:
         """Return the box of a pane."""
         box = w.VBox(parts)
-        box.add_class(f"sn-live-{token(self._name)}")
+        box.add_class(f"sn-live-{token(self.name)}")
         return box
 
     def begin(self, box: w.VBox, hint: str) -> None:
@@ -134,7 +134,7 @@ class Life:
         """Let a second go by: every few of them there is a sign of life."""
         self._beats += 1
         if self._beats % LIFE == 0:
-            show(self.pulse, value=heartbeat(self._name, self._beats, swaps=swaps))
+            show(self.pulse, value=heartbeat(self.name, self._beats, swaps=swaps))
 
     def end(self) -> bool:
         """Leave nothing of the widgets in the output; return False when they have left it before."""

@@ -34,16 +34,15 @@ class InboxPane:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        name = f"inbox-{new_id()}"
-        self.life = Life(name)
-        self._pictures = Pictures(name)
+        self.life = Life(f"inbox-{new_id()}")
+        self._pictures = Pictures()
         self._header = html()
         self._forms = GateForms(lambda run_id: Run(engine, run_id), is_named=True)
         self.box = self.life.box(html(self.life.hiding), self._header, self.life.pulse, self._forms.box)
 
     def display(self) -> None:
         """Show the pane, and beneath it what stays when its kernel is gone."""
-        self._pictures.add(inbox_bundle(self.engine))
+        self._pictures.add(inbox_bundle(self.engine), self.life.name)
         self.life.begin(self.box, "The inbox is here while its kernel runs.")
 
     def read(self) -> Waiting:

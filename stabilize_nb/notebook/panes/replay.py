@@ -60,7 +60,7 @@ class ReplayPane:
         self.past = replay.past
         name = f"replay-{new_id()}"
         self.life = Life(name)
-        self._pictures = Pictures(name)
+        self._pictures = Pictures()
         self._drawings = Drawings(Scene(RunState.of(self.past, self.past.last)).workflow)
         self._failures = failures_in(self.past.entries)
         self._painting = threading.RLock()
@@ -105,7 +105,7 @@ class ReplayPane:
 
     def display(self) -> None:
         """Show the picture that stays, and the widgets, in the output of the cell that runs."""
-        self._pictures.add(self.replay._repr_mimebundle_())
+        self._pictures.add(self.replay._repr_mimebundle_(), self.life.name)
         self.life.begin(self.box, f"The slider through run {self.past.run_id} is here while its kernel runs.")
 
     def close(self) -> None:

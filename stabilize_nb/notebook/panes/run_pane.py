@@ -54,9 +54,9 @@ _NOTE: Final = Markup('<div role="note">{}</div>')
 class RunPane:
     """The widgets of one run; `box` holds them all. The painter calls `paint` and `beat`."""
 
-    def __init__(self, run: Run, pictures: Pictures) -> None:
+    def __init__(self, run: Run, pictures: Pictures, name: str) -> None:
         self.run = run
-        self.life = Life(run.id, swaps=True)
+        self.life = Life(name, swaps=True)
         self._pictures = pictures
         self._seen: Snapshot | None = None
         self._born = time.monotonic()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from stabilize_nb.models.ids import new_id
 from stabilize_nb.models.status import COMPLETE, WorkflowStatus
 from stabilize_nb.notebook.panes.afterlife import Pictures
 from stabilize_nb.notebook.panes.inbox import InboxPane
@@ -31,11 +32,12 @@ _pictures: Final[dict[tuple[Engine, str], Pictures]] = {}
 def show(run: Run) -> RunPane | None:
     """Show a run; returns the pane, or None for one that has ended and needs no widgets: its picture is all."""
     _close_earlier("run", run.id)
-    pictures = _pictures.setdefault((run.engine, run.id), Pictures(run.id))
-    pictures.add(run_bundle(run))
+    pictures = _pictures.setdefault((run.engine, run.id), Pictures())
+    name = f"run-{new_id()}"
+    pictures.add(run_bundle(run), name)
     if run.status in COMPLETE - {S.TERMINAL}:
         return None
-    pane = _panes["run", run.id] = RunPane(run, pictures)
+    pane = _panes["run", run.id] = RunPane(run, pictures, name)
     pane.display()
     PAINTER.watch(run, pane)
     return pane
