@@ -132,7 +132,7 @@ def _point(run: Run, refs: Mapping[str, StageRow], stage: str) -> StageRow | Non
     if row is None:
         known = tuple(refs)
         raise StageNotFoundError(
-            f"run {run.id} has no stage {stage!r}{close(stage, known)}; its stages are: {', '.join(known)}"
+            f"run {run.id} has no stage {stage!r}; its stages are: {', '.join(known)}{close(stage, known)}"
         )
     if row.started_at is None:
         began = ", ".join(repr(ref) for ref, each in refs.items() if each.started_at is not None) or "none"

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from stabilize_nb.models.stage import StageExecution
     from stabilize_nb.models.workflow import Workflow
     from stabilize_nb.store.waiting import Ticket
+    from stabilize_nb.waiting import Patience
 
 S = WorkflowStatus
 #: Seconds between looks of `await run`: an await of a future cannot be interrupted in a kernel, a sleep can.
@@ -341,11 +342,11 @@ class Run:
     # -- waiting ----------------------------------------------------------------------------------
 
     @interruptible
-    def wait(self, timeout: float | None = None) -> WorkflowStatus:
+    def wait(self, timeout: Patience = None) -> WorkflowStatus:
         """
         Wait until the run has ended, gates included, and return its status.
 
-        Raises WaitTimeoutError after `timeout` seconds; the run goes on.
+        Raises WaitTimeoutError after `timeout`: seconds, a timedelta, or text such as "90 min"; the run goes on.
         """
         deadline = deadline_of(timeout)
         while True:
@@ -356,7 +357,7 @@ class Run:
             self._pause(ticket, deadline, self.status)
 
     @interruptible
-    def until_gate(self, timeout: float | None = None) -> list[Gate]:
+    def until_gate(self, timeout: Patience = None) -> list[Gate]:
         """
         Wait until the run waits for decisions or has ended, and return the gates that wait now; those that this handle
         has decided a moment ago are not among them.
@@ -394,7 +395,7 @@ class Run:
         return [gate for gate in self.gates if gate.stage_id not in decided]
 
     @interruptible
-    def result(self, timeout: float | None = None) -> Any:
+    def result(self, timeout: Patience = None) -> Any:
         """
         Wait for the end and return the result: what the last stage returned, or a mapping by stage of several.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from functools import wraps
 from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeVar
 
@@ -21,6 +22,7 @@ from stabilize_nb.errors import (
     WaitingForResume,
     WaitingForSettlement,
 )
+from stabilize_nb.models.gate import seconds_of
 from stabilize_nb.queue.queue import letters_in
 from stabilize_nb.store.codec import dumps
 from stabilize_nb.tasks.prints import plain_name
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+#: How long to wait: seconds, a timedelta, or text such as "2h" or "90 min"; None: for ever.
+Patience = float | str | timedelta | None
 #: Seconds within which a second interrupt means the engine.
 AGAIN: Final = 2.0
 
@@ -85,13 +89,15 @@ class Watch:
 WATCH: Final = Watch()
 
 
-def deadline_of(timeout: object) -> float | None:
+def deadline_of(timeout: Patience) -> float | None:
     """Return until when to wait, by the monotonic clock; raises ConfigError for what is no time."""
     if timeout is None:
         return None
-    if not isinstance(timeout, int | float):
-        raise ConfigError(f"timeout={timeout!r} is no time to wait; a number of seconds is expected")
-    return time.monotonic() + timeout
+    try:
+        seconds = timeout if isinstance(timeout, int | float) else seconds_of(timeout)
+    except ValueError as error:
+        raise ConfigError(f"timeout={timeout!r} {error}") from None
+    return time.monotonic() + seconds
 
 
 def rest(run: Run) -> None:

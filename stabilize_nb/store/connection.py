@@ -22,6 +22,7 @@ from stabilize_nb.store.codec import Referring, dumps
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from stabilize_nb.core.rows import Head
     from stabilize_nb.store.blobs import Get
     from stabilize_nb.store.queries import Statement
 
@@ -68,6 +69,7 @@ class Connection(ABC):
         self.wal_pages = 0  # after the last commit; 0 where there is no such file
         self._part = Part.FIRST
         self._shelf = Shelf(self._keep)
+        self._header: Head | None = None  # that was written last, and nothing since
         self._documents: dict[str, tuple[int, ...]] = {}  # name of a query -> which columns are documents
 
     @abstractmethod
@@ -138,11 +140,13 @@ class Connection(ABC):
 
     def rollback(self) -> None:
         """Undo everything since `begin`."""
+        self._header = None
         if self.in_transaction:
             self._do("ROLLBACK")
 
     def script(self, sql: str) -> None:
         """Run several statements."""
+        self._header = None
         self._do(sql)
 
     def begin_part(self) -> None:
@@ -153,6 +157,7 @@ class Connection(ABC):
     def undo_part(self) -> None:
         """Undo everything since `begin_part`; the part goes on."""
         self._shelf.clear()
+        self._header = None
         if self._part is Part.LATER:
             self._do("ROLLBACK TO part")
         else:
@@ -164,6 +169,13 @@ class Connection(ABC):
         if self._part is Part.LATER:
             self._do("RELEASE part")
         self._part = Part.LATER
+
+    def remember(self, head: Head) -> None:  # noqa: B027 - another connection may write any time
+        """Remember the header of a workflow as it is after all that was written, until anything else is written."""
+
+    def remembered(self, workflow_id: str) -> Head | None:
+        """Return the header of a workflow if nothing was written since it was remembered, here or elsewhere."""
+        return self._header if self._header is not None and self._header.id == workflow_id else None
 
     def wants_again(self, error: BaseException) -> bool:
         """Whether a transaction that failed may succeed when it is done again with care."""
@@ -272,6 +284,7 @@ class Connection(ABC):
 
     def run(self, name: str, params: Mapping[str, Any]) -> None:
         """Run a named statement, before anything is read and before the commit at the latest."""
+        self._header = None
         sql, values = self._statements[name]
         self._cursor.execute(sql, hiding(values(params)))
 
@@ -286,6 +299,7 @@ class Connection(ABC):
 
     def many(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Run a named statement for each row."""
+        self._header = None
         sql, values = self._statements[name]
         self._cursor.executemany(sql, map(hiding, map(values, rows)))
 

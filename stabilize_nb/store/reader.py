@@ -36,7 +36,8 @@ def load_head(connection: Connection, workflow_id: str) -> Head | None:
 
 def lock_head(connection: Connection, workflow_id: str) -> Head | None:
     """Return the header row of a workflow about which a decision is to be made; nobody else makes one meanwhile."""
-    return _head(workflow_id, connection.one("lock_head", {"workflow_id": workflow_id}))
+    known = connection.remembered(workflow_id)
+    return known or _head(workflow_id, connection.one("lock_head", {"workflow_id": workflow_id}))
 
 
 def _head(workflow_id: str, row: Sequence[Any] | None) -> Head | None:

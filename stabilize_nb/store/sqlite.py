@@ -27,6 +27,7 @@ from stabilize_nb.store.queries import statements
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from stabilize_nb.core.rows import Head
     from stabilize_nb.store.beacon import Beacon
 
 log = logging.getLogger("stabilize_nb")
@@ -82,6 +83,7 @@ class SqliteConnection(Connection):
             self._limit()
             if not read_only:
                 self._configure(durability)
+            self._version = self._db.data_version()
             self._cursor = self._db.cursor()  # one for all statements: making one costs as much as a small statement
         except (apsw.Error, UnicodeDecodeError) as error:
             self.close_untouched()
@@ -111,6 +113,21 @@ class SqliteConnection(Connection):
             with contextlib.suppress(apsw.Error):  # it is committed; the next one tries again
                 database.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
         return apsw.SQLITE_OK
+
+    def begin(self, *, beside: bool = False, careful: bool = True) -> None:
+        """Begin to write; what others have committed meanwhile is no longer as it is remembered."""
+        super().begin(beside=beside, careful=careful)
+        if self._db.data_version() != self._version:
+            self._header = None
+
+    def commit(self) -> None:
+        """Make everything since `begin` durable."""
+        super().commit()
+        self._version = self._db.data_version()
+
+    def remember(self, head: Head) -> None:
+        """Remember a header."""
+        self._header = head
 
     @property
     def raw(self) -> apsw.Connection:

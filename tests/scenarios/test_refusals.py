@@ -181,7 +181,7 @@ def in_memory(ask: Callable[[Engine], Any]) -> Any:
         (lambda: in_memory(lambda engine: engine.define(Flow)), "is not what an engine runs; a Flow"),
         (lambda: in_memory(lambda engine: engine.schedule("sums", cron="0 7 * * *")), "'sums' is not what an engine"),
         (lambda: in_memory(lambda engine: engine.runs(limit="x")), "limit='x' is no number of runs"),
-        (lambda: in_memory(lambda engine: engine.start(one()).wait("9s")), "timeout='9s' is no time to wait"),
+        (lambda: in_memory(lambda engine: engine.start(one()).wait("soon")), "timeout='soon' is no time"),
     ],
 )  # fmt: skip
 def test_setting_that_is_wrong_is_named(call: Callable[[], Any], words: str) -> None:

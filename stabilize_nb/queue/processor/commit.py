@@ -271,6 +271,7 @@ def _write(connection: Connection, decided: Sequence[tuple[Leased, Step]], claim
         for leased, step in decided
         for mine, body in _taken_on(connection, leased, step, claim)
     ]
+    connection.remember(view.head)
     return Done(
         view.head.id, tuple(fact for step in steps for fact in step.facts), view.head.sequence, last.env.now,
         tuple(runs), tuple(body for step in steps for body in step.bodies),
