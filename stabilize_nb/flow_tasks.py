@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from stabilize_nb.errors import ConfigError, StabilizeError
 from stabilize_nb.models.multi_instance import INSTANCE_INDEX, is_instance
-from stabilize_nb.models.near import close
+from stabilize_nb.models.near import listed
 from stabilize_nb.models.secret import Secret
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.reducers import apply_output_reducers
@@ -312,8 +312,8 @@ class AroundTask(FunctionTask):
 
 def _missing(stage: StageExecution, name: str) -> str:
     have = sorted(key for key in stage.context if not key.startswith("_"))
-    there = ", ".join(have) or "nothing"
-    return f"which neither the run's inputs nor the stages before it gave; there is: {there}{close(name, have)}"
+    there = listed(name, have) if have else "nothing"
+    return f"which neither the run's inputs nor the stages before it gave; there is: {there}"
 
 
 def result_of_function(value: Any) -> TaskResult:

@@ -21,7 +21,7 @@ from stabilize_nb.events.past import Past
 from stabilize_nb.handlers.fork_workflow import KEPT
 from stabilize_nb.handlers.past_of_fork import FORKED_FROM, ForkedPast
 from stabilize_nb.models.ids import new_id
-from stabilize_nb.models.near import close
+from stabilize_nb.models.near import listed
 from stabilize_nb.models.values import plain_mapping
 from stabilize_nb.models.workflow import ORIGIN
 from stabilize_nb.queue.messages import ForkWorkflow
@@ -131,9 +131,7 @@ def _point(run: Run, refs: Mapping[str, StageRow], stage: str) -> StageRow | Non
     row = refs.get(stage)
     if row is None:
         known = tuple(refs)
-        raise StageNotFoundError(
-            f"run {run.id} has no stage {stage!r}; its stages are: {', '.join(known)}{close(stage, known)}"
-        )
+        raise StageNotFoundError(f"run {run.id} has no stage {stage!r}; its stages are: {listed(stage, known)}")
     if row.started_at is None:
         began = ", ".join(repr(ref) for ref, each in refs.items() if each.started_at is not None) or "none"
         raise StageNotReadyError(
@@ -147,9 +145,7 @@ def _inputs(past: ForkedPast, given: Mapping[str, Any]) -> dict[str, Any]:
     known = past.view.head.context
     stray = [name for name in inputs if name not in known]
     if stray and known:
-        raise ConfigError(
-            f"the run has no input {stray[0]!r}{close(stray[0], known)}; its inputs are: {', '.join(known)}"
-        )
+        raise ConfigError(f"the run has no input {stray[0]!r}; its inputs are: {listed(stray[0], known)}")
     return inputs
 
 

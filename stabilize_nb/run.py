@@ -19,7 +19,7 @@ from stabilize_nb.explain_stage import explain_stage
 from stabilize_nb.forks import Code, Origin, fork, forks_of, origin_of
 from stabilize_nb.gates import Gate, gates_in
 from stabilize_nb.models.gate import APPROVE, REJECT
-from stabilize_nb.models.near import close
+from stabilize_nb.models.near import listed
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.models.values import as_dict
 from stabilize_nb.printed import Lines, log_of
@@ -603,7 +603,7 @@ class Run:
             if name in (stage.ref_id, stage.id):
                 return stage
         known = [stage.ref_id for stage in workflow.stages]
-        msg = f"run {self.id} has no stage {name!r}; its stages are: {', '.join(known)}{close(name, known)}"
+        msg = f"run {self.id} has no stage {name!r}; its stages are: {listed(name, known)}"
         raise StageNotFoundError(msg)
 
     # -- showing ----------------------------------------------------------------------------------

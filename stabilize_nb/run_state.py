@@ -20,7 +20,7 @@ from stabilize_nb.events.past import Past
 from stabilize_nb.events.replay import picture_of
 from stabilize_nb.explain_stage import explain_stage
 from stabilize_nb.gates import Gate, gate_of
-from stabilize_nb.models.near import close
+from stabilize_nb.models.near import listed
 from stabilize_nb.models.status import WorkflowStatus
 
 if TYPE_CHECKING:
@@ -186,8 +186,7 @@ class RunState:
         for row in rows:
             if name in (row.ref_id, row.id):
                 return StageState(self.view, row)
-        known = [row.ref_id for row in rows]
-        there = f"{', '.join(known)}{close(name, known)}"
+        there = listed(name, [row.ref_id for row in rows])
         msg = f"run {self.run_id} had no stage {name!r} after fact {self.sequence}; its stages were: {there}"
         raise StageNotFoundError(msg)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from stabilize_nb.errors import ConfigError, StageNotFoundError
 from stabilize_nb.models.ids import new_id
-from stabilize_nb.models.near import close
+from stabilize_nb.models.near import listed
 from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.models.topology import check_topology
 from stabilize_nb.models.values import as_dict
@@ -105,8 +105,7 @@ class Workflow:
         for stage in self.stages:
             if stage.ref_id == ref_id:
                 return stage
-        known = sorted(stage.ref_id for stage in self.stages)
-        there = f"{', '.join(known) or 'none'}{close(ref_id, known)}"
+        there = listed(ref_id, sorted(stage.ref_id for stage in self.stages))
         msg = f"workflow {self.name!r} has no stage {ref_id!r}; its stages are: {there}"
         raise StageNotFoundError(msg)
 

@@ -237,13 +237,17 @@ def _shorter(first):
         (
             {"at": "reviw"},
             StageNotFoundError,
-            "no stage 'reviw'; its stages are: plan, draft, review, never; did you mean",
+            r"has no stage 'reviw'; its stages are: plan, draft, review, never; did you mean 'review'\?$",
         ),
         ({"at": "never"}, StageNotReadyError, "cannot be forked at 'never', which never ran there; stages that did: "),
         ({"at": 999}, ConfigError, "has no fact 999"),
         ({"at": 1}, StageNotReadyError, "had not begun after fact 1"),
         ({"at": "review", "code": "old"}, ConfigError, "code='old' is not known; write one of 'current', 'recorded'"),
-        ({"at": "review", "inputs": {"questoin": 1}}, ConfigError, "no input 'questoin'; did you mean 'question'"),
+        (
+            {"at": "review", "inputs": {"questoin": 1}},
+            ConfigError,
+            r"no input 'questoin'; its inputs are: .*; did you mean 'question'\?$",
+        ),
         (
             {"at": "review", "inputs": {"question": {1}}},
             ValueNotStorableError,
