@@ -12,7 +12,7 @@ import os
 import random
 import signal
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class Disk(apsw.VFS):
         super().__init__("faulty", "unix", makedefault=True)
         self.fault = fault
         self.counts: Counter[str] = Counter()
-        self.files: dict[str, _File] = {}
+        self.unsynced: dict[str, _Unsynced] = {}  # by path: what one connection has written another one may sync
         self.failed = 0
 
     def xOpen(self, name: Any, flags: list[int]) -> _File:
@@ -70,9 +70,32 @@ class Disk(apsw.VFS):
                 raise apsw.IOError("the disk did not do it")
 
     def _lose_power(self, chance: random.Random) -> None:
-        for file in self.files.values():
-            file.lose(chance)
+        for path, unsynced in self.unsynced.items():
+            unsynced.lose(path, chance)
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass
+class _Unsynced:
+    """What was written to a file since its last sync, by whichever handle."""
+
+    before: dict[int, bytes] = field(default_factory=dict)  # what stood in a sector at the last sync
+    size: int | None = None  # how long the file was then; None: nothing has changed since
+    handles: int = 0
+
+    def lose(self, path: str, chance: random.Random) -> None:
+        """Have the disk hold what it held at the last sync, but for some of what was written since."""
+        if self.size is None:
+            return
+        with Path(path).open("r+b", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            is_undone = end < self.size and chance.random() < 0.5  # a file was shortened, or it was not
+            for sector, content in self.before.items():
+                if is_undone if sector * SECTOR >= end else chance.random() < 0.5:
+                    file.seek(sector * SECTOR)
+                    file.write(content)
+            if end > self.size and chance.random() < 0.7:
+                file.truncate(chance.randint(self.size, end) if chance.random() < 0.5 else self.size)
 
 
 class _File(apsw.VFSFile):
@@ -80,10 +103,10 @@ class _File(apsw.VFSFile):
         super().__init__("unix", name, flags)
         self._disk = disk
         self._path = path
-        self._before: dict[int, bytes] = {}  # what stood in a sector at the last sync
-        self._size: int | None = None  # how long the file was then; None: nothing has changed since
+        self._unsynced: _Unsynced | None = None
         if path is not None and disk.fault is not None and disk.fault.what == "power":
-            disk.files[f"{path} {id(self)}"] = self
+            self._unsynced = disk.unsynced.setdefault(path, _Unsynced())
+            self._unsynced.handles += 1
 
     def xWrite(self, data: bytes, offset: int) -> None:
         self._disk.reached("write")
@@ -93,8 +116,9 @@ class _File(apsw.VFSFile):
     def xSync(self, flags: int) -> None:
         self._disk.reached("sync")
         super().xSync(flags)
-        self._before.clear()
-        self._size = None
+        if self._unsynced is not None:
+            self._unsynced.before.clear()
+            self._unsynced.size = None
 
     def xTruncate(self, newsize: int) -> None:
         self._disk.reached("truncate")
@@ -102,30 +126,21 @@ class _File(apsw.VFSFile):
         super().xTruncate(newsize)
 
     def xClose(self) -> None:
-        self._disk.files.pop(f"{self._path} {id(self)}", None)
+        if self._path is not None and self._unsynced is not None:
+            self._unsynced.handles -= 1
+            if not self._unsynced.handles:
+                self._disk.unsynced.pop(self._path, None)
+            self._unsynced = None
         super().xClose()
 
     def _remember(self, offset: int, length: int) -> None:
-        if self._path is None or self._disk.fault is None or self._disk.fault.what != "power":
+        unsynced = self._unsynced
+        if unsynced is None:
             return
         size = self.xFileSize()
-        if self._size is None:
-            self._size = size
+        if unsynced.size is None:
+            unsynced.size = size
         for sector in range(offset // SECTOR, -(-(offset + length) // SECTOR)):
             start = sector * SECTOR
-            if sector not in self._before and start < self._size:
-                self._before[sector] = self.xRead(min(SECTOR, self._size - start), start)
-
-    def lose(self, chance: random.Random) -> None:
-        """Have the disk hold what it held at the last sync, but for some of what was written since."""
-        if self._path is None or self._size is None:
-            return
-        with Path(self._path).open("r+b", buffering=0) as file:
-            end = file.seek(0, os.SEEK_END)
-            is_undone = end < self._size and chance.random() < 0.5  # a file was shortened, or it was not
-            for sector, content in self._before.items():
-                if is_undone if sector * SECTOR >= end else chance.random() < 0.5:
-                    file.seek(sector * SECTOR)
-                    file.write(content)
-            if end > self._size and chance.random() < 0.7:
-                file.truncate(chance.randint(self._size, end) if chance.random() < 0.5 else self._size)
+            if sector not in unsynced.before and start < unsynced.size:
+                unsynced.before[sector] = self.xRead(min(SECTOR, unsynced.size - start), start)
