@@ -46,20 +46,27 @@ def unreadable(workflow_id: str, error: Exception) -> StoreDamagedError:
 
 
 #: Definitions that were read or written last, by their text: one of many fields is made once.
-_specs: dict[str, StageSpec] = {}
+_specs: dict[str, tuple[str, StageSpec]] = {}
+#: Characters from which a definition is found by its end.
+_LONG = 4_096
 _SPECS = 4_096
 
 
 def _spec(text: str) -> StageSpec:
-    known = _specs.get(text)
-    return known if known is not None else _keep(text, spec_from_data(loads(text)))
+    known = _specs.get(_key(text))
+    return known[1] if known is not None and known[0] == text else _keep(text, spec_from_data(loads(text)))
 
 
 def _keep(text: str, spec: StageSpec) -> StageSpec:
     if len(_specs) >= _SPECS:
         _specs.clear()
-    _specs[text] = spec
+    _specs[_key(text)] = text, spec
     return spec
+
+
+def _key(text: str) -> str:
+    """Return by what a definition is found: a stage with thousands of edges has a text that takes long to hash."""
+    return text if len(text) < _LONG else f"{len(text)} {text[-_LONG:]}"
 
 
 def head(row: Sequence[Any]) -> Head:

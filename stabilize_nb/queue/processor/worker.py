@@ -322,8 +322,11 @@ class Workshop(Bodies):
 
     def _due_among(self, connection: Connection, names: frozenset[str]) -> tuple[Due, int | None]:
         """Return when something is due, and when the first body is."""
-        mine = {"known": dumps(sorted(names)), "owner": self.custody.filter}
-        row = connection.one("next_due", mine)
+        mine = {"owner": self.custody.filter}
+        if names:
+            row = connection.one("next_due", {"known": dumps(sorted(names)), **mine})
+        else:  # looking for bodies of no name would be looking at all bodies
+            row = connection.one("next_order", mine)
         order, timer, body = row or (None, None, None)
         return (_first(order, body), _first(order, timer, body)), body
 
