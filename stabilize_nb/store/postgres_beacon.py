@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -65,8 +66,7 @@ class SessionBeacon(Beacon):
         """Take the locks again when the server was gone."""
         with self._guard:
             if self._session is not None:
-                with suppress(psycopg.Error):
-                    self._session.execute("SELECT 1")
+                _hear_end_of(self._session)
             if self._lit and (self._session is None or self._session.closed):
                 self._take(set())
 
@@ -84,3 +84,10 @@ class SessionBeacon(Beacon):
         """Whether some session holds a lock."""
         row = connection.one("beacon_is_lit", {"space": self._driver.place, "slot": slot})
         return bool(row and row[0])
+
+
+def _hear_end_of(session: psycopg.Connection[Any]) -> None:
+    """Have a session that the server has ended know it, without asking the server."""
+    with suppress(psycopg.Error):
+        while select.select([session.fileno()], [], [], 0)[0]:
+            session.pgconn.consume_input()

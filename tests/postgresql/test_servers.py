@@ -185,6 +185,27 @@ def test_sessions_that_are_terminated(server: Served, url: str, tmp_path: Path) 
         judge(engine, notes)
 
 
+def test_light_that_the_server_has_put_out_is_lit_again(server: Served, url: str) -> None:
+    """A session that alone was ended is noticed although nothing is asked through it."""
+
+    def slots(root: psycopg.Connection[tuple[int]]) -> dict[int, int]:
+        """Return the slots that are lit, each with the process of the server that holds its lock."""
+        return dict(
+            root.execute("SELECT objid::int, pid FROM pg_locks WHERE locktype = 'advisory' AND granted").fetchall()
+        )
+
+    flow = Flow("asked")
+    flow.approval("Good?", name="good")
+    with Engine(url) as engine, psycopg.connect(server.address, autocommit=True) as root:
+        others = slots(root)
+        engine.start(flow).until_gate(PATIENCE)
+        (mine,) = (slot for slot, pid in slots(root).items() if others.get(slot) != pid)
+        before = slots(root)[mine]
+        root.execute("SELECT pg_terminate_backend(%s)", [before])
+
+        until(lambda: slots(root).get(mine, before) != before)
+
+
 def test_what_another_process_commits_is_heard_at_once(url: str) -> None:
     """Who waits for a run elsewhere needs no polling: the listener wakes it."""
     flow = Flow("asked")

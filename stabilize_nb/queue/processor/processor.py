@@ -316,7 +316,8 @@ class QueueProcessor(Workshop):
                 if now >= next_look:
                     next_look = now + LOOK_FOR_DEAD
                     self.look_for_dead()
-                if self.running and timetable.go_on():
+                has_news, self._woken = self._woken, False
+                if self.running and timetable.go_on(has_news=has_news):
                     self.wake()
                     self.database.changes.notify(origin=self.wake)
                 if now >= next_forgetting:

@@ -94,6 +94,7 @@ class Workshop(Bodies):
         self._had_turn = ""  # the workflow of which a body was taken last, when workflows take turns
         self._attempted: list[Done] = []  # by the transaction that is under way
         self._hindered = False  # messages are due of workflows that another process had in hand
+        self._woken = False  # by whoever else has committed
         self._doubtful: list[Leased] = []  # taken by commits that failed, or did they?
 
     # -- the loop of a worker ---------------------------------------------------------------------
@@ -476,6 +477,7 @@ class Workshop(Bodies):
             self._wake()
 
     def _wake(self) -> None:
+        self._woken = True
         with self.desk.changed:
             self.desk.dirty = True
             self.desk.changed.notify()
