@@ -344,11 +344,18 @@ class Database:
 
         Where somebody in this process works, it is committed together with what it leads to.
         """
-        reply = None if threading.current_thread() is self._door else self.call(lambda: self._carried(work))
-        if reply is None:
+        if threading.current_thread() is self._door:
             self.call_write(work)
-        else:
+        elif (reply := self.call(lambda: self._carried_or_written(work))) is not None:
             reply.result()
+        else:
+            self.changes.notify()
+
+    def _carried_or_written(self, work: Callable[[Connection], Any]) -> Reply[None] | None:
+        reply = self._carried(work)
+        if reply is None:
+            self.write(work)
+        return reply
 
     def _carried(self, work: Callable[[Connection], Any]) -> Reply[None] | None:
         replies = (courier(work) for courier in self.couriers)
