@@ -44,6 +44,8 @@ class Driver(ABC):
     #: What opens the database again: the URL as it was given, which may hold a password.
     address: str
     in_memory: bool = False
+    #: Whether commits of other processes make themselves heard (`listen`).
+    tells: bool = False
     #: What the library of the database raises.
     errors: ClassVar[tuple[type[Exception], ...]]
 

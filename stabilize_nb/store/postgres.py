@@ -47,6 +47,7 @@ class PostgresDriver(Driver):
     """
 
     errors = (psycopg.Error,)
+    tells = True
 
     def __init__(self, url: str) -> None:
         self.address = url

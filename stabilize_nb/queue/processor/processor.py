@@ -39,9 +39,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("stabilize_nb")
 #: Seconds between looks for processors that have died (C8 allows one second in all).
 LOOK_FOR_DEAD = 0.4
-#: Seconds without work or a commit of others after which commits of others are looked for less often, and how much.
+#: Seconds without work or a commit of others after which the keeper looks around less often, and how much: where it
+#: has to look for commits of others, and where these make themselves heard.
 CALM = 3.0
 SELDOM = 5
+SELDOM_IF_TOLD = 10
 #: Seconds between two entries in the log of what a body prints.
 KEEP_OUTPUT = 2.0
 #: Seconds between two looks for messages that have long been done.
@@ -359,7 +361,8 @@ class QueueProcessor(Workshop):
         now = time.monotonic()
         if self.desk.holds():
             self._stirred = now
-        return self.config.poll_frequency_ms / 1_000 * (1 if now - self._stirred < CALM else SELDOM)
+        seldom = SELDOM_IF_TOLD if self.database.driver.tells else SELDOM
+        return self.config.poll_frequency_ms / 1_000 * (1 if now - self._stirred < CALM else seldom)
 
     def _look_outside(self, seen: int) -> int:
         """See whether another process has committed."""
