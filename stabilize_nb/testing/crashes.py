@@ -227,13 +227,16 @@ class Trial:
         return ""
 
     def moments(self, limit: int) -> list[Moment]:
-        """Return the moments at which to kill, at most `limit`."""
+        """Return the moments at which to kill, at most `limit`: the first, the last, and those evenly between them."""
         found = [
             Moment(where, nth)
             for where in ("before", "after", "inside")
             for nth in range(1, self.once.counts.get(where, 0) + 1)
         ]
-        return [found[at * len(found) // limit] for at in range(limit)] if len(found) > limit else found
+        if len(found) <= limit:
+            return found
+        step = (len(found) - 1) / max(1, limit - 1)
+        return [found[len(found) - 1 - round(at * step)] for at in reversed(range(limit))]
 
     def run(self, numbered: tuple[int, Moment]) -> dict[str, Any] | None:
         """Kill at a moment, go on, and return who was struck and what harm was done; None: it was not reached."""
