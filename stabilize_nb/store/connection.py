@@ -122,6 +122,9 @@ class Connection(ABC):
         """Give back free pages of the file, at most so many, inside a transaction; return how many are left."""
         return 0
 
+    def make_room(self, stages: int) -> None:  # noqa: B027 - only a log that grows with its commits wants room
+        """Have room ready for what the steps of so many stages will write, once the transaction is committed."""
+
     def begin(self, *, beside: bool = False, careful: bool = True) -> None:
         """
         Begin a transaction that may write.

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from stabilize_nb.tasks.registry import TaskRegistry
 
 T = TypeVar("T")
-#: Pages of the WAL after which it is swept: 8 MiB.
-SWEEP = 2_000
+#: Pages of the WAL after which it is swept: 2 MiB.
+SWEEP = 500
 #: How often a transaction is tried that others get in the way of.
 TRIES = 6
 log = logging.getLogger("stabilize_nb")

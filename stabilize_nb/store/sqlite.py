@@ -34,8 +34,15 @@ log = logging.getLogger("stabilize_nb")
 #: Statements kept prepared: all that a step may run, and few, since apsw looks through all of them for every statement.
 PREPARED = 128
 DURABILITY = {"full": "FULL", "normal": "NORMAL"}
-#: Pages in the WAL at which a writer moves them into the database itself: 16 MiB. Before that a thread beside it does.
-CHECKPOINT_LATEST = 4_000
+#: Pages in the WAL at which a writer moves them into the database itself: 4 MiB. Before that a thread beside it does.
+CHECKPOINT_LATEST = 1_000
+#: Bytes that a frame of the WAL has beside its page.
+FRAME_HEAD = 24
+#: Frames that one stage takes, from being stored to its end.
+FRAMES = 9
+#: Bytes by which the WAL is made longer at least, and in one write, of which SQLite takes 128 KiB at most.
+ROOM = 1 << 18
+AT_ONCE = 1 << 16
 #: The part of SQLite's user_version that numbers the schema.
 VERSIONS = 0xFFFF
 #: Seconds for which a database that comes with a WAL is looked through when it is opened.
@@ -72,6 +79,7 @@ class SqliteConnection(Connection):
 
     def __init__(self, path: str, durability: str = "full", *, read_only: bool = False) -> None:
         super().__init__(path, statements())
+        self._waits_for_disk = False
         if not read_only and path != ":memory:":
             make_private(path)
         try:
@@ -105,6 +113,7 @@ class SqliteConnection(Connection):
             self._db.pragma("journal_mode", journal)
             self._db.set_wal_hook(self.committed)
         self._db.pragma("synchronous", synchronous)
+        self._waits_for_disk = self.path != ":memory:" and journal == "WAL" and synchronous != "NORMAL"
 
     def committed(self, database: apsw.Connection, _name: str, pages: int) -> int:
         """Note how many pages the WAL holds after a commit, and see to it that they do not become ever more."""
@@ -138,6 +147,23 @@ class SqliteConnection(Connection):
         """Move what the WAL holds into the database, as far as that is possible without holding anybody up."""
         with contextlib.suppress(apsw.BusyError, apsw.LockedError):
             self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+
+    def make_room(self, stages: int) -> None:
+        """
+        Write zeros behind the end of the WAL, which SQLite takes for what an earlier round has left.
+
+        The commit that stores the stages syncs them. A commit that makes a file longer waits for its new length, too:
+        each step takes a third less of the disk's time when it overwrites.
+        """
+        if not self._waits_for_disk:
+            return
+        frame = FRAME_HEAD + int(self._db.pragma("page_size"))
+        wanted = min(self.wal_pages + FRAMES * stages, CHECKPOINT_LATEST) * frame
+        wal = f"{self.path}-wal"
+        with contextlib.suppress(OSError, apsw.Error):  # whoever has something to write says that the disk is full
+            size = Path(wal).stat().st_size
+            if size < wanted:
+                _fill(wal, size, max(wanted, size + ROOM))
 
     def free_pages(self, most: int) -> int:
         """Give back pages at the end of the file, at most so many, inside a transaction; return how many are left."""
@@ -231,6 +257,16 @@ def _choice(name: str, default: str, known: tuple[str, ...]) -> str:
         msg = f"STABILIZE_{name}={value!r} is not known; expected one of {', '.join(known)}"
         raise ConfigError(msg)
     return value
+
+
+def _fill(path: str, begin: int, end: int) -> None:
+    """Write zeros into a file of SQLite, from one place to another."""
+    file = apsw.VFSFile("", path, [apsw.SQLITE_OPEN_WAL | apsw.SQLITE_OPEN_READWRITE, 0])
+    try:
+        for at in range(begin, end, AT_ONCE):
+            file.xWrite(bytes(min(AT_ONCE, end - at)), at)
+    finally:
+        file.xClose()
 
 
 def distrust(database: apsw.Connection) -> None:

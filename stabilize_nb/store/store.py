@@ -284,6 +284,7 @@ def create(connection: Connection, definition: dict[str, Any], now: int) -> Work
     fact = WorkflowCreated(definition)
     view = evolve(genesis(definition), fact, now)
     _insert(connection, view, definition)
+    connection.make_room(len(definition["stages"]))
     write_facts(connection, definition["id"], 1, [fact], now)
     return fact
 

@@ -1,7 +1,11 @@
-"""What has been written ahead is moved into the database: beside everybody, and by the writer before it is too much."""
+"""What has been written ahead is moved into the database: beside everybody, and by the writer before it is too much.
+
+Where commits wait for the disk, the file is made longer before there is work.
+"""
 
 from __future__ import annotations
 
+import shutil
 import threading
 from pathlib import Path
 
@@ -64,3 +68,62 @@ def test_sweep_moves_what_has_gathered_and_nobody_waits_for_it(tmp_path, monkeyp
         assert file.stat().st_size > before
         with pytest.raises(StoreUnavailableError, match="the disk is full"):
             bench.database.sweep()
+
+
+def length(path: Path) -> int:
+    """Return how many frames a WAL has room for."""
+    return Path(f"{path}-wal").stat().st_size // (4_096 + sqlite.FRAME_HEAD)
+
+
+def test_no_step_makes_the_wal_longer(tmp_path):
+    """There is room for the steps of a workflow when it is stored, and what a crash leaves of it is read to the end."""
+    path, left = tmp_path / "runs.db", tmp_path / "left.db"
+    flow = chain(100)
+    with Bench(f"sqlite:///{path}", durability="full") as bench:
+        bench.begin(flow)
+        room = length(path)
+        bench.processor.process_all()
+        assert 8 * 100 < bench.database.writer.wal_pages <= room
+        assert length(path) == room
+        shutil.copy(path, left)
+        shutil.copy(f"{path}-wal", f"{left}-wal")
+
+    with Bench(f"sqlite:///{left}") as after:
+        assert set(after.statuses(flow).values()) == {"SUCCEEDED"}
+        assert after.sql("PRAGMA integrity_check") == [("ok",)]
+
+
+def test_room_is_made_once_and_never_more_than_is_used_before_the_wal_begins_anew(tmp_path):
+    """A workflow may have more stages than that, and there may be many of them."""
+    path = tmp_path / "runs.db"
+    with Bench(f"sqlite:///{path}") as bench:
+        bench.store.store(chain(2))
+        room = length(path)
+        bench.store.store(chain(2))
+        assert length(path) == room
+        bench.store.store(chain(1_500))
+        assert length(path) == sqlite.CHECKPOINT_LATEST
+
+
+def test_wal_of_commits_that_do_not_wait_is_as_long_as_what_it_holds(tmp_path):
+    """Zeros would be written for nothing."""
+    path = tmp_path / "runs.db"
+    with Bench(f"sqlite:///{path}", durability="normal") as bench:
+        bench.store.store(chain(100))
+        assert length(path) == bench.database.writer.wal_pages
+
+
+def test_disk_without_room_for_zeros_keeps_nobody_from_working(tmp_path, monkeypatch):
+    """What a commit needs is another matter."""
+
+    class Full(apsw.VFSFile):
+        def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 - a name of apsw
+            raise apsw.FullError("no space left on device")
+
+    monkeypatch.setattr(sqlite.apsw, "VFSFile", Full)
+    path, flow = tmp_path / "runs.db", chain(100)
+    with Bench(f"sqlite:///{path}") as bench:
+        bench.begin(flow)
+        assert length(path) == bench.database.writer.wal_pages
+        bench.processor.process_all()
+        assert set(bench.statuses(flow).values()) == {"SUCCEEDED"}
