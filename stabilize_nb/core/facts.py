@@ -557,10 +557,15 @@ _BLANK = {
     for kind in FACTS.values()
 }
 
-#: Fields that hold a member of an enum.
-_ENUMS = frozenset({"status", "token"})
-#: Field -> default, in order; a field without a default has one that nothing equals.
-_LAYOUT = {kind: tuple((name, _BLANK[kind].get(name, object())) for name in _FIELDS[kind]) for kind in FACTS.values()}
+#: Fields that are always written, those that are left out with their default, and those that hold a member of an enum.
+_LAYOUT = {
+    kind: (
+        tuple(name for name in names if name not in _BLANK[kind]),
+        tuple(_BLANK[kind].items()),
+        tuple(name for name in ("status", "token") if name in names),
+    )
+    for kind, names in _FIELDS.items()
+}
 
 S = WorkflowStatus
 _WORKFLOW_ENDS = {
@@ -590,11 +595,17 @@ def event_type(fact: Fact) -> str:
 def to_data(fact: Fact) -> dict[str, Json]:
     """Return a fact as JSON data, its class under "fact"; fields with their default are left out."""
     kind = fact.__class__
+    needed, optional, members = _LAYOUT[kind]
     data: dict[str, Json] = {"fact": kind.__name__}
-    for name, blank in _LAYOUT[kind]:
+    for name in needed:
+        data[name] = getattr(fact, name)
+    for name, blank in optional:
         value = getattr(fact, name)
         if value != blank:
-            data[name] = value.value if name in _ENUMS and value is not None else value
+            data[name] = value
+    for name in members:
+        if data.get(name) is not None:
+            data[name] = data[name].value
     return data
 
 

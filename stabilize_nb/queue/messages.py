@@ -274,6 +274,11 @@ MESSAGES: dict[str, type[Message]] = {
 
 _FIELDS = {kind: tuple(f.name for f in dataclasses.fields(kind)) for kind in MESSAGES.values()}
 _DEFAULTS = {kind: kind() for kind in MESSAGES.values()}
+#: The fields that are no columns of a message's row, with their defaults.
+_PAYLOAD = {
+    kind: tuple((name, getattr(_DEFAULTS[kind], name)) for name in names if name not in ("execution_id", "stage_id"))
+    for kind, names in _FIELDS.items()
+}
 #: Annotation of a field -> what its JSON data may be.
 _JSON: dict[str, tuple[type, ...]] = {
     "str": (str,), "int": (int,), "bool": (bool,), "Token": (str,), "str | None": (str, NoneType),
@@ -286,14 +291,10 @@ _TOKENS = {token.value: token for token in Token}
 
 def to_payload(message: Message) -> dict[str, Any]:
     """Return the fields that differ from the defaults, as JSON data; the row's own columns are left out."""
-    kind = type(message)
-    blank = _DEFAULTS[kind]
     payload: dict[str, Any] = {}
-    for name in _FIELDS[kind]:
-        if name in ("execution_id", "stage_id"):
-            continue
+    for name, blank in _PAYLOAD[type(message)]:
         value = getattr(message, name)
-        if value != getattr(blank, name):
+        if value != blank:
             payload[name] = value.value if isinstance(value, Token) else value
     return payload
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from stabilize_nb.errors import ConfigError, SecretNotFoundError
 from stabilize_nb.models.secret import Secret
 from stabilize_nb.secrets.forms import SHORTEST
 from stabilize_nb.secrets.hiding import HIDDEN
+from stabilize_nb.within import Within
 
 #: Where secrets are looked up: a mapping, or a function from name to value. None: the environment.
 Source = Mapping[str, str] | Callable[[str], str | None] | None
@@ -70,14 +70,9 @@ def check_source(source: Any) -> None:
         raise ConfigError(msg)
 
 
-@contextmanager
-def looking_up(source: Source, place: str) -> Iterator[None]:
+def looking_up(source: Source, place: str) -> Within[Desk]:
     """Let secrets be looked up in `source` on behalf of `place`, within this thread or coroutine."""
-    token = _desk.set(Desk(source, place))
-    try:
-        yield
-    finally:
-        _desk.reset(token)
+    return Within(_desk, Desk(source, place))
 
 
 def resolved(value: Any) -> Any:

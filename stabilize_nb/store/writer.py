@@ -52,21 +52,10 @@ def write_view(connection: Connection, view: View, before: Head) -> None:
 
 def _put(connection: Connection, workflow_id: str, row: Any, known: Any, text: Text) -> None:
     match row:
-        case StageRow() if known is None:
-            connection.run("insert_stage", rows.new_stage_params(row, workflow_id, text))
-        case StageRow() if row.spec is not known.spec:
-            connection.run("redefine_stage", {"id": row.id, "spec": rows.spec_text(row.spec)})
-            connection.run("update_stage", rows.stage_params(row, text))
-        case StageRow() if rows.same_documents(row, known):
-            connection.run("move_stage", rows.stage_state(row))
         case StageRow():
-            connection.run("update_stage", rows.stage_params(row, text))
-        case TaskRow() if known is not None:
-            if row.implementing_class != known.implementing_class:
-                _replace_code(connection, workflow_id, row, known)
-            connection.run("update_task", rows.task_state(row, text))
+            _put_stage(connection, workflow_id, row, known, text)
         case TaskRow():
-            connection.run("put_task", rows.task_params(row, text))
+            _put_task(connection, workflow_id, row, known, text)
         case RoundRow():
             connection.run("put_round", {**row._asdict(), "settled": int(row.settled), "workflow_id": workflow_id})
         case ArrivalRow():
@@ -90,6 +79,27 @@ def _put(connection: Connection, workflow_id: str, row: Any, known: Any, text: T
         case _:
             msg = f"no table for a {type(row).__name__}"
             raise TypeError(msg)
+
+
+def _put_stage(connection: Connection, workflow_id: str, row: StageRow, known: StageRow | None, text: Text) -> None:
+    if known is None:
+        connection.run("insert_stage", rows.new_stage_params(row, workflow_id, text))
+        return
+    if row.spec is not known.spec:
+        connection.run("redefine_stage", {"id": row.id, "spec": rows.spec_text(row.spec)})
+    if row.spec is known.spec and rows.same_documents(row, known):
+        connection.run("move_stage", rows.stage_state(row))
+    else:
+        connection.run("update_stage", rows.stage_params(row, text))
+
+
+def _put_task(connection: Connection, workflow_id: str, row: TaskRow, known: TaskRow | None, text: Text) -> None:
+    if known is None:
+        connection.run("put_task", rows.task_params(row, text))
+        return
+    if row.implementing_class != known.implementing_class:
+        _replace_code(connection, workflow_id, row, known)
+    connection.run("update_task", rows.task_state(row, text))
 
 
 def _replace_code(connection: Connection, workflow_id: str, row: TaskRow, known: TaskRow) -> None:

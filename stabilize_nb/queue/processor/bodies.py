@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,7 @@ from stabilize_nb.queue.processor.body import (
     time_limit,
     timed_out,
 )
-from stabilize_nb.queue.processor.capture import STREAMS, catching, output_for
+from stabilize_nb.queue.processor.capture import STREAMS, Catching, output_for
 from stabilize_nb.queue.processor.executors import Executors, Pool, call_of
 from stabilize_nb.queue.processor.loop import in_thread, run_on_loop
 from stabilize_nb.secrets.log_lines import mask_logger
@@ -40,9 +39,11 @@ if TYPE_CHECKING:
     from stabilize_nb.queue.processor.config import QueueProcessorConfig
     from stabilize_nb.queue.processor.desk import Desk
     from stabilize_nb.queue.processor.remote import Reply
+    from stabilize_nb.secrets.resolving import Desk as Secrets
     from stabilize_nb.store.database import Database
     from stabilize_nb.tasks.interface import Task
     from stabilize_nb.tasks.registry import TaskRegistry
+    from stabilize_nb.within import Within
 
 log = logging.getLogger("stabilize_nb")
 #: Seconds: a deadline nearer than this wakes the keeper, which looks up less often than that.
@@ -189,7 +190,7 @@ class Bodies:
         try:
             if left <= 0:
                 return timed_out(task, stage, running, limit, now)
-            with catching(running.output), self._looking_up(body):
+            with Catching(running.output), self._looking_up(body):
                 result = self._executed(running, task, stage)
             if is_awaitable(result):
                 self._go_on_waiting(running, task, stage, limit, result)
@@ -229,7 +230,7 @@ class Bodies:
     def _go_on_waiting(self, running: Running, task: Task, stage: StageExecution, limit: float, result: Any) -> None:
         async def finish() -> None:
             try:
-                with catching(running.output), self._looking_up(running.body):
+                with Catching(running.output), self._looking_up(running.body):
                     breaks_off = running.elsewhere or getattr(task, "waits", False)
                     returned = await (running.while_wanted(result) if breaks_off else result)
                 judge = partial(outcome_once_verified, returned, task, stage, running, self.database.clock())
@@ -243,7 +244,7 @@ class Bodies:
                 self._leave_place()
         running.future = run_on_loop(finish())
 
-    def _looking_up(self, body: Body) -> AbstractContextManager[None]:
+    def _looking_up(self, body: Body) -> Within[Secrets]:
         return looking_up(self.config.secrets, f"stage {body.stage.ref_id!r}")
 
     def deliver(self, running: Running, outcome: Outcome, *, in_thread: bool) -> bool:

@@ -20,7 +20,7 @@ from stabilize_nb.models.status import WorkflowStatus
 from stabilize_nb.models.task import TaskExecution
 from stabilize_nb.models.values import plain, plain_mapping
 from stabilize_nb.queue.messages import KeepOutput, Outcome, OutcomeKind, TaskFinished
-from stabilize_nb.queue.processor.capture import catching
+from stabilize_nb.queue.processor.capture import Catching
 from stabilize_nb.queue.processor.journal_rows import JournalRows
 from stabilize_nb.queue.processor.loop import in_thread
 from stabilize_nb.queue.processor.remote import Away
@@ -264,7 +264,7 @@ def outcome_once_verified(result: Any, task: Task, stage: StageExecution, runnin
     outcome = outcome_of(result, task, stage, running, now)
     if not has_to_be_verified(task, outcome):
         return outcome
-    with catching(running.output):
+    with Catching(running.output):
         return verified(task, stage, result, outcome, _attempts(task, running))
 
 

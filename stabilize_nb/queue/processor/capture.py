@@ -17,7 +17,6 @@ import re
 import sys
 import threading
 import time
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
@@ -25,9 +24,10 @@ from stabilize_nb.errors import ConfigError
 from stabilize_nb.plain import obeyed_by_none
 from stabilize_nb.secrets.hiding import held_back, hide
 from stabilize_nb.secrets.patterns import masked
+from stabilize_nb.within import Within
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from types import ModuleType
 
 #: "keep": in the log only; "echo": in the log, and printed as well; "off": printed only; "auto": "keep" within
@@ -180,7 +180,7 @@ class Router:
         output.write(self._name, text)
         _tell(output)
         if output.echoes:
-            with _catching(None):  # the stream may be one that ends in another router
+            with Within(_current, None):  # the stream may be one that ends in another router
                 self._stream.write(output.echoed(self._name, text))
         return len(text)
 
@@ -191,7 +191,7 @@ class Router:
             output.write(self._name, text)
             _tell(output)
             text = output.echoed(self._name, text) if output.echoes else ""
-        with _catching(None):
+        with Within(_current, None):
             self._stream.write(obeyed_by_none(text))
 
     def writelines(self, lines: Any) -> None:
@@ -211,29 +211,26 @@ def log_text(text: str) -> None:
         _tell(output)
 
 
-@contextmanager
-def _catching(output: Output | None) -> Iterator[None]:
-    token = _current.set(output)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+class Catching(Within["Output | None"]):
+    """Lets what this thread or coroutine prints and displays go to `output`; None changes nothing."""
 
+    __slots__ = ("_output",)
 
-@contextmanager
-def catching(output: Output | None) -> Iterator[None]:
-    """Let what this thread or coroutine prints and displays go to `output`; None changes nothing."""
-    if output is None:
-        yield
-        return
-    _route()
-    _hook()
-    try:
-        with _catching(output):
-            yield
-    finally:
-        for stream in output.unsaid():
-            getattr(sys, stream).write(output.echoed(stream, "", at_end=True))
+    def __init__(self, output: Output | None) -> None:
+        super().__init__(_current, output)
+        self._output = output
+
+    def __enter__(self) -> None:
+        if self._output is not None:
+            _route()
+            _hook()
+            super().__enter__()
+
+    def __exit__(self, *_: object) -> None:
+        if self._output is not None:
+            super().__exit__()
+            for stream in self._output.unsaid():
+                getattr(sys, stream).write(self._output.echoed(stream, "", at_end=True))
 
 
 def output_for(manner: str, run_id: str) -> Output | None:

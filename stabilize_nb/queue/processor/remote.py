@@ -20,7 +20,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from stabilize_nb.errors import ConfigError, PermanentError, PreconditionError, TransientError, is_transient
-from stabilize_nb.queue.processor.capture import Output, catching
+from stabilize_nb.queue.processor.capture import Catching, Output
 from stabilize_nb.tasks.prints import print_of
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ def carry_out(call: bytes) -> bytes:
     """Do the call, in whatever process this is, and return a Reply as bytes; raises nothing."""
     output = Output()
     try:
-        with catching(output):
+        with Catching(output):
             _mark, function, args, keywords = pickle.loads(call)  # noqa: S301 - from the engine
             value = function(*args, **keywords)
     except BaseException as error:  # noqa: BLE001 - whatever a body raises is its outcome
