@@ -13,12 +13,12 @@ from stabilize_nb.tasks.prints import plain_name
 from stabilize_nb.versions import queued_code
 
 if TYPE_CHECKING:
-    from stabilize_nb.run import Run
+    from stabilize_nb.run_record import RunRecord
 
 S = WorkflowStatus
 
 
-def explain(run: Run) -> list[str]:
+def explain(run: RunRecord) -> list[str]:
     """Return one sentence for each thing a run waits for or works at."""
     workflow = run.workflow
     if workflow.status.is_complete:
@@ -41,7 +41,7 @@ def explain(run: Run) -> list[str]:
     return sentences or ["nothing has begun yet"]
 
 
-def _waits_for_workers(run: Run) -> list[str]:
+def _waits_for_workers(run: RunRecord) -> list[str]:
     """Return a sentence for each task that is due and that this process does not run."""
     processor, database = run.engine.processor, run.engine.database
     names, taken = database.call_read(lambda connection: queued_code(run, connection))

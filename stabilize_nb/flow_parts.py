@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from stabilize_nb.flow import Flow
+    from stabilize_nb.flow_writing import Writing
     from stabilize_nb.tasks.interface import Task
 
 #: Parameters that the engine fills in.
@@ -220,7 +221,7 @@ class FlowLoop:
 
     def __init__(
         self,
-        flow: Flow,
+        flow: Writing,
         name: str,
         *,
         condition: str,
@@ -240,7 +241,7 @@ class FlowLoop:
         self.reducers: dict[str, str] = {}
         self._flow = flow
 
-    def copied(self, flow: Flow) -> FlowLoop:
+    def copied(self, flow: Writing) -> FlowLoop:
         """Return the same loop of another flow."""
         made = FlowLoop(
             flow, self.name, condition=self.condition, until=self.until, most=self.most, after=self.after,

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from stabilize_nb.core.rows import StageSpec
     from stabilize_nb.models.stage import StageExecution
     from stabilize_nb.models.workflow import Workflow
-    from stabilize_nb.run import Run
+    from stabilize_nb.run_record import RunRecord
     from stabilize_nb.store.connection import Connection
     from stabilize_nb.tasks.registry import TaskRegistry
 
 
-def newer_code(run: Run, workflow: Workflow | None = None) -> dict[str, str]:
+def newer_code(run: RunRecord, workflow: Workflow | None = None) -> dict[str, str]:
     """Return what a run names as the code of its stages where other code is defined now, with what that is named."""
     stages = (workflow or run.workflow).stages
     return _newer(run.engine.registry, (code for stage in stages for code in _codes(stage)))
@@ -41,13 +41,13 @@ def _newer(registry: TaskRegistry, codes: Iterable[str]) -> dict[str, str]:
     return {code: newer for code, newer in latest.items() if newer is not None and newer != code}
 
 
-def missing_code(run: Run) -> list[str]:
+def missing_code(run: RunRecord) -> list[str]:
     """Return what a run waits for and neither this process nor a worker at work knows, with prints."""
     names, taken = run.engine.database.call_read(lambda connection: queued_code(run, connection))
     return sorted(name for name in names if name not in run.engine.registry and name not in taken)
 
 
-def queued_code(run: Run, connection: Connection) -> tuple[set[str], Counter[str]]:
+def queued_code(run: RunRecord, connection: Connection) -> tuple[set[str], Counter[str]]:
     """Return the code that a run waits for, with prints, and how many processors run what is not run here."""
     names = {row[0] for row in connection.all("waiting_for_code_of", {"workflow_id": run.id})}
     processor = run.engine.processor
@@ -58,7 +58,7 @@ def queued_code(run: Run, connection: Connection) -> tuple[set[str], Counter[str
     return names, Counter(name for taken in others.values() for name in taken)
 
 
-def changed_code(run: Run) -> list[str]:
+def changed_code(run: RunRecord) -> list[str]:
     """Return the tasks that a run waits for and for which only other code is defined here."""
     return sorted({plain_name(code) for code in missing_code(run) if run.engine.registry.latest(code) is not None})
 

@@ -77,7 +77,9 @@ def _members(name: str, *members: str) -> str:
 
 
 def _public(kind: type) -> Iterator[str]:
-    for member, value in vars(kind).items():
+    """Yield what a class gives to whoever uses it, with what it has from others of the package, in their order."""
+    ours = [each for each in reversed(kind.__mro__) if each.__module__.startswith(stabilize_nb.__name__)]
+    for member, value in {name: value for each in ours for name, value in vars(each).items()}.items():
         if not member.startswith("_") and (callable(value) or isinstance(value, property | staticmethod | classmethod)):
             yield member
 

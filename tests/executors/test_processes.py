@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, process
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -195,6 +196,47 @@ def test_killed_process_is_a_retry_with_its_cause(tmp_path: Path) -> None:
             cause.startswith("ProcessLostError: the process of ProcessPoolExecutor that ran it died")
             for cause in causes(run)
         )
+
+
+def test_pool_that_breaks_while_it_begins_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CPython would wait for that process for ever, and so would whoever closes the pool."""
+    broken, beginning, ended, begun = (threading.Event() for _ in range(4))
+    manager = process._ExecutorManagerThread
+    terminate, join = manager.terminate_broken, manager.join_executor_internals
+    begin = ProcessPoolExecutor._adjust_process_count
+
+    def terminate_later(thread: Any, cause: Any) -> None:
+        broken.set()
+        assert beginning.wait(PATIENCE)
+        terminate(thread, cause)
+
+    def join_later(thread: Any) -> None:
+        ended.set()
+        assert begun.wait(PATIENCE)
+        join(thread)
+
+    def begin_later(executor: ProcessPoolExecutor) -> None:
+        if executor is not breaking:
+            begin(executor)
+            return
+        known, executor._processes = executor._processes, {}
+        executor._idle_worker_semaphore.acquire(blocking=False)
+        begin(executor)
+        beginning.set()
+        assert ended.wait(PATIENCE)
+        known.update(executor._processes)
+        executor._processes = known
+        begun.set()
+
+    with pool() as breaking:
+        pid = breaking.submit(os.getpid).result(PATIENCE)
+        monkeypatch.setattr(manager, "terminate_broken", terminate_later)
+        monkeypatch.setattr(manager, "join_executor_internals", join_later)
+        monkeypatch.setattr(ProcessPoolExecutor, "_adjust_process_count", begin_later)
+        os.kill(pid, signal.SIGKILL)
+        assert broken.wait(PATIENCE)
+        with Engine(":memory:", executor=breaking, workers=1) as engine:
+            assert ran(engine, work.prints).result(PATIENCE) == "printed"
 
 
 def test_body_that_always_kills_its_process_is_given_up(tmp_path: Path) -> None:

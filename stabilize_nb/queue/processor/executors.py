@@ -62,6 +62,7 @@ class Pool:
             raise _lost(sent.executor, "it was cancelled there") from None
         except Exception as error:
             if isinstance(error, BrokenExecutor):
+                _end_processes(sent.executor)
                 with self._lock:
                     self._doubtful.add(key)
                     self._make_anew(sent.executor)
@@ -88,6 +89,9 @@ class Pool:
         own = self._another(1) if alone else None
         executor = own or self._executor
         sent = Sent(executor.submit(carry_out, call), executor)
+        if getattr(executor, "_broken", False):  # meanwhile, so it may never say what became of this
+            _end_processes(executor)
+            raise BrokenExecutor("one of its processes died")
         if own is not None:
             own.shutdown(wait=False)  # when it has done that
         return sent
@@ -116,6 +120,16 @@ class Pool:
             for each in self._made:
                 each.shutdown(wait=False, cancel_futures=True)
             self._made.clear()
+
+
+def _end_processes(broken: Executor) -> None:
+    """
+    End what is left of a pool that broke.
+
+    CPython ends the processes that it knows of and then waits for all: for one that was just being begun without end.
+    """
+    for process in list((getattr(broken, "_processes", None) or {}).values()):
+        process.kill()
 
 
 class Executors:
