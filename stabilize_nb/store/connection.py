@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from stabilize_nb.core.rows import Head
-    from stabilize_nb.core.view import RowKey
     from stabilize_nb.store.blobs import Get
     from stabilize_nb.store.queries import Statement
 
@@ -71,7 +70,6 @@ class Connection(ABC):
         self._part = Part.FIRST
         self._shelf = Shelf(self._keep)
         self._header: Head | None = None  # that was written last, and nothing since
-        self._rows: Mapping[RowKey, Any] = {}  # of its workflow, as they are
         self._documents: dict[str, tuple[int, ...]] = {}  # name of a query -> which columns are documents
 
     @abstractmethod
@@ -175,16 +173,12 @@ class Connection(ABC):
             self._do("RELEASE part")
         self._part = Part.LATER
 
-    def remember(self, head: Head, rows: Mapping[RowKey, Any]) -> None:  # noqa: B027 - others may write any time
-        """Remember the header of a workflow and some rows as they are now, until anything else is written."""
+    def remember(self, head: Head) -> None:  # noqa: B027 - another connection may write any time
+        """Remember the header of a workflow as it is after all that was written, until anything else is written."""
 
     def remembered(self, workflow_id: str) -> Head | None:
         """Return the header of a workflow if nothing was written since it was remembered, here or elsewhere."""
         return self._header if self._header is not None and self._header.id == workflow_id else None
-
-    def remembered_rows(self, workflow_id: str) -> Mapping[RowKey, Any]:
-        """Return rows of a workflow that are as they were when they were remembered."""
-        return {} if self.remembered(workflow_id) is None else self._rows
 
     def wants_again(self, error: BaseException) -> bool:
         """Whether a transaction that failed may succeed when it is done again with care."""

@@ -12,7 +12,7 @@ import os
 import random
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import apsw
 
@@ -25,10 +25,9 @@ from stabilize_nb.store.files import APPLICATION_ID, advice, has_content, make_p
 from stabilize_nb.store.queries import statements
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from stabilize_nb.core.rows import Head
-    from stabilize_nb.core.view import RowKey
     from stabilize_nb.store.beacon import Beacon
 
 log = logging.getLogger("stabilize_nb")
@@ -135,9 +134,9 @@ class SqliteConnection(Connection):
         super().commit()
         self._version = self._db.data_version()
 
-    def remember(self, head: Head, rows: Mapping[RowKey, Any]) -> None:
-        """Remember a header, and rows."""
-        self._header, self._rows = head, rows
+    def remember(self, head: Head) -> None:
+        """Remember a header."""
+        self._header = head
 
     @property
     def raw(self) -> apsw.Connection:

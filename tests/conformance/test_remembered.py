@@ -23,7 +23,7 @@ def connection(tmp_path):
     with closing(SqliteConnection(str(tmp_path / "runs.db"), "full")) as connection:
         connection.workflow_id = workflow.id
         connection.begin()
-        connection.remember(load_head(connection, workflow.id), {})
+        connection.remember(load_head(connection, workflow.id))
         yield connection
 
 
@@ -57,7 +57,7 @@ def test_what_another_connection_has_written_is_read(connection):
 def test_what_is_undone_is_read_again(connection):
     for undo in (connection.undo_part, connection.rollback):
         count(connection)
-        connection.remember(load_head(connection, connection.workflow_id), {})
+        connection.remember(load_head(connection, connection.workflow_id))
         undo()
 
         assert connection.remembered(connection.workflow_id) is None

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stabilize_nb.store.reader import Reader, load_head
+from stabilize_nb.store.reader import load_head
 from stabilize_nb.store.sqlite import SqliteConnection
 from tests.memory import tmp_path
 
@@ -12,7 +12,7 @@ __all__ = ["tmp_path"]
 @pytest.fixture(autouse=True)
 def _memories_are_true(monkeypatch):
     wrong = []
-    remembered, remembered_rows = SqliteConnection.remembered, SqliteConnection.remembered_rows
+    remembered = SqliteConnection.remembered
 
     def compared(self, workflow_id):
         head = remembered(self, workflow_id)
@@ -20,14 +20,6 @@ def _memories_are_true(monkeypatch):
             wrong.append((head, stored))
         return head
 
-    def compared_rows(self, workflow_id):
-        reader = Reader(self, workflow_id, "")
-        for key, row in (rows := remembered_rows(self, workflow_id)).items():
-            if row != (stored := reader.answer(key, None)[key]):
-                wrong.append((row, stored))
-        return rows
-
     monkeypatch.setattr(SqliteConnection, "remembered", compared)
-    monkeypatch.setattr(SqliteConnection, "remembered_rows", compared_rows)
     yield
     assert wrong == []

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 
 S = WorkflowStatus
-#: Rows of joins that are remembered from one step to the next, at most.
-JOINS = 32
 
 
 class LeaseLost(Exception):
@@ -130,7 +128,7 @@ def process(
             raise WorkflowNotFoundError(msg)
         _acknowledge(connection, leased, env.now)
         return None
-    seen = {**connection.remembered_rows(head.id), **_still_current(leased.seen, head)}
+    seen = _still_current(leased.seen, head)
     if leased.seen is not None and not seen and connection.FORESEES:
         connection.foresee(reads_of(leased, message, is_current=False))
     reader = Reader(connection, leased.workflow_id, leased.id)
@@ -151,7 +149,7 @@ def decide_together(connection: Connection, orders: Sequence[Order], env: Env, *
     head = lock_head(connection, workflow_id)
     if head is None:
         raise Apart
-    view = View(head, {**connection.remembered_rows(workflow_id)})
+    view = View(head)
     for leased, _ in orders:
         view.add(_still_current(leased.seen, head))
     if not connection.FORESEES:
@@ -233,17 +231,6 @@ def _seen(view: View, body: Body) -> Seen:
     return Seen(view.head.sequence, view.known(keys))
 
 
-def _of_joins(view: View) -> dict[RowKey, Any]:
-    """Return the joins that a step has looked at, with their counters: what ends beside looks at them next."""
-    found = {
-        key: row
-        for rows in (view.loaded, view.changed)
-        for key, row in rows.items()
-        if key.kind == "round" or (key.kind == "stage" and row is not None and row.spec.fan_in > 1)
-    }
-    return found if len(found) <= JOINS else {}
-
-
 def _write_decided(
     connection: Connection, steps: Sequence[Step], before: Head, message_id: str
 ) -> tuple[WorkflowCreated, ...]:
@@ -284,7 +271,7 @@ def _write(connection: Connection, decided: Sequence[tuple[Leased, Step]], claim
         for leased, step in decided
         for mine, body in _taken_on(connection, leased, step, claim)
     ]
-    connection.remember(view.head, _of_joins(view))
+    connection.remember(view.head)
     return Done(
         view.head.id, tuple(fact for step in steps for fact in step.facts), view.head.sequence, last.env.now,
         tuple(runs), tuple(body for step in steps for body in step.bodies),
