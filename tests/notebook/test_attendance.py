@@ -12,7 +12,7 @@ import pytest
 from nbclient import NotebookClient
 
 from stabilize_nb import Engine, Flow
-from stabilize_nb import run as run_module
+from stabilize_nb import run_record as record_module
 from stabilize_nb.notebook import attendance
 from stabilize_nb.waiting import WATCH
 from tests.kernels import OLDEST_NAME, Kernel, OldestKernel, started_kernel
@@ -69,7 +69,7 @@ def test_gate_that_nobody_can_decide_is_an_error(tmp_path, monkeypatch, wait):
 
 def test_waiting_for_a_gate_leaves_the_decision_to_its_caller(tmp_path, monkeypatch):
     """Also when the gate comes just after it was looked for: it is returned, not an error and not approved."""
-    found = run_module.gates_in
+    found = record_module.gates_in
     has_come = chain([False], repeat(True))
     monkeypatch.setattr(WATCH, "look", attendance.look)
     monkeypatch.setattr(attendance, "is_attended", lambda: False)
@@ -78,7 +78,7 @@ def test_waiting_for_a_gate_leaves_the_decision_to_its_caller(tmp_path, monkeypa
     with Engine(tmp_path / "runs.db") as engine:
         run = engine.start(flow)
         run.until_gate(20)
-        monkeypatch.setattr(run_module, "gates_in", lambda *given: found(*given) if next(has_come) else [])
+        monkeypatch.setattr(record_module, "gates_in", lambda *given: found(*given) if next(has_come) else [])
 
         assert [gate.name for gate in run.until_gate(20)] == ["good"]
 
