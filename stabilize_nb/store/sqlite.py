@@ -158,12 +158,13 @@ class SqliteConnection(Connection):
         if not self._waits_for_disk:
             return
         frame = FRAME_HEAD + int(self._db.pragma("page_size"))
-        wanted = min(self.wal_pages + FRAMES * stages, CHECKPOINT_LATEST) * frame
+        most = CHECKPOINT_LATEST * frame
+        wanted = min((self.wal_pages + FRAMES * stages) * frame, most)
         wal = f"{self.path}-wal"
         with contextlib.suppress(OSError, apsw.Error):  # whoever has something to write says that the disk is full
             size = Path(wal).stat().st_size
             if size < wanted:
-                _fill(wal, size, max(wanted, size + ROOM))
+                _fill(wal, size, min(max(wanted, size + ROOM), most))
 
     def free_pages(self, most: int) -> int:
         """Give back pages at the end of the file, at most so many, inside a transaction; return how many are left."""

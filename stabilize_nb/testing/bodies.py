@@ -23,6 +23,7 @@ from stabilize_nb.hitl import ApprovalTask
 from stabilize_nb.tasks.interface import NoOpTask, WaitTask
 from stabilize_nb.tasks.loop import LoopEntryTask, LoopExitTask
 from stabilize_nb.tasks.sub_workflow import SubWorkflowTask
+from stabilize_nb.within import Within
 
 if TYPE_CHECKING:
     from stabilize_nb.models.stage import StageExecution
@@ -117,11 +118,10 @@ class Watcher:
 
     @contextmanager
     def _inside(self, name: str) -> Iterator[None]:
-        token = _body.set(name)
         try:
-            yield
+            with Within(_body, name):
+                yield
         finally:
-            _body.reset(token)
             self._after(name)
             self._reached()
 

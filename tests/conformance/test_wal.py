@@ -101,6 +101,8 @@ def test_room_is_made_once_and_never_more_than_is_used_before_the_wal_begins_ane
         room = length(path)
         bench.store.store(chain(2))
         assert length(path) == room
+        bench.store.store(chain(sqlite.CHECKPOINT_LATEST // sqlite.FRAMES - 15))
+        assert length(path) < sqlite.CHECKPOINT_LATEST - 10
         bench.store.store(chain(1_500))
         assert length(path) == sqlite.CHECKPOINT_LATEST
 

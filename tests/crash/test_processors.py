@@ -113,11 +113,13 @@ class Shift:
 
     def excuses(self, first: tuple[int, float], then: tuple[int, float]) -> bool:
         """
-        Whether a body may have been begun twice: who began it first was away since, or who began it then was before.
+        Whether a body may have been begun twice: who began it first was away since, or who began it then was meanwhile.
 
         A process that is stopped between asking for what it has in hand and beginning it begins it when it goes on.
         """
-        return self.was_away(first[0], first[1], then[1]) or self.was_away(then[0], first[1], first[1])
+        hung = [(began, ended) for who, began, ended in self.away if who == then[0]]
+        goes_on = any(began <= first[1] <= ended and then[1] <= ended + IN_HAND for began, ended in hung)
+        return goes_on or self.was_away(first[0], first[1], then[1])
 
 
 def work_in_shifts(shift: Shift, luck: random.Random) -> list[int | None]:
