@@ -18,8 +18,6 @@ from stabilize_nb.core.view import (
     NotLoaded,
     RoundKey,
     Rows,
-    StageKey,
-    TaskKey,
     Unfinished,
     View,
 )
@@ -124,12 +122,12 @@ class Draft:
 
     def find(self, stage_id: str) -> StageRow | None:
         """Return a stage row, or None when the workflow has none of that id (any more)."""
-        row: StageRow | None = self.view.get(StageKey(stage_id))
+        row: StageRow | None = self.view.stage(stage_id)
         return row
 
     def stage(self, stage_id: str) -> StageRow:
         """Return a stage row that is known to exist."""
-        row: StageRow = self.view.get(StageKey(stage_id))
+        row: StageRow = self.view.stage(stage_id)
         return row
 
     def stages(self, ids: Iterable[str]) -> list[StageRow]:
@@ -142,7 +140,7 @@ class Draft:
 
     def task(self, stage_id: str, position: int) -> TaskRow:
         """Return a task row."""
-        row: TaskRow = self.view.get(TaskKey(stage_id, position))
+        row: TaskRow = self.view.task(stage_id, position)
         return row
 
     def round(self, base: StageRow, number: int) -> RoundRow | None:

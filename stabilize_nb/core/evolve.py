@@ -106,12 +106,12 @@ def _leave(view: View, row: StageRow) -> None:
 
 
 def _stage(view: View, stage_id: str) -> StageRow:
-    row: StageRow = view.get(StageKey(stage_id))
+    row: StageRow = view.stage(stage_id)
     return row
 
 
 def _task(view: View, stage_id: str, position: int) -> TaskRow:
-    row: TaskRow = view.get(TaskKey(stage_id, position))
+    row: TaskRow = view.task(stage_id, position)
     return row
 
 

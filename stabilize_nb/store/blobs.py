@@ -79,15 +79,6 @@ class Shelf:
         ]  # fmt: skip
 
 
-def has_long_text(value: Any) -> bool:
-    """Whether one of the values of a document is text too long for it; making its JSON text would only cost memory."""
-    if value.__class__ is dict:
-        for part in value.values():
-            if part.__class__ is str and len(part) > INLINE:
-                return True
-    return False
-
-
 def digest_of(text: str) -> str:
     """Return the name under which a text is kept."""
     digest = hashlib.sha256()

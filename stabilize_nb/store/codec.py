@@ -20,14 +20,8 @@ _encode = c_make_encoder(None, dict, encode_basestring, None, ":", ",", False, F
 
 def dumps(value: Any) -> str:
     """Return plain data as JSON text, in which no value of a secret stands."""
-    text = _text(value)
-    return text if not HIDDEN.forms or hide(text) == text else _text(marked(value))
-
-
-def _text(value: Any) -> str:
-    if value.__class__ is str:
-        return encode_basestring(value)
-    return "".join(_encode(value, 0))
+    text = "".join(_encode(value, 0))
+    return text if not HIDDEN.forms or hide(text) == text else "".join(_encode(marked(value), 0))
 
 
 class Referring(str):

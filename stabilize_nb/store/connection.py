@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from stabilize_nb.errors import StoreDamagedError
 from stabilize_nb.secrets.hiding import HIDDEN, hide
-from stabilize_nb.store.blobs import INLINE, REFERENCE, Shelf, digest_of, has_long_text, joined, pieces, with_blobs
+from stabilize_nb.store.blobs import INLINE, REFERENCE, Shelf, digest_of, joined, pieces, with_blobs
 from stabilize_nb.store.codec import Referring, dumps
 
 if TYPE_CHECKING:
@@ -268,7 +268,7 @@ class Connection(ABC):
         return self._small_text(record) or dumps(self._shelf.parts(workflow_id, record))
 
     def _small_text(self, value: Any) -> str:
-        if self._shelf.used or has_long_text(value):
+        if self._shelf.used:
             return ""
         text = dumps(value)
         return text if len(text) <= INLINE else ""

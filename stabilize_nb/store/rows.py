@@ -103,7 +103,7 @@ def head(row: Sequence[Any]) -> Head:
 def head_params(row: Head) -> dict[str, Any]:
     """Parameters of `update_head`."""
     return {
-        "id": row.id, "status": row.status.name, "paused": int(row.paused),
+        "id": row.id, "status": str(row.status), "paused": int(row.paused),
         "ending": row.ending.name if row.ending else None, "cancels": int(row.cancels),
         "slot": int(row.slot), "late_failures": row.late_failures, "active": row.active, "sequence": row.sequence,
         "jumps": row.jumps,
@@ -125,7 +125,7 @@ def stage(row: Sequence[Any]) -> StageRow:
 def stage_state(row: StageRow) -> dict[str, Any]:
     """Parameters of `move_stage`."""
     return {
-        "id": row.id, "status": row.status.name, "generation": row.generation, "fired": row.fired, "sent": row.sent,
+        "id": row.id, "status": str(row.status), "generation": row.generation, "fired": row.fired, "sent": row.sent,
         "depth": row.depth, "softly_failed": int(row.softly_failed), "error": row.error,
         "started_at": row.started_at, "ended_at": row.ended_at, "waits": row.waits, "phase": row.phase,
         "added": row.added, "closed": int(row.closed), "via": row.via,
@@ -192,7 +192,7 @@ def task(row: Sequence[Any]) -> TaskRow:
 def task_state(row: TaskRow, text: Text) -> dict[str, Any]:
     """Parameters of `update_task`."""
     return {
-        "stage_id": row.stage_id, "position": row.position, "status": row.status.name, "attempt": row.attempt,
+        "stage_id": row.stage_id, "position": row.position, "status": str(row.status), "attempt": row.attempt,
         "retries": row.retries, "polls": row.polls, "due": row.due,
         "signal": text(row.signal) if row.signal is not None else None, "error": row.error,
         "first_started_at": row.first_started_at, "started_at": row.started_at, "ended_at": row.ended_at,

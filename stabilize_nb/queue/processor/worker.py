@@ -67,6 +67,9 @@ BATCH = 64
 STORE_RETRY = 0.5
 #: Workflows that are looked at beyond those that get a turn: what they have may be due later, or unknown here.
 TURNS = 16
+#: Facts after which whoever waits for a workflow looks at it, and those that are warned of.
+_LOOKED_AT = frozenset({WorkflowEnded, StageSuspended})
+_NOT_DONE = frozenset({InstanceRefused, ConditionFailed})
 #: Where the rows of messages that are due name the workflow, have the payload, and say how often their body was lost.
 WORKFLOW = 1
 PAYLOAD = 5
@@ -485,11 +488,13 @@ class Workshop(Bodies):
 
 def _matters(result: Done) -> bool:
     """Whether whoever waits for a workflow looks at it: it has not just gone on with another body."""
-    return not result.runs or any(isinstance(fact, WorkflowEnded | StageSuspended) for fact in result.facts)
+    return not result.runs or not _LOOKED_AT.isdisjoint(map(type, result.facts))
 
 
 def _warn(facts: Sequence[Fact]) -> None:
     """Say in the log what was asked for and not done."""
+    if _NOT_DONE.isdisjoint(map(type, facts)):
+        return
     for fact in facts:
         if isinstance(fact, InstanceRefused):
             log.warning("no instance was added: %s", fact.reason)
