@@ -17,19 +17,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from stabilize_nb.flow_layout import Layout
-from stabilize_nb.flow_tasks import (
-    ITEMS,
-    AroundTask,
-    CallTask,
-    EachTask,
-    FunctionTask,
-    GatherTask,
-    LoopBegin,
-    LoopEnd,
-    Names,
-    RelayTask,
-    StageTask,
-)
+from stabilize_nb.flow_names import Names
+from stabilize_nb.flow_relays import ITEMS, CallTask, EachTask, GatherTask, LoopBegin, LoopEnd, RelayTask
+from stabilize_nb.flow_tasks import AroundTask, FunctionTask, StageTask
 from stabilize_nb.flow_words import JOINS, in_outputs, is_partial, mentioned, quorum
 from stabilize_nb.models.limit import LIMIT
 from stabilize_nb.models.multi_instance import join_ref

@@ -18,7 +18,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stabilize_nb.flow_tasks import CallTask, EachTask, GatherTask, LoopBegin, LoopEnd, RelayTask
+from stabilize_nb.flow_relays import CallTask, EachTask, GatherTask, LoopBegin, LoopEnd, RelayTask
 from stabilize_nb.hitl import ApprovalTask
 from stabilize_nb.tasks.interface import NoOpTask, WaitTask
 from stabilize_nb.tasks.loop import LoopEntryTask, LoopExitTask
