@@ -192,7 +192,7 @@ def _write(engine: Engine, past: ForkedPast, order: ForkWorkflow, region: dict[A
         now = database.clock()
         create_with_past(connection, past, now)
         if engine.owner is not None:
-            connection.run("take_custody", {"workflow_id": order.execution_id, "owner": engine.owner})
+            connection.run("take_custody_alone", {"workflow_id": order.execution_id, "owner": engine.owner})
         facts, last = carry_out(connection, order, Env(now=now), past.known() | region, budget=BUDGET)
         return facts, last, now
 

@@ -159,6 +159,13 @@ def withdraw(draft: Draft, row: StageRow, *, reason: str, token: Token | None = 
 
 
 def cancel_child(draft: Draft, row: StageRow, reason: str) -> None:
-    """Cancel the child workflow that a run waits for: nobody wants its end any more (WCP-22)."""
-    if row.status is S.SUSPENDED and "_sub_workflow_id" in row.context:
+    """
+    Cancel the child workflow that a run waits for: nobody wants its end any more (WCP-22).
+
+    One that was paused or signalled waits for it, too, once its body has looked.
+    """
+    if "_sub_workflow_id" not in row.context:
+        return
+    task = draft.current_task(row)
+    if row.status is S.SUSPENDED or (task is not None and task.implementing_class == "sub_workflow"):
         draft.send(CancelWorkflow(execution_id=row.context["_sub_workflow_id"], reason=f"parent stage: {reason}"))

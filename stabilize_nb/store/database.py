@@ -217,6 +217,7 @@ class Database:
         publishes is published in the order of commits. `beside`: `work` locks the workflows that it decides about, so
         that other processes may write meanwhile; what fails because of them is done again, from its beginning.
         """
+        self._refuse_fork()
         with self._write_lock:
             try:
                 result = self._written(work, beside=beside)
@@ -240,6 +241,14 @@ class Database:
             else:
                 return result
         raise AssertionError
+
+    def _refuse_fork(self) -> None:
+        """Raise StoreError in a forked process: connections do not pass to it, and may harm the store there."""
+        if os.getpid() != self._process:
+            msg = (
+                f"database {self.url} was opened before this process was forked; open it here, in a process of its own"
+            )
+            raise StoreError(msg)
 
     def sweep(self) -> None:
         """
@@ -289,6 +298,7 @@ class Database:
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work`, which only reads, beside a writer."""
+        self._refuse_fork()
         with self._read_lock:
             try:
                 return work(self._reader)
@@ -329,7 +339,14 @@ class Database:
     def spawn(self, work: Callable[[], T], name: str) -> Reply[T]:
         """Have `work`, which may be long, run in a thread of its own."""
         reply: Reply[T] = Reply()
-        self.post(lambda: threading.Thread(target=reply.fulfil, args=(work,), name=name, daemon=True).start())
+
+        def begin() -> None:
+            try:
+                threading.Thread(target=reply.fulfil, args=(work,), name=name, daemon=True).start()
+            except RuntimeError as error:  # the system has no thread left, or the interpreter ends
+                reply.fail(error)
+
+        self.post(begin)
         return reply
 
     def call_write(self, work: Callable[[Connection], T]) -> T:

@@ -60,7 +60,8 @@ def database_path(url: str) -> str:
     """
     Return the file of a SQLite URL, or ":memory:".
 
-    `sqlite:///relative.db` is relative to the working directory, `sqlite:////absolute.db` is absolute.
+    `sqlite:///relative.db` is relative to the working directory, `sqlite:////absolute.db` is absolute. Its folder is
+    given as it is without links, so that a store is one store in a process, by whatever names it is opened.
 
     Raises ConfigError for any other text.
     """
@@ -69,7 +70,10 @@ def database_path(url: str) -> str:
     if not rest:
         msg = f"{masked(url)!r} is not a SQLite URL: write sqlite:///relative.db, sqlite:////absolute.db or sqlite:///:memory:"
         raise ConfigError(msg)
-    return rest if rest == ":memory:" else str(Path(rest).absolute())
+    if rest == ":memory:":
+        return rest
+    path = Path(rest)
+    return str(Path(os.path.realpath(path.parent), path.name))
 
 
 class SqliteConnection(Connection):

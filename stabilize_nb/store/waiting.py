@@ -56,6 +56,11 @@ class Reply(Ticket, Generic[T]):
             self._error = error
         self.done()
 
+    def fail(self, error: BaseException) -> None:
+        """Let the waiter have an error."""
+        self._error = error
+        self.done()
+
     def result(self) -> T:
         """Wait and return the result, or raise the error."""
         self.wait()

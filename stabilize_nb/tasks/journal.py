@@ -6,8 +6,8 @@ attempt. The result is committed before it is returned, unless the worker has lo
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from stabilize_nb.errors import PermanentError
@@ -77,12 +77,13 @@ class Journal:
         self._place = place
         self._resumed = resumed
         self._known: dict[Key, Any] | None = None
-        self._counts: Counter[str] = Counter()
+        self._numbers: dict[str, Iterator[int]] = {}
         self.replayed = 0
 
     def step(self, name: str, work: Callable[[], Any]) -> Steps:
         """Return the committed result of the step, or do the work and commit what it returns."""
-        key, known = yield Store(lambda: self._next(name))
+        key = self._key(name)
+        known = yield Store(self._recorded)
         if key in known:
             self.replayed += 1
             return known[key]
@@ -93,7 +94,8 @@ class Journal:
 
     def call(self, call: Call) -> Steps:
         """Do the same for a call of a model or tool, and note what it takes."""
-        key, known = yield Store(lambda: self._next(call.name))
+        key = self._key(call.name)
+        known = yield Store(self._recorded)
         if key in known:
             self.replayed += 1
             return known[key]
@@ -124,7 +126,8 @@ class Journal:
 
     def _ask(self, name: str, question: Question, keep: Callable[[Key, Any], None], *, of_this: bool = True) -> Steps:
         """`of_this`: the answer counts only for exactly this question."""
-        key, known = yield Store(lambda: self._next(name))
+        key = self._key(name)
+        known = yield Store(self._recorded)
         asked = hidden({**question.asked(), "step": [*key]})
         shown = fingerprint_of(asked)
         found = known.get(key)
@@ -172,11 +175,14 @@ class Journal:
         answer = yield from self.ask(f"{call.name} lost", lost_call(call))
         return outcome_said(self._place, call, answer)
 
-    def _next(self, name: str) -> tuple[Key, dict[Key, Any]]:
+    def _key(self, name: str) -> Key:
+        """Number a step: in the body itself, so that steps which go on at once have the order in which they began."""
+        return name, next(self._numbers.setdefault(name, count(1)))  # also in threads, no number is given twice
+
+    def _recorded(self) -> dict[Key, Any]:
         if self._known is None:
             self._known = self._store.recorded()
-        self._counts[name] += 1
-        return (name, self._counts[name]), self._known
+        return self._known
 
     def _place_of(self, name: str) -> str:
         return f"{self._place} step {name!r} result"

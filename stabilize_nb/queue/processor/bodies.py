@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from stabilize_nb.queue.processor.body import (
     outcome_of_error,
     outcome_once_verified,
     stage_for,
+    text_of,
     time_limit,
     timed_out,
 )
@@ -157,7 +159,7 @@ class Bodies:
             if hasattr(task, "on_cancel"):
                 with self._looking_up(body):
                     task.on_cancel(_seen_by(task, stage_for(body, None)))
-        except Exception:
+        except BaseException:
             log.exception("on_cancel of task %r (stage %r) failed", body.task.name, body.stage.ref_id)
 
     def _run(self, leased: Leased, body: Body) -> bool:
@@ -166,7 +168,7 @@ class Bodies:
         running.output = output_for(self.config.task_output, leased.workflow_id)
         outcome = self._begin(running)
         if outcome is None:
-            return True
+            return running.future is not None  # else it was given up before, and its place was given to another
         return self.deliver(running, outcome, in_thread=True)
 
     def _begin(self, running: Running) -> Outcome | None:
@@ -176,8 +178,10 @@ class Bodies:
             task = self.registry.get(body.task.implementing_class)
             stage = stage_for(body, running)
             limit = time_limit(task, stage, self.config.task_timeout)
-        except Exception as error:  # noqa: BLE001 - user code and user settings
-            return failed(f"task {body.task.name!r} of stage {body.stage.ref_id!r} could not be begun: {error}")
+        except BaseException as error:  # noqa: BLE001 - user code and user settings
+            return failed(
+                f"task {body.task.name!r} of stage {body.stage.ref_id!r} could not be begun: {text_of(error)}"
+            )
         now = self.database.clock()
         first = (body.task.first_started_at if body.task.polls else None) or now
         left = limit - max(0, now - first) / 1_000
@@ -239,10 +243,14 @@ class Bodies:
                 outcome = outcome_of_error(error, task, running)
             self.deliver(running, outcome, in_thread=False)
 
-        if not running.elsewhere:
-            with self.desk.changed:
+        with self.desk.changed:
+            if running.abandoned:
+                if hasattr(result, "close"):
+                    result.close()
+                return
+            if not running.elsewhere:
                 self._leave_place()
-        running.future = run_on_loop(finish())
+            running.future = run_on_loop(finish())
 
     def _looking_up(self, body: Body) -> Within[Secrets]:
         return looking_up(self.config.secrets, f"stage {body.stage.ref_id!r}")
@@ -257,12 +265,17 @@ class Bodies:
             desk.in_threads -= in_thread or running.elsewhere
             desk.finished.append((running.leased, running.finished(outcome)))
             if not in_thread:
-                desk.changed.notify()
+                self._call_worker()
         return True
+
+    def _call_worker(self) -> None:
+        """Have somebody commit what has ended, also when all workers have gone home. The desk's lock is held."""
+        if not self.desk.workers:
+            self.hire_for(1)
+        self.desk.changed.notify()
 
     def give_up(self, running: Running) -> bool:
         """End the wait for a body that took too long: its thread is left to itself. Returns whether it was at work."""
-        body = running.body
         with self.desk.changed:
             if running.abandoned or self.desk.running.pop(running.leased.id, None) is None:
                 return False
@@ -270,17 +283,27 @@ class Bodies:
             running.cancel()
             if running.future is None or running.elsewhere:
                 self._leave_place()
+            self.desk.late[running.leased.id] = running
         if running.future is not None:
             running.future.cancel()
         try:
+            threading.Thread(target=self._end_late, args=(running,), name="stabilize-late", daemon=True).start()
+        except RuntimeError:  # the system has no thread left
+            self._end_late(running)
+        return True
+
+    def _end_late(self, running: Running) -> None:
+        """Ask the hook of a task what becomes of a body that took too long: it may take its time, too."""
+        body = running.body
+        try:
             task = self.registry.get(body.task.implementing_class)
             outcome = timed_out(task, stage_for(body, None), running, running.limit, self.database.clock())
-        except Exception as error:  # noqa: BLE001 - user code
-            outcome = failed(f"task {body.task.name!r} timed out and its hook failed: {error}")
+        except BaseException as error:  # noqa: BLE001 - user code
+            outcome = failed(f"task {body.task.name!r} timed out and its hook failed: {text_of(error)}")
         with self.desk.changed:
+            del self.desk.late[running.leased.id]
             self.desk.finished.append((running.leased, running.finished(outcome)))
-            self.desk.changed.notify()
-        return True
+            self._call_worker()
 
 
 def _seen_by(task: Task, stage: StageExecution) -> StageExecution:

@@ -360,6 +360,11 @@ def _said(error: BaseException) -> str:
         return f"(its text cannot be read: {type(broken).__name__})"
 
 
+def text_of(error: BaseException) -> str:
+    """Return what to say of an error of user code; of one that was to end the interpreter its text says nothing."""
+    return _said(error) if isinstance(error, Exception) else repr(error)
+
+
 def _storable(text: str) -> str:
     return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
 
@@ -374,8 +379,10 @@ def timed_out(task: Task, stage: StageExecution, running: Running, limit: float,
     error = f"task {running.body.task.name!r} of stage {stage.ref_id!r} timed out after {limit:g} s"
     try:
         result = task.on_timeout(stage)
-    except Exception as raised:  # noqa: BLE001 - user code
-        return outcome_of_error(PermanentError(f"{error}; its on_timeout hook failed: {raised}"), task, running)
+    except BaseException as raised:  # noqa: BLE001 - user code
+        return outcome_of_error(
+            PermanentError(f"{error}; its on_timeout hook failed: {text_of(raised)}"), task, running
+        )
     if result is not None:
         return outcome_of(result, task, stage, running, now)
     return Outcome(

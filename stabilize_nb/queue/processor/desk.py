@@ -73,6 +73,7 @@ class Desk:
         self.suspects: set[Hold] = set()  # those among them that are to be at work alone: one at most
         self.aside: tuple[Leased, Body] | None = None  # a suspect that waits until nothing else is in hand
         self.running: dict[str, Running] = {}
+        self.late: dict[str, Running] = {}  # took too long: what their hooks say of them is waited for
         self.in_threads = 0
         self.leading = False
         self.dirty = True

@@ -150,11 +150,12 @@ class JournalRows:
 
     def _when_possible(self, work: Callable[[], T]) -> T:
         while True:
-            ticket = self._database.changes.ticket()
             try:
                 return work()
             except StoreUnavailableError as error:
                 if not self._is_wanted():
                     raise
                 log.warning("%s; the step goes on by itself when the store is back", error)
+            ticket = self._database.changes.ticket()
             ticket.wait(RETRY)
+            self._database.changes.give_back(ticket)

@@ -8,6 +8,7 @@ need no thread each: they take turns, and what turns out not to be brief leaves 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 T = TypeVar("T")
+log = logging.getLogger("stabilize_nb")
 #: Turns at once, seconds that one lasts at most, and threads that those may have who had theirs.
 TURNS: Final = 2
 TURN: Final = 0.25
@@ -39,8 +41,19 @@ def run_on_loop(coroutine: Coroutine[Any, Any, Any]) -> Future[Any]:
         if _loop is None:
             _loop = asyncio.new_event_loop()
             _loop.set_default_executor(ThreadPoolExecutor(THREADS, "stabilize-aside"))
-            threading.Thread(target=_loop.run_forever, name="stabilize-async", daemon=True).start()
+            threading.Thread(target=_serve, args=(_loop,), name="stabilize-async", daemon=True).start()
         return asyncio.run_coroutine_threadsafe(coroutine, _loop)
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    """Run the loop for ever: what tries to end the interpreter in a task inside a body ends that body alone."""
+    while True:
+        try:
+            loop.run_forever()
+        except BaseException as error:  # noqa: BLE001 - asyncio lets SystemExit and KeyboardInterrupt through
+            log.warning("code of a body raised %r on the event loop, which goes on for the others", error)
+        else:
+            return
 
 
 def is_on_loop() -> bool:

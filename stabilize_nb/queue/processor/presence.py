@@ -52,17 +52,21 @@ class Presence:
         self._entering = threading.Lock()
 
     def enter(self) -> None:
-        """Announce the processor; called by an engine thread."""
+        """Announce the processor, unless it is; what fails may be tried again. Called by an engine thread."""
         with self._entering:
             if self._held:
                 return
             with _lock:
                 _alive_here.add(self.owner)
-                self._held = True
             beacon = self._beacon
             if beacon is not None:
                 beacon.open()
-                self._slot = self._database.write(lambda connection: self._announce(connection, beacon))
+                try:
+                    self._slot = self._database.write(lambda connection: self._announce(connection, beacon))
+                except BaseException:
+                    beacon.close()
+                    raise
+            self._held = True
 
     def _announce(self, connection: Connection, beacon: Beacon) -> int:
         """Take a slot and light its light before anybody else can see the slot."""

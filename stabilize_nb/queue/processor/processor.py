@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import logging
 import math
+import os
 import threading
 import time
 import weakref
@@ -28,6 +29,8 @@ from stabilize_nb.store.retention import Forgetting
 from stabilize_nb.tasks.registry import TaskRegistry
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from stabilize_nb.core.facts import Fact
     from stabilize_nb.queue.messages import KeepOutput
     from stabilize_nb.queue.processor.body import Running
@@ -106,6 +109,8 @@ class QueueProcessor(Workshop):
         self._drain_at_work: Drain | None = None
         self._keeper: threading.Thread | None = None
         self._keeping = False
+        self._arrived = False  # it is announced, and may take something
+        self._is_short = False  # there was no thread for a worker
         self._stirred = 0.0  # monotonic time at which the keeper last saw work, or a commit of another process
         self._serial = 0
         self.closed = False
@@ -137,6 +142,7 @@ class QueueProcessor(Workshop):
 
     def stop(self, wait: bool = True, timeout: float = 30.0) -> None:
         """Begin nothing more; with `wait` return once the bodies at work are committed, at most after `timeout` s."""
+        self.rest()  # also where no thread can be begun that waits, such as at the end of the interpreter
         reply = self.database.spawn(lambda: self.close_shop(timeout if wait else 0.0), "stabilize-stop")
         reply.wait(timeout + 1 if wait else 1)
 
@@ -250,7 +256,16 @@ class QueueProcessor(Workshop):
                 target=self._keep_after, args=(self._keeper,), name="stabilize-keeper", daemon=True
             )
             self._keeper = keeper
-        keeper.start()
+        try:
+            keeper.start()
+        except RuntimeError as error:
+            with desk.changed:
+                desk.hired, self._keeping, self._keeper = 0, False, None
+            self.database.close()
+            msg = (
+                f"no work can be begun: the system gives this process no further thread ({error}); end some, then start"
+            )
+            raise StabilizeError(msg) from error
 
     def close_shop(self, timeout: float) -> None:
         """Begin nothing more, and wait in this thread for the bodies at work, at most so many seconds."""
@@ -269,13 +284,31 @@ class QueueProcessor(Workshop):
     def hire_for(self, jobs: int) -> None:
         """Have a worker for each job, and one more than there are bodies: messages are taken also when all are busy."""
         desk = self.desk
+        if not self._arrived:
+            return  # nobody would see this processor live, and others would take from it what it takes
         for _ in range(min(jobs - desk.idle, desk.hired + 1 - desk.workers)):
-            self._hire()
+            if not self._hire():
+                return
 
-    def _hire(self) -> None:
-        self.desk.workers += 1
+    def _hire(self) -> bool:
+        """Let one worker come; return whether there was a thread for it, else the keeper tries again."""
         self._serial += 1
-        threading.Thread(target=self._work_safely, name=f"stabilize-worker-{self._serial}", daemon=True).start()
+        try:
+            threading.Thread(target=self._work_safely, name=f"stabilize-worker-{self._serial}", daemon=True).start()
+        except RuntimeError as error:
+            if not self._is_short:
+                log.warning("no worker can be begun (%s); the work goes on with those that there are", error)
+            self._is_short = True
+            return False
+        self._is_short = False
+        self.desk.workers += 1  # it waits for the desk's lock
+        return True
+
+    def _hire_again(self) -> None:
+        """Let those workers come for whom there was no thread."""
+        with self.desk.changed:
+            if self._is_short:
+                self.hire_for(max(1, self.jobs_ready()))
 
     def _work_safely(self) -> None:
         try:
@@ -291,52 +324,69 @@ class QueueProcessor(Workshop):
         if earlier is not None:
             earlier.join()
         self._keep()
+        self._go_home()
 
     def _keep(self) -> None:
         """Be present, look for the dead, renew claims, end what takes too long, see commits of others."""
         self._stirred = time.monotonic()
-        try:
-            self._presence.enter()
-            self.database.write(self._presence.free_dead)
-        except StabilizeError as error:
-            log.warning("%s", error)
-        with self.desk.changed:
-            self.hire_for(1)
+        said = self._tried(self._arrive, "")
         next_look = next_renewal = next_keeping = time.monotonic()
         forgetting, next_forgetting = Forgetting(self.database), next_look + FORGET
         timetable = Timetable(self.database, self.owner)
         seen = self._see()
-        said = ""
-        while self._stay():
+
+        def look_around() -> None:
+            nonlocal seen, next_look, next_renewal, next_keeping, next_forgetting
             now = time.monotonic()
-            try:
-                self.database.sweep()
-                seen = self._look_outside(seen)
-                if now >= next_renewal:
-                    next_renewal = now + self.config.lease / 3
-                    self._renew()
-                if now >= next_look:
-                    next_look = now + LOOK_FOR_DEAD
-                    self.look_for_dead()
-                has_news, self._woken = self._woken, False
-                if self.running and timetable.go_on(has_news=has_news):
-                    self.wake()
-                    self.database.changes.notify(origin=self.wake)
-                if now >= next_forgetting:
-                    next_forgetting = now + FORGET
-                    forgetting.go_on()
-                if now >= next_keeping:
-                    next_keeping = now + KEEP_OUTPUT
-                    self._keep_output()
-                said = ""
-            except StabilizeError as error:
-                if isinstance(error, StoreDamagedError):
-                    self.complain(error)
-                elif said != str(error):
-                    log.warning("%s", error)
-                said = str(error)
+            if not self._arrived:
+                self._arrive()
+            self.database.sweep()
+            seen = self._look_outside(seen)
+            if now >= next_renewal:
+                next_renewal = now + self.config.lease / 3
+                self._renew()
+            if now >= next_look:
+                next_look = now + LOOK_FOR_DEAD
+                self.look_for_dead()
+            has_news, self._woken = self._woken, False
+            if self.running and timetable.go_on(has_news=has_news):
+                self.wake()
+                self.database.changes.notify(origin=self.wake)
+            if now >= next_forgetting:
+                next_forgetting = now + FORGET
+                forgetting.go_on()
+            if now >= next_keeping:
+                next_keeping = now + KEEP_OUTPUT
+                self._keep_output()
+
+        while self._stay():
+            said = self._tried(look_around, said)
             self._end_late_bodies()
-        self._go_home()
+            self._hire_again()
+
+    def _arrive(self) -> None:
+        """Be seen to live, take over what the dead have left, and let the first worker come."""
+        self._presence.enter()
+        self.database.write(self._presence.free_dead)
+        with self.desk.changed:
+            self._arrived = True
+            self.hire_for(1)
+
+    def _tried(self, work: Callable[[], None], said: str) -> str:
+        """Do what may fail now and succeed later; return what was said of it, which is not said again."""
+        try:
+            work()
+        except StoreDamagedError as error:
+            self.complain(error)
+            return str(error)
+        except Exception as error:
+            if said != str(error):
+                if isinstance(error, StabilizeError):
+                    log.warning("%s", error)
+                else:
+                    log.warning("a processor could not look around, and tries again", exc_info=error)
+            return str(error)
+        return ""
 
     def _see(self) -> int:
         """Return what `_look_outside` compares with; a store that cannot be read is looked at again later."""
@@ -349,10 +399,14 @@ class QueueProcessor(Workshop):
         """Wait a little and return whether the keeper is still needed."""
         desk = self.desk
         with desk.changed:
-            if desk.hired or desk.workers or desk.running:
+            if self._is_needed():
                 desk.tick.wait(self._pause())
-            self._keeping = bool(desk.hired or desk.workers or desk.running)
+            self._keeping = self._is_needed()
             return self._keeping
+
+    def _is_needed(self) -> bool:
+        desk = self.desk
+        return bool(desk.hired or desk.workers or desk.running or desk.late or desk.finished)
 
     def _pause(self) -> float:
         if self.database.in_memory:
@@ -449,6 +503,7 @@ class QueueProcessor(Workshop):
         desk = self.desk
         with desk.changed:
             unbegun = desk.unbegun()
+            self._arrived = False
             desk.ready.clear()
             desk.aside = None
             desk.let_go([leased.hold for leased, _ in unbegun])
@@ -458,7 +513,7 @@ class QueueProcessor(Workshop):
             if free:
                 self.database.write(lambda connection: connection.many("release", free))
             self._presence.leave()
-        except StabilizeError as error:
+        except Exception as error:  # noqa: BLE001 - nobody else would give the database back
             log.warning("%s", error)
         finally:
             self.database.close()
@@ -467,6 +522,15 @@ class QueueProcessor(Workshop):
         self.forget_names()
         self.wake()
 
+    def commit_rest(self) -> None:
+        """Commit in this thread what has ended and no worker has committed."""
+        desk = self.desk
+        with desk.changed:
+            if desk.leading or not desk.finished:
+                return
+            desk.leading = True
+        self.lead()
+
     def leave_bodies(self) -> None:
         """
         Give back bodies that are at work: this process ends in good order, and they end with it.
@@ -474,7 +538,8 @@ class QueueProcessor(Workshop):
         They are begun again, but have not killed their process: that a kernel is restarted often proves nothing.
         """
         with self.desk.changed:
-            left = [running.leased for running in self.desk.running.values()]
+            at_work = [*self.desk.running.values(), *self.desk.late.values()]
+            left = [running.leased for running in at_work]
         if not left or self.database.in_memory:
             return
         now = self.database.clock()
@@ -489,7 +554,10 @@ def _stop_all() -> None:
     for processor in list(_processors):
         if not processor.closed:
             processor.close_shop(EXIT_BUDGET)  # in this thread: Python 3.12 starts none any more when it ends
+            processor.commit_rest()
         processor.leave_bodies()
 
 
 atexit.register(_stop_all)
+if hasattr(os, "register_at_fork"):  # a forked child has no worker, and nothing of this process is its own to give back
+    os.register_at_fork(after_in_child=_processors.clear)

@@ -851,6 +851,10 @@ WITH RECURSIVE family (id) AS (
 INSERT INTO custody (workflow_id, owner) SELECT id, :owner FROM family WHERE true
 ON CONFLICT (workflow_id) DO UPDATE SET owner = excluded.owner;
 
+-- take_custody_alone -- A processor works at a workflow alone: what a fork has copied names those that another has begun.
+INSERT INTO custody (workflow_id, owner) VALUES (:workflow_id, :owner)
+ON CONFLICT (workflow_id) DO UPDATE SET owner = excluded.owner;
+
 -- inherit_custody -- Whoever works at a workflow works at the one that it begins. Primary key.
 INSERT INTO custody (workflow_id, owner) SELECT :child, owner FROM custody WHERE workflow_id = :workflow_id
 ON CONFLICT DO NOTHING;
