@@ -144,3 +144,26 @@ def test_run_of_another_process_is_watched_decided_and_taken_over(tmp_path):
 
         assert run.result(PATIENCE) == "OTHER!"
         assert engine.owner_of(run.id).id == engine.processor.owner
+
+
+def test_fork_leaves_children_of_its_origin_to_whoever_has_them(tmp_path):
+    """What a fork has copied names a child that another engine works at: it stays there."""
+    outer = Flow("outer")
+
+    @outer.stage
+    def first():
+        return 1
+
+    outer.call(essay(), name="inner", after="first")
+    with holding(tmp_path / "runs.db") as mine, holding(tmp_path / "runs.db") as other:
+        other.define(outer)
+        run = mine.start(outer, question="a")
+        while not (gates := mine.inbox()):
+            mine.database.changes.ticket().wait(0.1)
+        fork = other.run(run.id).fork("first")
+
+        assert fork.engine.owner_of(fork.id).id == other.processor.owner
+        assert mine.owner_of(gates[0].run_id).id == mine.processor.owner
+        for each in (run, fork):
+            each.cancel()
+            assert each.wait(PATIENCE) is S.CANCELED
