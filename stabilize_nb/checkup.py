@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -136,7 +136,7 @@ def _examine_server(driver: Driver, connection: Connection) -> Checkup:
     sizes = tuple((str(name), int(taken)) for name, taken in connection.all("doctor_sizes", {}))
     return Checkup(
         path=driver.path, opens=True, findings=tuple(_found(connection, beacon, everywhere=True)),
-        waits=tuple(_waits(connection)), sizes=sizes, ended=ended, unfinished=unfinished,
+        waits=tuple(_waits(connection, beacon)), sizes=sizes, ended=ended, unfinished=unfinished,
         workers=_workers(connection, beacon), size=sum(taken for _, taken in sizes), wal=None, free=None,
     )  # fmt: skip
 
@@ -164,7 +164,7 @@ def _examine(connection: SqliteConnection, file: Path, size: int) -> Checkup:
         except StoreError as error:
             findings.insert(0, Finding(kind="file", what=str(error)))
         return Checkup(
-            path=path, opens=True, findings=tuple(findings), waits=tuple(_waits(connection)),
+            path=path, opens=True, findings=tuple(findings), waits=tuple(_waits(connection, beacon)),
             sizes=tuple((str(name), int(taken)) for name, taken in connection.all("doctor_sizes", {})), ended=ended,
             unfinished=unfinished, workers=_workers(connection, beacon), size=size, wal=wal,
             free=connection.free_bytes(),
@@ -255,7 +255,9 @@ def _workers(connection: Connection, beacon: Beacon | None) -> int:
 # -- what waits for what ------------------------------------------------------------------------------
 
 
-def _waits(connection: Connection) -> Iterator[str]:
+def _waits(connection: Connection, beacon: Beacon | None) -> Iterator[str]:
+    owners = {row[0] for row in connection.all("doctor_claimed", {})}
+    gone = {owner for owner in owners if not is_at_work(beacon, connection, owner)}
     held = {(run, ref): (claim, holder) for run, ref, claim, holder, _ in connection.all("doctor_lines", {})}
     for row in connection.all("doctor_waits", {}):
         run, name, status, ref, *_ = row
@@ -265,11 +267,11 @@ def _waits(connection: Connection) -> Iterator[str]:
             why = f"waits for {line[0]!r}" if line else idle
             yield f"run {run} ({name}) {why}"
         else:
-            yield f"run {run} ({name}): stage {ref!r} {_why(row, held)}"
+            yield f"run {run} ({name}): stage {ref!r} {_why(row, held, gone)}"
 
 
-def _why(row: Sequence[Any], held: dict[tuple[str, str | None], tuple[str, str]]) -> str:
-    run, _name, paused, ref, status, waits, due, child = row
+def _why(row: Sequence[Any], held: dict[tuple[str, str | None], tuple[str, str]], gone: Container[str]) -> str:
+    run, _name, paused, ref, status, waits, due, child, owner = row
     if (run, ref) in held:
         claim, holder = held[run, ref]
         return f"waits for {claim!r}" + (f", which run {holder} holds" if holder else "")
@@ -279,12 +281,12 @@ def _why(row: Sequence[Any], held: dict[tuple[str, str | None], tuple[str, str]]
         return f"waits for run {child}, which it began" if child else "waits for a decision or a signal"
     if status == "PAUSED" or paused == "PAUSED":
         return "is paused"
-    now = int(time.time() * 1_000)
-    return (
-        "is at work"
-        if due is None or due <= now
-        else f"goes on at {datetime.fromtimestamp(due / 1_000, UTC):%F %T} UTC"
-    )
+    if owner in gone:
+        return "was at work in a process that is gone; whoever works next goes on with it"
+    if owner is None and due is not None:
+        is_due = due <= int(time.time() * 1_000)
+        return "waits for a worker" if is_due else f"goes on at {datetime.fromtimestamp(due / 1_000, UTC):%F %T} UTC"
+    return "is at work"
 
 
 def _who(run: str, ref: str | None) -> str:

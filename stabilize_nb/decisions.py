@@ -12,6 +12,7 @@ from stabilize_nb.events.frames import frame_of
 from stabilize_nb.models.forms import completed, fitted
 from stabilize_nb.models.gate import APPROVE, DEADLINE, DECISIONS, REJECT, Refusal, signal_for
 from stabilize_nb.models.ids import new_id
+from stabilize_nb.models.near import close
 from stabilize_nb.models.settling import DONE, OUTPUTS, SETTLE
 from stabilize_nb.models.values import EMPTY, plain_mapping
 from stabilize_nb.queue.messages import SignalStage
@@ -131,6 +132,10 @@ def order(gate: Gate, choice: str, data: Mapping[str, Any], *, bound: bool, pers
     place = f"stage {gate.name!r}" if gate.doubt else f"gate {gate.name!r}"
     if choice not in gate.choices:
         raise ConfigError(f"{place} does not offer {choice!r}; choose one of {', '.join(map(repr, gate.choices))}")
+    fields = [field.name for field in gate.fields]
+    for name in data:
+        if name not in fields and (like := close(name, [each for each in fields if each not in data])):
+            raise ConfigError(f"{place} has no field {name!r}{like}")
     given = fitted(gate.form, data, place)
     if gate.doubt and choice != DONE and given.get(OUTPUTS):
         raise ConfigError(f"{place} gets outputs only when its body is said to be done, not with {choice!r}")

@@ -145,7 +145,7 @@ class Engine:
     def start(
         self,
         work: Definition | Workflow,
-        *,
+        *given: Any,
         key: str = "",
         priority: int = 0,
         attributes: Mapping[str, Any] | None = None,
@@ -178,6 +178,9 @@ class Engine:
             ...     print(run.result(), run.id == again.id)
             tea is on its way True
         """
+        if given:
+            msg = "inputs are given by their names: start(flow, topic=...), or start(flow, **inputs) for a dict of them"
+            raise ConfigError(msg)
         if not isinstance(work, Workflow):
             refuse_undefined(work)
             if key and "key" in work.inputs:

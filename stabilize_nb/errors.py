@@ -198,7 +198,8 @@ class RunFailedError(StabilizeError):
         self.run_id = run_id
         self.status = status
         self.failures = dict(failures)
-        why = "; ".join(f"{ref}: {text}" for ref, text in self.failures.items()) or "no stage gave a reason"
+        unsaid = "somebody cancelled it" if status == "CANCELED" else "no stage gave a reason"
+        why = "; ".join(f"{ref}: {text}" for ref, text in self.failures.items()) or unsaid
         super().__init__(f"run {run_id} ended {status} ({why})")
 
 

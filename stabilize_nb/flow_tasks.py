@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from stabilize_nb.errors import ConfigError
 from stabilize_nb.flow_names import lacks
+from stabilize_nb.flow_parts import HANDLES
 from stabilize_nb.models.secret import Secret
 from stabilize_nb.secrets.resolving import resolved
 from stabilize_nb.tasks.interface import Task
@@ -88,6 +89,11 @@ class FunctionTask(Task):
         meant = self._names.meant([*self._stage.parameters, self._stage.name])
         parts = (type(self), self._stage.function, self._reducers, self._lists(), begins, meant)
         return print_of(*parts) if self.verifier is None else print_of(*parts, *_code_of(self.verifier))
+
+    @property
+    def asks(self) -> frozenset[str]:
+        """Names of parameters that no stage gives: inputs of a run, and outputs of other stages."""
+        return frozenset(self._stage.parameters.keys() - {*self._names.ends, *HANDLES})
 
     def _lists(self) -> frozenset[str]:
         return self._names.lists if self._reducers else frozenset()

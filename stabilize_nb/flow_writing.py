@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import itertools
 import keyword
+import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from stabilize_nb.errors import ConfigError
@@ -42,6 +44,8 @@ from stabilize_nb.tasks.shell import ShellTask
 if TYPE_CHECKING:
     from stabilize_nb.flow import Flow
     from stabilize_nb.flow_words import Ref
+
+log = logging.getLogger("stabilize_nb")
 
 
 class Writing:
@@ -139,6 +143,11 @@ class Writing:
         words.pop("name", None)
         stage = FlowStage(name, function, **words)
         stage.line = getattr(getattr(function, "__code__", None), "co_firstlineno", None)
+        if (earlier := self.stages.get(name)) is not None and (file := _file_of(earlier)) and file == _file_of(stage):
+            log.warning(
+                "stage %r (line %s of %s) takes the place of the one in line %s: give one of them another name, "
+                "in a loop by @flow.stage(name=...)", name, stage.line, file, earlier.line,
+            )  # fmt: skip
         return self._keep(stage)
 
     @with_words(GateWords)
@@ -438,6 +447,12 @@ def _shown(place: str, show: Any) -> str | None:
     except Refusal as wrong:
         msg = f"{place}: show {wrong}"
         raise ConfigError(msg) from None
+
+
+def _file_of(stage: FlowStage) -> str:
+    """Return the file that the function of a stage is written in; nothing for one of a cell, which may be run again."""
+    file: str = getattr(getattr(stage.function, "__code__", None), "co_filename", "")
+    return file if file and Path(file).is_file() else ""
 
 
 def _slug(text: str) -> str:

@@ -7,7 +7,7 @@ one commit, and the parent is not touched: it may have ended or be at work.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
@@ -75,7 +75,7 @@ def fork(run: Run, at: str | Moment, inputs: Mapping[str, Any], outputs: Mapping
     behind = _behind(refs, point)
     order = ForkWorkflow(
         execution_id=past.definition["id"], run=run.id, until=len(entries), stage_id="" if point is None else point.id,
-        inputs=_inputs(past, inputs), outputs=_outputs(run, refs, behind, outputs),
+        inputs=_inputs(past, inputs, _asked(engine, refs.values())), outputs=_outputs(run, refs, behind, outputs),
         codes=newer_code_of(engine.registry, (row.spec for row in refs.values())) if code == "current" else {},
     )  # fmt: skip
     _write(engine, past, order, {} if point is None else {Region(point.id): behind})
@@ -140,9 +140,15 @@ def _point(run: Run, refs: Mapping[str, StageRow], stage: str) -> StageRow | Non
     return refs[row.spec.ref_id]
 
 
-def _inputs(past: ForkedPast, given: Mapping[str, Any]) -> dict[str, Any]:
+def _asked(engine: Engine, stages: Iterable[StageRow]) -> set[str]:
+    """Return what the code of stages that is known here asks for: also an input that was left at its default."""
+    codes = {code for row in stages for _, code in row.spec.tasks if code in engine.registry}
+    return {name for code in codes for name in getattr(engine.registry.get(code), "asks", ())}
+
+
+def _inputs(past: ForkedPast, given: Mapping[str, Any], asked: Collection[str]) -> dict[str, Any]:
     inputs = plain_mapping(with_plain_stages(dict(given)), "inputs of the fork")
-    known = past.view.head.context
+    known = sorted({name for name in past.view.head.context if not name.startswith("_")}.union(asked))
     stray = [name for name in inputs if name not in known]
     if stray and known:
         raise ConfigError(f"the run has no input {stray[0]!r}; its inputs are: {listed(stray[0], known)}")

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from stabilize_nb.deciding import decide, settle
-from stabilize_nb.errors import StageNotReadyError, WaitingForApproval, WaitTimeoutError
+from stabilize_nb.errors import StabilizeError, StageNotReadyError, WaitingForApproval, WaitTimeoutError
 from stabilize_nb.forks import Code, fork, forks_of
 from stabilize_nb.gates import Gate
 from stabilize_nb.models.gate import APPROVE, REJECT
@@ -380,7 +380,10 @@ class Run(RunRecord):
     # -- showing ----------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
-        workflow = self.workflow
+        try:
+            workflow = self.workflow
+        except StabilizeError as error:
+            return f"Run({self.id}: {error})"
         done = sum(stage.status.is_complete for stage in workflow.stages)
         return f"Run({workflow.name!r}, {self.id}, {workflow.status}, {done}/{len(workflow.stages)} stages)"
 

@@ -10,6 +10,7 @@ import click
 from markupsafe import Markup
 
 from stabilize_nb.cli.stores import complete_run, db_url, opened, run_of
+from stabilize_nb.errors import ConfigError
 from stabilize_nb.plain import obeyed_by_none
 from stabilize_nb.secrets.patterns import masked_value
 
@@ -46,7 +47,11 @@ def export(run: str, db_url: str | None, *, kind: str, output: Path | None) -> N
     with opened(db_url) as engine:
         found = run_of(engine, run)
         target = output or Path(f"{found.id}.{_ENDINGS.get(kind, kind)}")
-        _WRITERS[kind](found, target)
+        try:
+            _WRITERS[kind](found, target)
+        except OSError as error:
+            msg = f"{target} cannot be written ({error.strerror or error}); choose another place with --output"
+            raise ConfigError(msg) from error
     click.echo(obeyed_by_none(str(target)))
 
 

@@ -68,7 +68,7 @@ def show(run: str, db_url: str | None, *, as_json: bool) -> None:
         return
     table = Table("stage", "status", "outputs", box=None, pad_edge=False)
     for each in flow.stages:
-        table.add_row(each.ref_id, each.status.name, _line(json.dumps(each.outputs)))
+        table.add_row(each.ref_id, each.status.name, _line(json.dumps(each.outputs, ensure_ascii=False)))
     _print(Text.assemble((flow.name, "bold"), f"  {flow.id}  {flow.status.name}"), table, *said)
     _print(*filter(None, map(where_it_failed, flow.stages)))
     for gate in gates:

@@ -24,7 +24,8 @@ class Task:
     """Code that a stage runs. Subclasses override `execute`, which may be a coroutine function.
 
     A body runs at least once and never again after its result is committed. It gets its inputs in
-    `stage.context`; changes of that mapping are not kept, results travel by the TaskResult.
+    `stage.context`; changes of that mapping are not kept, results travel by the TaskResult. When its result is no
+    longer wanted, a coroutine is cancelled, as asyncio cancels; a body in a thread may look at `stage.cancelled`.
     """
 
     #: Further names under which the class is registered.
@@ -33,8 +34,8 @@ class Task:
     timeout: float | None = None
     #: Bodies begun for one logical call when they fail in a way that another try may mend; None: 10.
     max_attempts: int | None = None
-    #: Whether a plain `execute` returns a coroutine when an engine calls it. It needs no thread while it waits, and is
-    #: cancelled, as asyncio cancels, when its result is no longer wanted. Where `execute` blocks first it is False.
+    #: Whether a plain `execute` returns a coroutine when an engine calls it, which needs no thread while it waits.
+    #: Where `execute` blocks first it is False.
     waits: bool = False
     #: What looks at the outputs of a body that has succeeded, before anything that follows may start.
     verifier: Verifier | None = None

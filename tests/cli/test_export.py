@@ -70,3 +70,13 @@ def test_file_is_named_after_the_run(store: Path, tmp_path: Path, monkeypatch: p
 
     assert result.output.endswith(".ocel.json\n")
     assert (tmp_path / result.output.strip()).exists()
+
+
+@pytest.mark.parametrize("kind", ["xes", "ocel", "json", "csv", "html"])
+def test_place_that_cannot_be_written_is_a_sentence(store, kind, tmp_path):
+    """No traceback: what is wrong with the place, and what to do."""
+    target = tmp_path / "missing" / "run"
+    result = CliRunner().invoke(main, ["export", "last", "--db-url", str(store), "--to", kind, "--output", str(target)])
+    assert result.exit_code == 1
+    assert f"{target} cannot be written (" in result.output
+    assert isinstance(result.exception, SystemExit)

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from stabilize_nb import Engine, Task, TaskResult, TransientError
+from stabilize_nb import Engine, Flow, Task, TaskResult, TransientError
+from stabilize_nb.queue.processor import processor
 from tests.makers import stage, workflow
 
 WAIT = 20.0
@@ -224,3 +225,64 @@ def test_steps_that_go_on_at_once_get_their_own_results_again(engine):
         run.wait(WAIT)
     assert len(seen) == len(runs)
     assert [tries for tries in seen.values() if tries[0] != tries[1] or tries[0][0] != "answer to q0"] == []
+
+
+@pytest.mark.parametrize("how", ["run", "stage", "race"])
+def test_coroutine_that_nobody_wants_any_more_is_cancelled(how: str):
+    """A cancelled run, a cancelled stage, the loser of a race: what it would have done is not done afterwards."""
+    begun, effects = threading.Event(), []
+    flow = Flow("race")
+
+    @flow.stage
+    async def pay() -> None:
+        try:
+            begun.set()
+            await asyncio.sleep(WAIT)
+            effects.append("paid")
+        except asyncio.CancelledError:
+            effects.append("broken off")
+            raise
+
+    @flow.stage
+    async def quick() -> int:
+        await asyncio.to_thread(begun.wait, WAIT)
+        return 1
+
+    @flow.stage(after=[pay, quick], join="any", cancel_rest=how == "race")
+    def first() -> None:
+        pass
+
+    with Engine(":memory:") as engine:
+        run = engine.start(flow)
+        assert begun.wait(WAIT)
+        if how != "race":
+            run.cancel(*(["pay"] if how == "stage" else []))
+        run.wait(WAIT)
+        engine.close()
+    assert effects == ["broken off"]
+
+
+def test_who_closes_an_engine_is_told_what_it_waits_for(monkeypatch, caplog):
+    """A script that stands still at its end says why."""
+    monkeypatch.setattr(processor, "PATIENCE", 0.01)
+    go_on = threading.Event()
+
+    class Slow(Task):
+        def execute(self, stage: Any) -> TaskResult:
+            assert go_on.wait(WAIT)
+            return TaskResult.success()
+
+    engine = Engine(":memory:")
+    engine.registry.register("slow", Slow())
+    run = engine.start(workflow(stage("long", task="slow")))
+    while not engine.processor.desk.running:
+        pass
+    closing = threading.Thread(target=engine.close)
+    closing.start()
+    while not caplog.records:
+        pass
+    go_on.set()
+    closing.join(WAIT)
+    [said] = caplog.messages
+    assert said.startswith("waiting for what is at work, ")
+    assert said.endswith(f" s at most: stage 'long' of run {run.id}")

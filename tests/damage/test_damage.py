@@ -333,5 +333,9 @@ def test_doctor_says_what_waits_and_what_died(killed: Template, tmp_path: Path) 
 
     assert "1 messages are claimed by process" in told
     assert "stage 'gate' waits for a decision" in told
+    assert "was at work in a process that is gone; whoever works next goes on with it" in told
+    with Engine(path) as engine:  # which only looks
+        said = [line for run in engine.unfinished() for line in run.explain()]
+    assert sum("was at work in a process that is gone: a worker goes on with it" in line for line in said) == 1
     assert saved.exit_code == 0
     assert "0 are lost (2 goes on, 14 ended, 0 only history)" in saved.output

@@ -1,5 +1,6 @@
 """One sentence for a stage: why it has not run, what it waits for, or how it ended; of now and of any moment."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -242,3 +243,24 @@ def test_who_waits_for_a_run_is_told_of_another_try():
         with pytest.raises(WaitTimeoutError, match=r"stage 'ask' tries again at .*: TransientError: no server"):
             run.wait(0)
         run.cancel()
+
+
+def test_run_says_which_of_its_stages_wait_for_a_place():
+    """Of a wide fan only what is at work runs; the others are one sentence."""
+    flow, go_on = Flow("fan"), threading.Event()
+
+    @flow.stage(each="numbers")
+    def look(number):
+        assert go_on.wait(20)
+        return number
+
+    with Engine(":memory:", workers=1) as engine:
+        run = engine.start(flow, numbers=list(range(8)))
+        while not any("wait for workers" in line for line in run.explain()):
+            engine.database.changes.ticket().wait(0.05)
+        said = run.explain()
+        go_on.set()
+        run.wait(20)
+    names = ", ".join(f"'look_instance_{at}'" for at in range(1, 6))
+    assert [line for line in said if line.endswith(" runs")] == ["stage 'look' runs", "stage 'look_instance_0' runs"]
+    assert said[-1] == f"7 stages wait for workers that are free: {names} and 2 more"

@@ -271,3 +271,24 @@ def test_what_cannot_be_forked_is_refused_in_a_sentence(engine, essay, words, er
     with pytest.raises(error, match=says):
         run.fork(**words)
     assert len(engine.runs()) == 1
+
+
+def test_fork_takes_an_input_that_was_left_at_its_default(engine):
+    """What a stage may be given, a fork may give; a slip is told, also where the run had no inputs at all."""
+    flow = Flow("sum")
+
+    @flow.stage
+    def load(number=3):
+        return list(range(number))
+
+    @flow.stage
+    def total(load, scale=1):
+        return sum(load) * scale
+
+    run = engine.start(flow)
+    assert run.result(PATIENCE) == 3
+    assert run.fork("total", inputs={"scale": 10}).result(PATIENCE) == 30
+    with pytest.raises(
+        ConfigError, match=r"has no input 'scael'; its inputs are: number, scale; did you mean 'scale'\?"
+    ):
+        run.fork("total", inputs={"scael": 10})

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from stabilize_nb import Flow
-from stabilize_nb.errors import ConfigError, StageNotFoundError, WaitTimeoutError
+from stabilize_nb import Engine, Flow
+from stabilize_nb.errors import ConfigError, RunFailedError, StageNotFoundError, WaitTimeoutError
 
 
 def test_dict_of_inputs_is_told_how_inputs_are_given(engine):
@@ -58,3 +58,67 @@ def test_name_close_to_a_stage_is_suggested_for_a_moment(engine):
     for ask in (run.at(2).stage, run.explain, run.fork, run.workflow.stage_by_ref_id):
         with pytest.raises(StageNotFoundError, match=near):
             ask("sign_of")
+
+
+def test_dict_of_inputs_is_told_by_the_engine_too(engine):
+    """`engine.start(flow, {...})` is what other libraries take."""
+    with pytest.raises(ConfigError, match=r"^inputs are given by their names: start\(flow, topic=\.\.\.\)"):
+        engine.start(Flow("trip"), {"topic": "bags"})
+
+
+def test_name_close_to_a_field_of_a_form_is_suggested(engine):
+    """What was said would be lost, and an approval is not taken back; a name that is like no field is kept."""
+    flow = Flow("letter")
+    flow.approval("Send it?", name="sign_off", form={"note": "str?"})
+    run = engine.start(flow)
+    run.until_gate()
+
+    with pytest.raises(ConfigError, match=r"^gate 'sign_off' has no field 'nota'; did you mean 'note'\?$"):
+        run.approve(nota="gladly")
+    run.approve(note="gladly", weather="fair")
+    assert run.result(20)["approval"] == {"note": "gladly", "weather": "fair"}
+
+
+def test_cancelled_run_is_said_to_be_cancelled(engine):
+    """There is no failure that a stage would give a reason for."""
+    flow = Flow("letter")
+    flow.approval("Send it?", name="sign_off")
+    run = engine.start(flow)
+    run.until_gate()
+    run.cancel()
+    run.wait(20)
+    with pytest.raises(RunFailedError, match=r"ended CANCELED \(somebody cancelled it\)$"):
+        run.result()
+
+
+def test_second_stage_of_a_name_in_one_file_is_warned_of(caplog):
+    """A loop that makes stages of one name leaves the last one alone; in cells a stage is written again on purpose."""
+    flow = Flow("trip")
+    for place in ("oslo", "rome"):
+
+        @flow.stage
+        def fetch(place=place):
+            return place
+
+    assert [each.message.partition(" (line ")[0] for each in caplog.records] == ["stage 'fetch'"]
+    assert "takes the place of the one in line" in caplog.text
+    caplog.clear()
+    cell = "@flow.stage\ndef fetch():\n    return 1\n"
+    for _ in range(2):
+        exec(compile(cell, "<cell>", "exec"), {"flow": flow})
+    assert not caplog.records
+
+
+def test_run_of_a_closed_engine_can_be_looked_at():
+    """Its repr says why it says no more, and never raises."""
+    with Engine(":memory:") as engine:
+        run = engine.start(packing())
+        run.wait(20)
+    assert repr(run).startswith(f"Run({run.id}: database ")
+
+
+def packing() -> Flow:
+    """Make a flow of one stage."""
+    flow = Flow("trip")
+    flow.stage(name="pack")(lambda: "bags")
+    return flow

@@ -235,8 +235,7 @@ class Bodies:
         async def finish() -> None:
             try:
                 with Catching(running.output), self._looking_up(running.body):
-                    breaks_off = running.elsewhere or getattr(task, "waits", False)
-                    returned = await (running.while_wanted(result) if breaks_off else result)
+                    returned = await running.while_wanted(result)
                 judge = partial(outcome_once_verified, returned, task, stage, running, self.database.clock())
                 outcome = judge() if getattr(task, "verifier", None) is None else await in_thread(judge)
             except BaseException as error:  # noqa: BLE001 - whatever a body raises is its outcome

@@ -92,6 +92,11 @@ class Running:
         return f"task {self.body.task.name!r} of stage {self.body.stage.ref_id!r}"
 
     @property
+    def whereabouts(self) -> str:
+        """What a sentence calls it that is not about its run."""
+        return f"stage {self.body.stage.ref_id!r} of run {self.leased.workflow_id}"
+
+    @property
     def away(self) -> Away:
         """What stands for it in another process."""
         upstream = {

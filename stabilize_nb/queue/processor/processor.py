@@ -51,6 +51,9 @@ SELDOM_IF_TOLD = 10
 KEEP_OUTPUT = 2.0
 #: Seconds between two looks for messages that have long been done.
 FORGET = 60.0
+#: Seconds after which whoever closes an engine is told what it waits for, and how many bodies are named.
+PATIENCE = 2.0
+NAMED = 5
 #: Seconds that the end of the interpreter waits for the workers.
 EXIT_BUDGET = 2.0
 #: What is said of a body whose process ended in good order.
@@ -275,6 +278,14 @@ class QueueProcessor(Workshop):
             desk.hired = 0
             desk.changed.notify_all()
             desk.tick.notify()
+            told = min(deadline, time.monotonic() + PATIENCE)
+            while desk.workers and (left := told - time.monotonic()) > 0:
+                desk.calm.wait(left)
+            if desk.running and deadline > told:
+                at_work = ", ".join(running.whereabouts for running in [*desk.running.values()][:NAMED])
+                more = f" and {len(desk.running) - NAMED} more" if len(desk.running) > NAMED else ""
+                left = deadline - time.monotonic()
+                log.warning("waiting for what is at work, %.0f s at most: %s%s", left, at_work, more)
             while desk.workers and (left := deadline - time.monotonic()) > 0:
                 desk.calm.wait(left)
             keeper = self._keeper

@@ -984,13 +984,18 @@ SELECT r.workflow_id, s.ref_id, r.claim, c.workflow_id, CASE WHEN c.holder <> ''
 FROM waiter AS r LEFT JOIN claim AS c ON c.name = r.claim LEFT JOIN stage AS s ON s.id = r.stage_id
 ORDER BY r.claim, r.ticket;
 
--- doctor_waits -- Open stages of unfinished workflows, with their tasks that are due later.
+-- doctor_waits -- Open stages of unfinished workflows, with when their tasks are due and who has them in hand.
 SELECT w.id, w.name, w.status, s.ref_id, s.status, s.waits,
        (SELECT min(due_at) FROM message WHERE workflow_id = w.id AND stage_id = s.id AND done_at IS NULL AND dead_at IS NULL),
-       json_extract(s.context, '$._sub_workflow_id')
+       json_extract(s.context, '$._sub_workflow_id'),
+       (SELECT min(owner) FROM message WHERE workflow_id = w.id AND stage_id = s.id AND done_at IS NULL AND dead_at IS NULL)
 FROM workflow AS w LEFT JOIN stage AS s ON s.workflow_id = w.id
      AND (s.status = 'RUNNING' OR s.status = 'PAUSED' OR s.status = 'SUSPENDED' OR s.status = 'BUFFERED' OR s.waits <> '')
 WHERE w.ended_at IS NULL ORDER BY w.created_at, w.id, s.ordinal;
+
+-- bodies_of -- The bodies of a workflow that are queued or in hand: their stage, their code, and who has them. Index message_left.
+SELECT stage_id, task_type, owner FROM message
+WHERE workflow_id = :workflow_id AND done_at IS NULL AND dead_at IS NULL AND task_type IS NOT NULL ORDER BY position;
 
 -- doctor_claimed -- Who has claimed how many messages, and until when at most.
 SELECT m.owner, count(*), max(m.lease_until), p.pid, p.host FROM message AS m LEFT JOIN processor AS p ON p.owner = m.owner
