@@ -202,7 +202,8 @@ class StageExecution:
         Run `function` as a durable step of this body and return its result.
 
         Once the result is committed the function is never called again for this logical call, whatever
-        crashes later: the stored result is returned. Several steps of one name are told apart by their order.
+        crashes later: the stored result is returned. Several steps of one name are told apart by the order in which
+        they begin: where that may differ when the body is run again, give each a name of its own.
 
         Raises ValueNotStorableError when JSON cannot hold the result.
         """
