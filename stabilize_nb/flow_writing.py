@@ -419,7 +419,8 @@ class Writing:
     def check_name(self, node: FlowStage | FlowLoop) -> None:
         """Raise ConfigError for a name that no stage or loop of this flow can have."""
         if not node.name.isidentifier() or keyword.iskeyword(node.name):
-            msg = f"stage name {node.name!r} cannot be a parameter name; use letters, digits and underscores"
+            given = "" if node.is_loop else ", as in name='fetch'"
+            msg = f"stage name {node.name!r} cannot be a parameter name; use letters, digits and underscores{given}"
             raise ConfigError(msg)
         if node.name in HANDLES:
             msg = f"stage name {node.name!r} is kept for a handle that the engine passes; choose another"

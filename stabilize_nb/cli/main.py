@@ -35,6 +35,13 @@ COMMANDS = {
 }
 
 
+#: What others call commands -> what they are called here.
+MEANT = {
+    "explain": "show", "inspect": "show", "list": "runs", "logs": "show", "ls": "runs", "migrate": "mg-up",
+    "ps": "runs", "status": "show", "top": "monitor",
+}  # fmt: skip
+
+
 class Commands(click.Group):
     """The commands of a table; an error of this package becomes one sentence and exit code 1."""
 
@@ -55,8 +62,11 @@ class Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find a command; the error for one that there is not names what it may have been."""
-        if args[0] not in self.table and (like := close(args[0], self.table, SIMILAR)):
-            ctx.fail(f"No such command {args[0]!r}{like}")
+        if args[0] not in self.table:
+            meant = MEANT.get(args[0])
+            like = f"; did you mean {meant!r}?" if meant in self.table else close(args[0], self.table, SIMILAR)
+            if like:
+                ctx.fail(f"No such command {args[0]!r}{like}")
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:

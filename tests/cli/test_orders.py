@@ -175,6 +175,7 @@ def test_command_that_is_not_known_is_guessed() -> None:
 
     assert refused.exit_code == 2
     assert "No such command 'rnus'; did you mean 'runs'?" in refused.output
+    assert "No such command 'list'; did you mean 'runs'?" in CliRunner().invoke(main, ["list"]).output
 
 
 def test_run_that_failed_shows_where(folder: Path) -> None:

@@ -286,3 +286,14 @@ def test_who_closes_an_engine_is_told_what_it_waits_for(monkeypatch, caplog):
     [said] = caplog.messages
     assert said.startswith("waiting for what is at work, ")
     assert said.endswith(f" s at most: stage 'long' of run {run.id}")
+
+
+def test_step_that_calls_an_async_function_in_a_thread_is_told_how(engine):
+    """Nothing is left that was never awaited, and the sentence has what to write."""
+
+    async def later() -> int:
+        return 1
+
+    engine.registry.register("odd", task_of(execute=lambda self, stage: stage.step("later", later)))
+    status, error = ended(engine, "odd")
+    assert (status, "`await stage.step_async(...)`" in error) == ("TERMINAL", True)
