@@ -69,12 +69,15 @@ class Presence:
             self._held = True
 
     def _announce(self, connection: Connection, beacon: Beacon) -> int:
-        """Take a slot and light its light before anybody else can see the slot."""
-        now = self._database.clock()
-        me = {"owner": self.owner, "host": socket.gethostname(), "pid": os.getpid(), "started_at": now,
-              "lease": self._lease}  # fmt: skip
-        connection.run("insert_processor", me)
+        """Take a slot, unless a commit that failed has done so, and light its light before anybody can see the slot."""
         row = connection.one("processor", {"owner": self.owner})
+        if row is None:
+            me = {
+                "owner": self.owner, "host": socket.gethostname(), "pid": os.getpid(),
+                "started_at": self._database.clock(), "lease": self._lease,
+            }  # fmt: skip
+            connection.run("insert_processor", me)
+            row = connection.one("processor", {"owner": self.owner})
         slot = int(row[0]) if row else 0
         beacon.light(slot)
         return slot
