@@ -262,18 +262,22 @@ def test_coroutine_that_nobody_wants_any_more_is_cancelled(how: str):
     assert effects == ["broken off"]
 
 
-def test_who_closes_an_engine_is_told_what_it_waits_for(monkeypatch, caplog):
+@pytest.mark.parametrize("kind", ["coroutine", "thread"])
+def test_who_closes_an_engine_is_told_what_it_waits_for(monkeypatch, caplog, kind: str):
     """A script that stands still at its end says why."""
     monkeypatch.setattr(processor, "PATIENCE", 0.01)
     go_on = threading.Event()
 
-    class Slow(Task):
-        def execute(self, stage: Any) -> TaskResult:
-            assert go_on.wait(WAIT)
-            return TaskResult.success()
+    async def wait(*_: Any) -> TaskResult:
+        assert await asyncio.to_thread(go_on.wait, WAIT)
+        return TaskResult.success()
+
+    def block(*_: Any) -> TaskResult:
+        assert go_on.wait(WAIT)
+        return TaskResult.success()
 
     engine = Engine(":memory:")
-    engine.registry.register("slow", Slow())
+    engine.registry.register("slow", task_of(execute=wait if kind == "coroutine" else block))
     run = engine.start(workflow(stage("long", task="slow")))
     while not engine.processor.desk.running:
         pass

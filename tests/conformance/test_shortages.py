@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from stabilize_nb import Engine, StabilizeError, Task, TaskResult
+from stabilize_nb.queue.processor import loop
 from stabilize_nb.store import beacon
 from stabilize_nb.store.database import Database
 from tests.makers import Bench, stage, workflow
@@ -145,3 +146,45 @@ def test_store_is_one_store_by_all_its_names(tmp_path: Path):
     assert len({id(each) for each in databases}) == 1
     for database in databases:
         database.close()
+
+
+def test_no_thread_for_the_event_loop_fails_a_body_and_no_other(no_thread, monkeypatch):
+    """The first coroutine of a process begins the loop: when there is a thread for it, it does."""
+    monkeypatch.setattr(loop, "_loop", None)
+
+    class Wait(Task):
+        async def execute(self, stage: Any) -> TaskResult:
+            return TaskResult.success()
+
+    with Engine(":memory:", workers=1) as engine:
+        engine.registry.register("waits", Wait())
+        no_thread.add("stabilize-async")
+        run = engine.start(workflow(stage("only", task="waits")))
+        run.wait(WAIT)
+        assert (run.status.name, run.workflow.stages[0].error) == ("TERMINAL", "RuntimeError: can't start new thread")
+        no_thread.clear()
+        for _ in range(3):
+            run = engine.start(workflow(stage("only", task="waits")))
+            run.wait(WAIT)
+            assert run.status.name == "SUCCEEDED"
+    own = loop._loop
+    own.call_soon_threadsafe(own.stop)
+    while own.is_running():
+        pass
+    own.close()
+
+
+def test_keeper_that_breaks_is_told_and_begun_again_by_a_start(monkeypatch, caplog):
+    """Whatever breaks it: nothing is left half begun, and the next start works."""
+    with Bench() as bench:
+        flow = workflow(stage("only"))
+        bench.begin(flow)
+        monkeypatch.setattr(bench.processor, "_end_late_bodies", lambda: 1 // 0)
+        bench.processor.start()
+        while bench.processor.running:
+            pass
+        monkeypatch.undo()
+        bench.processor.start()
+        bench.processor.process_all(WAIT)
+        assert bench.statuses(flow) == {"only": "SUCCEEDED"}
+    assert "the keeper of a processor broke" in caplog.text

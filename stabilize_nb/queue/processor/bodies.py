@@ -244,12 +244,16 @@ class Bodies:
 
         with self.desk.changed:
             if running.abandoned:
-                if hasattr(result, "close"):
-                    result.close()
+                _close(result)
                 return
+            work = finish()
+            try:
+                running.future = run_on_loop(work)
+            except RuntimeError:  # the system has no thread left for the loop
+                _close(work, result)
+                raise
             if not running.elsewhere:
                 self._leave_place()
-            running.future = run_on_loop(finish())
 
     def _looking_up(self, body: Body) -> Within[Secrets]:
         return looking_up(self.config.secrets, f"stage {body.stage.ref_id!r}")
@@ -303,6 +307,13 @@ class Bodies:
             del self.desk.late[running.leased.id]
             self.desk.finished.append((running.leased, running.finished(outcome)))
             self._call_worker()
+
+
+def _close(*unawaited: Any) -> None:
+    """End coroutines that nobody will await."""
+    for each in unawaited:
+        if hasattr(each, "close"):
+            each.close()
 
 
 def _seen_by(task: Task, stage: StageExecution) -> StageExecution:

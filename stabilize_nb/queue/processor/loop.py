@@ -39,9 +39,14 @@ def run_on_loop(coroutine: Coroutine[Any, Any, Any]) -> Future[Any]:
     global _loop  # noqa: PLW0603 - one loop a process
     with _lock:
         if _loop is None:
-            _loop = asyncio.new_event_loop()
-            _loop.set_default_executor(ThreadPoolExecutor(THREADS, "stabilize-aside"))
-            threading.Thread(target=_serve, args=(_loop,), name="stabilize-async", daemon=True).start()
+            loop = asyncio.new_event_loop()
+            loop.set_default_executor(ThreadPoolExecutor(THREADS, "stabilize-aside"))
+            try:
+                threading.Thread(target=_serve, args=(loop,), name="stabilize-async", daemon=True).start()
+            except RuntimeError:
+                loop.close()
+                raise
+            _loop = loop
         return asyncio.run_coroutine_threadsafe(coroutine, _loop)
 
 

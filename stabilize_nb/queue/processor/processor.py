@@ -278,19 +278,21 @@ class QueueProcessor(Workshop):
             desk.hired = 0
             desk.changed.notify_all()
             desk.tick.notify()
-            told = min(deadline, time.monotonic() + PATIENCE)
-            while desk.workers and (left := told - time.monotonic()) > 0:
-                desk.calm.wait(left)
-            if desk.running and deadline > told:
+            self._wait_for_bodies(min(deadline, time.monotonic() + PATIENCE))
+            if desk.running and (left := deadline - time.monotonic()) > 0:
                 at_work = ", ".join(running.whereabouts for running in [*desk.running.values()][:NAMED])
                 more = f" and {len(desk.running) - NAMED} more" if len(desk.running) > NAMED else ""
-                left = deadline - time.monotonic()
                 log.warning("waiting for what is at work, %.0f s at most: %s%s", left, at_work, more)
-            while desk.workers and (left := deadline - time.monotonic()) > 0:
-                desk.calm.wait(left)
+            self._wait_for_bodies(deadline)
             keeper = self._keeper
         if keeper is not None and timeout > 0:
             keeper.join(max(0.1, deadline - time.monotonic()))
+
+    def _wait_for_bodies(self, deadline: float) -> None:
+        """Wait until nothing is at work, or until a monotonic time. The desk's lock is held."""
+        desk = self.desk
+        while (desk.workers or desk.running or desk.late) and (left := deadline - time.monotonic()) > 0:
+            desk.calm.wait(min(left, 0.1))
 
     def hire_for(self, jobs: int) -> None:
         """Have a worker for each job, and one more than there are bodies: messages are taken also when all are busy."""
@@ -334,7 +336,13 @@ class QueueProcessor(Workshop):
     def _keep_after(self, earlier: threading.Thread | None) -> None:
         if earlier is not None:
             earlier.join()
-        self._keep()
+        try:
+            self._keep()
+        except BaseException:
+            log.exception("the keeper of a processor broke: nothing more is begun until it is started again")
+            with self.desk.changed:
+                self.desk.hired, self._keeping = 0, False
+                self.desk.changed.notify_all()
         self._go_home()
 
     def _keep(self) -> None:
