@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from types import SimpleNamespace
 
-from stabilize_nb.queue.processor import processor as processing
+from stabilize_nb.queue.processor import keeping
 from tests.makers import Bench
 
 
@@ -43,16 +43,16 @@ def test_a_worker_that_waited_for_the_last_commit_goes_home():
 def test_commits_of_others_are_looked_for_less_often_when_nothing_happens(tmp_path, monkeypatch):
     """An engine that waits for a person for days costs next to nothing; work makes it look often again."""
     now = 1_000.0
-    monkeypatch.setattr(processing, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(keeping, "time", SimpleNamespace(monotonic=lambda: now))
     with Bench(f"sqlite:///{tmp_path}/runs.db", tasks={}) as bench:
         processor, often = bench.processor, bench.processor.config.poll_frequency_ms / 1_000
         version = processor._look_outside(-2)  # another process has committed
         assert processor._pause() == often
 
-        now += processing.CALM
+        now += keeping.CALM
         assert processor._look_outside(version) == version
         tells = bench.database.driver.tells
-        assert processor._pause() == often * (processing.SELDOM_IF_TOLD if tells else processing.SELDOM)
+        assert processor._pause() == often * (keeping.SELDOM_IF_TOLD if tells else keeping.SELDOM)
 
         with processor.desk.changed:
             processor.desk.leading = True

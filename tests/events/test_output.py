@@ -11,7 +11,7 @@ import pytest
 from stabilize_nb import Engine, Flow
 from stabilize_nb.errors import ConfigError
 from stabilize_nb.printed import Printed
-from stabilize_nb.queue.processor import processor as processor_module
+from stabilize_nb.queue.processor import keeping
 from stabilize_nb.queue.processor.body import Running
 from stabilize_nb.queue.processor.capture import CUT, LIMIT, Output
 from stabilize_nb.queue.processor.config import QueueProcessorConfig
@@ -130,7 +130,7 @@ def test_prints_survive_a_restart(tmp_path):
 
 def test_prints_of_a_body_at_work_are_seen_and_enter_the_log_before_its_end(tmp_path, monkeypatch):
     """A crash of a long body takes away little: what it has printed is logged every now and then."""
-    monkeypatch.setattr(processor_module, "KEEP_OUTPUT", 0.02)
+    monkeypatch.setattr(keeping, "KEEP_OUTPUT", 0.02)
     flow, go_on = Flow("long"), threading.Event()
 
     @flow.stage
@@ -156,7 +156,7 @@ def test_prints_of_a_body_at_work_are_seen_and_enter_the_log_before_its_end(tmp_
 
 def test_prints_stay_in_order_when_a_body_ends_while_they_are_kept(tmp_path, monkeypatch):
     """What was taken first is in the log first, also when the body ends before that is committed."""
-    monkeypatch.setattr(processor_module, "KEEP_OUTPUT", 0.02)
+    monkeypatch.setattr(keeping, "KEEP_OUTPUT", 0.02)
     flow, go_on = Flow("long"), threading.Event()
     take = Running.printed
 
