@@ -35,19 +35,21 @@ def explain(run: RunRecord) -> list[str]:
     sentences += [letter.said for letter in letters_in(run.engine.database, run.id)]
     if workflow.status is S.PAUSED:
         sentences.append("paused: run.resume() goes on")
-    bodies = _bodies(run)
+    bodies, waiting = _bodies(run), []
     for stage in workflow.stages:
         if stage.status is S.RUNNING:
             has_failed = any(task.exception_details for task in stage.tasks if not task.status.is_complete)
             if has_failed or LIMIT in stage.context:
                 sentences.append(run.explain(stage.ref_id))
+            elif stage.id in bodies.wanted:
+                waiting.append(stage.ref_id)
             elif stage.id not in bodies.queued:
                 sentences.append(f"stage {stage.ref_id!r} {LOST if stage.id in bodies.lost else 'runs'}")
         elif stage.status is S.SUSPENDED:
             doubt, _ = doubt_about(stage)
             words = to_settle(stage.ref_id, doubt) if doubt else "waits for a decision or signal"
             sentences.append(f"stage {stage.ref_id!r} {words}")
-    if waiting := [stage.ref_id for stage in workflow.stages if stage.id in bodies.wanted]:
+    if waiting:
         sentences.append(_for_a_place(waiting))
     return sentences or ["nothing has begun yet"]
 

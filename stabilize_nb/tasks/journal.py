@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import count
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from stabilize_nb.errors import PermanentError
+from stabilize_nb.errors import PermanentError, ValueNotStorableError
 from stabilize_nb.models.calls import BudgetExceededError, BudgetHeldError, lost_call, outcome_said
 from stabilize_nb.models.gate import DECISIONS, fingerprint_of
 from stabilize_nb.models.question import Answer, Question, WaitsForPerson
@@ -88,7 +89,12 @@ class Journal:
             self.replayed += 1
             return known[key]
         value = yield Work(work)
-        kept = hidden(plain(value, self._place_of(name)))
+        place = self._place_of(name)
+        if type(value) is CoroutineType:
+            value.close()
+            msg = f"{place} is of type coroutine: write `await stage.step_async(...)`, in an `async def` body"
+            raise ValueNotStorableError(msg)
+        kept = hidden(plain(value, place))
         yield Store(lambda: self._store.record(key, kept))
         return kept
 

@@ -8,12 +8,9 @@ store to another thread and awaits what is awaitable.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import time
 from collections.abc import Callable, Generator
-from typing import Any, Final, NamedTuple
-
-from stabilize_nb.errors import PreconditionError
+from typing import Any, NamedTuple
 
 
 class Store(NamedTuple):
@@ -35,10 +32,6 @@ class Pause(NamedTuple):
 
 
 Steps = Generator[Store | Work | Pause, Any, Any]
-_ASYNC: Final = (
-    "a step that calls an async function has to be awaited: make the body `async def`, and write "
-    "`await stage.step_async(...)` in it"
-)
 
 
 def carried_out(steps: Steps) -> Any:
@@ -56,9 +49,6 @@ def carried_out(steps: Steps) -> Any:
                 time.sleep(todo.seconds)
             else:
                 answer = todo.work()
-                if inspect.iscoroutine(answer):
-                    answer.close()
-                    raise PreconditionError(_ASYNC)
         except BaseException as raised:  # noqa: BLE001 - the steps have to hear of it
             error = raised
 

@@ -300,4 +300,4 @@ def test_step_that_calls_an_async_function_in_a_thread_is_told_how(engine):
 
     engine.registry.register("odd", task_of(execute=lambda self, stage: stage.step("later", later)))
     status, error = ended(engine, "odd")
-    assert (status, "`await stage.step_async(...)`" in error) == ("TERMINAL", True)
+    assert (status, "write `await stage.step_async(...)`" in error) == ("TERMINAL", True)

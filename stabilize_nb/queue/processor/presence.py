@@ -70,14 +70,11 @@ class Presence:
 
     def _announce(self, connection: Connection, beacon: Beacon) -> int:
         """Take a slot, unless a commit that failed has done so, and light its light before anybody can see the slot."""
+        now = self._database.clock()
+        me = {"owner": self.owner, "host": socket.gethostname(), "pid": os.getpid(), "started_at": now,
+              "lease": self._lease}  # fmt: skip
+        connection.run("insert_processor", me)
         row = connection.one("processor", {"owner": self.owner})
-        if row is None:
-            me = {
-                "owner": self.owner, "host": socket.gethostname(), "pid": os.getpid(),
-                "started_at": self._database.clock(), "lease": self._lease,
-            }  # fmt: skip
-            connection.run("insert_processor", me)
-            row = connection.one("processor", {"owner": self.owner})
         slot = int(row[0]) if row else 0
         beacon.light(slot)
         return slot

@@ -817,10 +817,11 @@ WHERE s.workflow_id IN (SELECT value FROM json_each(:ids));
 -- delete_workflows -- The header rows go.
 DELETE FROM workflow WHERE id IN (SELECT value FROM json_each(:ids));
 
--- insert_processor -- A processor announces itself and gets the lowest free slot.
+-- insert_processor -- A processor announces itself and gets the lowest free slot, unless it has one.
 INSERT INTO processor (slot, owner, host, pid, started_at, lease)
 SELECT coalesce((SELECT min(p.slot) + 1 FROM (SELECT 0 AS slot UNION ALL SELECT slot FROM processor) AS p
-       WHERE p.slot + 1 NOT IN (SELECT slot FROM processor)), 1), :owner, :host, :pid, :started_at, :lease;
+       WHERE p.slot + 1 NOT IN (SELECT slot FROM processor)), 1), :owner, :host, :pid, :started_at, :lease
+WHERE true ON CONFLICT (owner) DO NOTHING;
 
 -- processor -- The slot and host of a processor, and how long its lease is.
 SELECT slot, host, lease FROM processor WHERE owner = :owner;
