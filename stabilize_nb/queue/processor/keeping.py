@@ -13,7 +13,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from stabilize_nb.core.draft import Env, Limits
+from stabilize_nb.core.draft import Env
 from stabilize_nb.errors import StabilizeError, StoreDamagedError, WorkflowNotFoundError
 from stabilize_nb.events.bus import announce
 from stabilize_nb.queue.processor.commit import carry_out
@@ -27,11 +27,8 @@ if TYPE_CHECKING:
     from stabilize_nb.core.facts import Fact
     from stabilize_nb.queue.messages import KeepOutput
     from stabilize_nb.queue.processor.body import Running
-    from stabilize_nb.queue.processor.config import QueueProcessorConfig
-    from stabilize_nb.queue.processor.desk import Desk
+    from stabilize_nb.queue.processor.taking import Shared
     from stabilize_nb.store.connection import Connection
-    from stabilize_nb.store.database import Database
-    from stabilize_nb.tasks.registry import TaskRegistry
 
 log = logging.getLogger("stabilize_nb")
 #: Seconds between looks for processors that have died (C8 allows one second in all).
@@ -50,16 +47,8 @@ FORGET = 60.0
 class Keeping(Workshop):
     """The threads of one processor."""
 
-    def __init__(
-        self,
-        database: Database,
-        registry: TaskRegistry,
-        config: QueueProcessorConfig,
-        limits: Limits,
-        owner: str,
-        desk: Desk,
-    ) -> None:
-        super().__init__(database, registry, config, limits, owner, desk)
+    def __init__(self, *shared: *Shared) -> None:
+        super().__init__(*shared)
         self._presence = self.custody.presence
         self._keeper: threading.Thread | None = None
         self._keeping = False

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from stabilize_nb.store.database import Database
     from stabilize_nb.tasks.registry import TaskRegistry
 
+    #: What the parts of a processor are made with, in the order of `Taking`.
+    Shared = tuple[Database, TaskRegistry, QueueProcessorConfig, Limits, str, Desk]
+
 #: When the next message is due (ms since the epoch): without timers, and with them.
 Due = tuple[int | None, int | None]
 #: Names of tasks whose bodies run in threads, and of those that wait on the event loop.

@@ -25,15 +25,11 @@ from stabilize_nb.queue.processor.taking import BATCH
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from stabilize_nb.core.draft import Limits
     from stabilize_nb.core.facts import Fact
     from stabilize_nb.queue.processor.commit import Done, Leased
-    from stabilize_nb.queue.processor.config import QueueProcessorConfig
-    from stabilize_nb.queue.processor.desk import Desk, Finished, Letter
-    from stabilize_nb.queue.processor.taking import Due
+    from stabilize_nb.queue.processor.desk import Finished, Letter
+    from stabilize_nb.queue.processor.taking import Due, Shared
     from stabilize_nb.store.connection import Connection
-    from stabilize_nb.store.database import Database
-    from stabilize_nb.tasks.registry import TaskRegistry
 
 log = logging.getLogger("stabilize_nb")
 #: Seconds before a store that was not available is tried again.
@@ -46,16 +42,8 @@ _NOT_DONE = frozenset({InstanceRefused, ConditionFailed})
 class Workshop(Deciding):
     """What the workers of one processor share beside the desk, and what they do."""
 
-    def __init__(
-        self,
-        database: Database,
-        registry: TaskRegistry,
-        config: QueueProcessorConfig,
-        limits: Limits,
-        owner: str,
-        desk: Desk,
-    ) -> None:
-        super().__init__(database, registry, config, limits, owner, desk)
+    def __init__(self, *shared: *Shared) -> None:
+        super().__init__(*shared)
         self._attempted: list[Done] = []  # by the transaction that is under way
         self._hindered = False  # messages are due of workflows that another process had in hand
         self._woken = False  # by whoever else has committed
